@@ -1,4 +1,6 @@
-"""The dashboard's entry: `pages.web.start` and `streamlit run` serve the app of this file, and each visit runs the file."""
+"""The dashboard's entry: `pages.web.start` and `streamlit run` serve the app of this file, and each
+visit runs the file.
+"""
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -36,10 +38,6 @@ def draw() -> None:
 
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    app = st.App(
-        __file__,
-        middleware=server.middleware(phone.is_public),
-        routes=phone.routes(),
-    )
+    app = st.App(__file__, middleware=server.middleware(phone.is_public), routes=phone.routes())
 else:
     draw()

@@ -1,6 +1,8 @@
-"""Layerscope's analysis packages: everything the dashboard and the command line can do, without a line of Streamlit.
+"""Layerscope's analysis packages: everything the dashboard and the command line can do, without a
+line of Streamlit.
 
-For scripts and notebooks: `model` names a model, `run` answers a request, `stored` reads stored results.
+For scripts and notebooks: `model` names a model, `run` answers a request, `stored` reads stored
+results.
 """
 
 import importlib
@@ -11,11 +13,23 @@ if TYPE_CHECKING:
 
 __version__ = "0.4.0"
 
-__all__ = ["ResultView", "Model", "__version__", "clear", "model", "open_pack", "pack", "run", "stored"]
+__all__ = [
+    "ResultView",
+    "Model",
+    "__version__",
+    "clear",
+    "model",
+    "open_pack",
+    "pack",
+    "run",
+    "stored",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Return a name of `analysis.api`, which is imported at its first use, so that importing this package is fast."""
+    """Return a name of `analysis.api`, which is imported at its first use, so that importing this
+    package is fast.
+    """
     if name in __all__:
         value = globals()[name] = getattr(importlib.import_module("analysis.api"), name)
         return value

@@ -1,7 +1,9 @@
-"""The one service behind pages, command line, MCP and Python: answers to requests, background jobs, and stored results.
+"""The one service behind pages, command line, MCP and Python: answers to requests, background jobs,
+and stored results.
 
-Everything below it (the queue, the store, the index, the runners) is called through it. Values that it takes and returns are
-imported from where they are defined: requests, results, `Job`, `FoundResult`, `Evidence`.
+Everything below it (the queue, the store, the index, the runners) is called through it. Values that
+it takes and returns are imported from where they are defined: requests, results, `Job`,
+`FoundResult`, `Evidence`.
 """
 
 import contextlib
@@ -18,7 +20,13 @@ from typing import Any
 from analysis import hub, jobs
 from analysis.core import blocks, disk, index, store
 from analysis.core.disk import free_bytes
-from analysis.core.errors import CorruptResultError, JobError, LayerscopeError, ModelNotFoundError, SpecError
+from analysis.core.errors import (
+    CorruptResultError,
+    JobError,
+    LayerscopeError,
+    ModelNotFoundError,
+    SpecError,
+)
 from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.index import ResultFilter, names
@@ -95,16 +103,19 @@ INSPECT_TIMEOUT_S = 300
 """Seconds that reading the configuration of a model may take."""
 
 
-def stored(request: Spec, on_progress: OnProgress = ignore, *, read_only: bool = False) -> Result | None:
+def stored(
+    request: Spec, on_progress: OnProgress = ignore, *, read_only: bool = False
+) -> Result | None:
     """Return the strongest complete stored result that answers a request, without a model.
 
-    A result of this cache answers if texts, weights, dtype and device are those of this machine. A committed result answers in
-    any dtype and on any device if the request leaves them open.
+    A result of this cache answers if texts, weights, dtype and device are those of this machine. A
+    committed result answers in any dtype and on any device if the request leaves them open.
 
     Args:
         request: a request of a registered kind.
         on_progress: called with a message if a committed result answers.
-        read_only: whether nothing can be measured. Results of every kind, of packs, and on other files then answer, too.
+        read_only: whether nothing can be measured. Results of every kind, of packs, and on other
+            files then answer, too.
 
     Raises:
         BlockRangeError: if a removed layer is not in the model, or too many would be removed.
@@ -121,11 +132,19 @@ def _stored(request: Spec, on_progress: OnProgress, *, read_only: bool = False) 
         return None
     resolve = resolve_name(resolver or "analysis.models.source.resolving:resolve")
     model = getattr(request, "model", None)
-    candidates = find(request.kind, model if isinstance(model, ModelSpec) else None, most=MAX_COMPARED)
-    for entry in candidates if read_only else [entry for entry in candidates if entry.origin in ("", PRECOMPUTED)]:
+    candidates = find(
+        request.kind, model if isinstance(model, ModelSpec) else None, most=MAX_COMPARED
+    )
+    for entry in (
+        candidates
+        if read_only
+        else [entry for entry in candidates if entry.origin in ("", PRECOMPUTED)]
+    ):
         with contextlib.suppress(CorruptResultError):
             is_open = entry.precomputed or read_only
-            if not entry.result.complete or not _answers(entry.result.spec, request, resolve, is_open, read_only):
+            if not entry.result.complete or not _answers(
+                entry.result.spec, request, resolve, is_open, read_only
+            ):
                 continue
             if read_only or _is_whole(entry.result):
                 if entry.precomputed:
@@ -138,11 +157,19 @@ def _stored(request: Spec, on_progress: OnProgress, *, read_only: bool = False) 
 def can_share(request: Spec) -> bool:
     """Return whether several processes can share a request."""
     experiment = EXPERIMENTS.get(request.kind)
-    return experiment is not None and experiment.shards != "" and getattr(request, "adapter", None) is None
+    return (
+        experiment is not None
+        and experiment.shards != ""
+        and getattr(request, "adapter", None) is None
+    )
 
 
-def _check(request: Spec, workers: int = 1, settings: Serving | None = None, *, needs_weights: bool = False) -> None:
-    """Refuse an impossible request before anything is loaded, by its fields and the configurations of its models."""
+def _check(
+    request: Spec, workers: int = 1, settings: Serving | None = None, *, needs_weights: bool = False
+) -> None:
+    """Refuse an impossible request before anything is loaded, by its fields and the configurations
+    of its models.
+    """
     if settings is not None:
         settings.check_files(request)
     if not 1 <= workers <= MAX_WORKERS:
@@ -150,31 +177,43 @@ def _check(request: Spec, workers: int = 1, settings: Serving | None = None, *, 
     if workers > 1 and not can_share(request):
         kinds = ", ".join(kind for kind, experiment in EXPERIMENTS.items() if experiment.shards)
         raise SpecError(
-            f"A request of kind {request.kind} runs in one process. Use --workers with {kinds}, and without an adapter."
+            f"A request of kind {request.kind} runs in one process. Use --workers with {kinds}, and"
+            " without an adapter."
         )
     for model in (part for part in request.nested() if isinstance(part, ModelSpec)):
-        n_layers = depth(model) or next((entry.summary.layers for entry in find("sweep", model, most=1)), None)
+        n_layers = depth(model) or next(
+            (entry.summary.layers for entry in find("sweep", model, most=1)), None
+        )
         if n_layers is not None:
             request.check_depth(n_layers)
         if isinstance(request, HealSpec) and request.minutes is not None:
             _check_minutes(request, model)
-        if needs_weights and (message := remote.reason_unavailable(model.source, model.revision)) is not None:
+        if (
+            needs_weights
+            and (message := remote.reason_unavailable(model.source, model.revision)) is not None
+        ):
             raise ModelNotFoundError(message)
 
 
 def _check_minutes(request: HealSpec, model: ModelSpec) -> None:
-    """Refuse a time that all but training takes up, by the rates that runs on this machine measured; if none did, pass."""
+    """Refuse a time that all but training takes up, by the rates that runs on this machine
+    measured; if none did, pass.
+    """
     block = (("block", blocks.written(request.block)),)
     if any(run.origin == "" and run.result.unpruned for run in find("heal", model, having=block)):
         return  # stored parts take no time
-    entry = next((entry for kind in ("sweep", "distances") for entry in find(kind, model, most=1)), None)
+    entry = next(
+        (entry for kind in ("sweep", "distances") for entry in find(kind, model, most=1)), None
+    )
     facts = {} if entry is None else {model.source: entry.result.model}
     least = durations.expected(request, facts, [timed.result for timed in of_here("heal")])
     if least is not None and least.low_s > 60 * (request.minutes or 0.0):
         raise too_short(request, least.low_s)
 
 
-def _answers(held: Any, request: Any, resolve: Callable[[Any], Any], is_open: bool, read_only: bool) -> bool:
+def _answers(
+    held: Any, request: Any, resolve: Callable[[Any], Any], is_open: bool, read_only: bool
+) -> bool:
     """Return whether a result of the resolved request `held` answers a request.
 
     Args:
@@ -185,35 +224,57 @@ def _answers(held: Any, request: Any, resolve: Callable[[Any], Any], is_open: bo
         read_only: whether identities of files may differ.
     """
     if is_open and isinstance(model := getattr(request, "model", None), ModelSpec):
-        chosen = {name: getattr(held.model, name) for name in ("dtype", "device") if getattr(model, name) == AUTO}
+        chosen = {
+            name: getattr(held.model, name)
+            for name in ("dtype", "device")
+            if getattr(model, name) == AUTO
+        }
         request = replace(request, model=replace(model, identity=identity(model), **chosen))
-    if getattr(request, "learning_rate", 0) is None:  # that of the recipe, which follows from the size of the model
+    if (
+        getattr(request, "learning_rate", 0) is None
+    ):  # that of the recipe, which follows from the size of the model
         request = replace(request, learning_rate=held.learning_rate)
     resolved = resolve(request)
     if resolved.request != resolve(held).request:
         return False
     parts = [(getattr(resolved, f.name), getattr(held, f.name)) for f in fields(held)]
-    return read_only or all(getattr(part, "identity", "") == getattr(other, "identity", "") for part, other in parts)
+    return read_only or all(
+        getattr(part, "identity", "") == getattr(other, "identity", "") for part, other in parts
+    )
 
 
 def _is_whole(result: Result) -> bool:
-    """Return whether the files that a result names are there: adapters, and the folder of an export."""
+    """Return whether the files that a result names are there: adapters, and the folder of an
+    export.
+    """
     if isinstance(result, ExportResult):
-        return result.spec.push is None and (folders.folder(result.spec.name) / "layerscope.json").exists()
+        return (
+            result.spec.push is None
+            and (folders.folder(result.spec.name) / "layerscope.json").exists()
+        )
     adapters = [result.adapter or "none"] if isinstance(result, HealResult) else []
-    adapters += [variant.adapter for variant in getattr(result.spec, "variants", ()) if variant.adapter]
+    adapters += [
+        variant.adapter for variant in getattr(result.spec, "variants", ()) if variant.adapter
+    ]
     return all(map(folder, adapters))
 
 
 @hub.cache.asked_once()
-def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, load: Callable[[], Any] | None = None) -> Result:
+def run(
+    request: Spec,
+    on_progress: OnProgress = ignore,
+    *,
+    workers: int = 1,
+    load: Callable[[], Any] | None = None,
+) -> Result:
     """Return the stored result of a request, or compute it in this process.
 
     A complete stored result needs no model, and no torch if this machine's choices are known.
 
     Args:
         request: a request of a registered kind.
-        on_progress: called with the progress. It may raise `Cancelled`: finished work is kept, and the next run resumes.
+        on_progress: called with the progress. It may raise `Cancelled`: finished work is kept, and
+            the next run resumes.
         workers: number of processes that share the request.
         load: returns the loader of models (default: one that keeps no model in memory).
 
@@ -225,7 +286,10 @@ def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, lo
     if (result := _stored(request, on_progress)) is not None:
         return result
     return jobs.answered(
-        request, workers, on_progress, load=load or (lambda: resolve_name("analysis.models.loading.load:FRESH"))
+        request,
+        workers,
+        on_progress,
+        load=load or (lambda: resolve_name("analysis.models.loading.load:FRESH")),
     )
 
 
@@ -251,17 +315,32 @@ def submit(
         owner: identity of the user, None for the user of the machine.
         owner_label: name or e-mail address of the user to show.
         limit_s: seconds after which an attempt is stopped (default: never).
-        settings: settings of the dashboard, whose roots limit the files that the request may name (default: any file).
+        settings: settings of the dashboard, whose roots limit the files that the request may name
+            (default: any file).
 
     Returns:
-        The new job, or the one that already waits or runs with an identical request, or a paused one, which resumes.
+        The new job, or the one that already waits or runs with an identical request, or a paused
+        one, which resumes.
 
     Raises:
         ModelNotFoundError: if the weights of a model are not on this machine, which would run it.
         LayerscopeError: if the request cannot run there, or the queue cannot be written.
     """
-    _check(request, workers, settings, needs_weights=backend == LOCAL and not getattr(request, "fetch", False))
-    queued = jobs.submit(request, label, backend, owner=owner, owner_label=owner_label, limit_s=limit_s, shards=workers)
+    _check(
+        request,
+        workers,
+        settings,
+        needs_weights=backend == LOCAL and not getattr(request, "fetch", False),
+    )
+    queued = jobs.submit(
+        request,
+        label,
+        backend,
+        owner=owner,
+        owner_label=owner_label,
+        limit_s=limit_s,
+        shards=workers,
+    )
     jobs.start()
     return queued
 
@@ -269,33 +348,53 @@ def submit(
 def inspect(model: ModelSpec) -> InspectResult:
     """Return the facts and the loading plan of a model from its configuration.
 
-    `python -m analysis models` reads the configuration in a process of its own, because that loads a model library.
+    `python -m analysis models` reads the configuration in a process of its own, because that loads
+    a model library.
 
     Raises:
         LayerscopeError: if the model cannot be used, or reading its configuration takes too long.
         RuntimeError: if the process ends in another way.
     """
     if model.source.startswith("-"):
-        raise LayerscopeError(f"The name of a model cannot start with a dash, as {model.source!r} does.")
-    command = [sys.executable, "-m", "analysis", "models", model.source, "--json", "-", "--dtype", model.dtype]
+        raise LayerscopeError(
+            f"The name of a model cannot start with a dash, as {model.source!r} does."
+        )
+    command = [
+        sys.executable,
+        "-m",
+        "analysis",
+        "models",
+        model.source,
+        "--json",
+        "-",
+        "--dtype",
+        model.dtype,
+    ]
     command += ["--device", model.device, "--quantization", model.quantization]
     command += ["--revision", model.revision] if model.revision else []
     root = Path(__file__).resolve().parents[1]
     try:
         done = subprocess.run(
-            command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSPECT_TIMEOUT_S
+            command,
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSPECT_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired as error:
         raise LayerscopeError(
-            f"Reading the configuration of {model.source} took more than {INSPECT_TIMEOUT_S} s. Check the connection and try "
-            "again."
+            f"Reading the configuration of {model.source} took more than {INSPECT_TIMEOUT_S} s."
+            " Check the connection and try again."
         ) from error
     if done.returncode in (BAD_INPUT, UNFORESEEN):
         sentences = [line for line in done.stderr.splitlines() if line.strip()]
         raise LayerscopeError(sentences[-1] if sentences else f"{model.source} cannot be used.")
     if done.returncode != 0:
         raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
-    result: InspectResult = InspectResult.read(StoredResult(Path(model.source), json.loads(done.stdout), {}, False, 0.0))
+    result: InspectResult = InspectResult.read(
+        StoredResult(Path(model.source), json.loads(done.stdout), {}, False, 0.0)
+    )
     return result
 
 
@@ -315,7 +414,11 @@ def result_of(ended: Job) -> Result:
     Raises:
         JobError: if it ended without a result, or the result is no longer stored.
     """
-    content = store.load_result(ended.kind, ended.result_key) if ended.state == DONE and ended.result_key else None
+    content = (
+        store.load_result(ended.kind, ended.result_key)
+        if ended.state == DONE and ended.result_key
+        else None
+    )
     if content is None:
         why = ended.error or "its result is not in the cache folder."
         raise JobError(f"Job {ended.id} on {ended.backend} is {ended.state}: {why}")
@@ -341,13 +444,19 @@ def models(*places: str) -> list[StoredModel]:
     """Return the models with stored results, one for each set of weights.
 
     Args:
-        places: places of the results, such as `committed()` or that of an opened pack (default: all).
+        places: places of the results, such as `committed()` or that of an opened pack (default:
+            all).
     """
     return runs.models_seen(index.groups(ResultFilter(tuple(EXPERIMENTS), places=places)))
 
 
 def listed(
-    model: ModelSpec, kinds: Sequence[str], *, model_names: Sequence[str] = (), text: str = "", most: int
+    model: ModelSpec,
+    kinds: Sequence[str],
+    *,
+    model_names: Sequence[str] = (),
+    text: str = "",
+    most: int,
 ) -> tuple[list[FoundResult], int]:
     """Return stored results of every model, and the number of all that match.
 
@@ -367,22 +476,35 @@ def listed(
 def version(kinds: Sequence[str]) -> str:
     """Return a text that changes when a result of these kinds is added, changed or deleted."""
     wanted = ResultFilter(tuple(kinds))
-    return " ".join(f"{entry.key}@{entry.mtime_ns}" for entry in index.entries(wanted, most=1)) + f" {index.count(wanted)}"
+    return (
+        " ".join(f"{entry.key}@{entry.mtime_ns}" for entry in index.entries(wanted, most=1))
+        + f" {index.count(wanted)}"
+    )
 
 
 def last_identity(model: ModelSpec) -> str:
-    """Return the identity of the weights of the newest result under this name, without looking at files; "" if unknown."""
+    """Return the identity of the weights of the newest result under this name, without looking at
+    files; "" if unknown.
+    """
     return index.last_identity(list(EXPERIMENTS), model.source, model.revision or "")
 
 
 def n_of_other_weights(model: ModelSpec) -> int:
-    """Return the number of results that were measured under this name on other weights than the model's `identity`."""
+    """Return the number of results that were measured under this name on other weights than the
+    model's `identity`.
+    """
     kinds = [kind for kind in EXPERIMENTS if kind != "inspect"]
-    return index.n_of_other_weights(kinds, model.source, model.revision or "", model.identity) if model.identity else 0
+    return (
+        index.n_of_other_weights(kinds, model.source, model.revision or "", model.identity)
+        if model.identity
+        else 0
+    )
 
 
 def folder(path: str | None) -> Path | None:
-    """Return a folder of the cache or of the program, such as that of an adapter; None if it is not on this machine."""
+    """Return a folder of the cache or of the program, such as that of an adapter; None if it is not
+    on this machine.
+    """
     located = store.find(path) if path else None
     return located if located is not None and located.is_dir() else None
 

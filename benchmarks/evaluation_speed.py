@@ -1,14 +1,17 @@
 """Speed of a sweep's scoring against lm-evaluation-harness, which runs once per pruned model.
 
-    python benchmarks/evaluation_speed.py                                        200 questions, an hour on two cores
-    python benchmarks/evaluation_speed.py --questions 60 --measured 0,15         the harness at two n only
+    python benchmarks/evaluation_speed.py                                        200 questions, an
+    hour on two cores python benchmarks/evaluation_speed.py --questions 60 --measured 0,15
+    the harness at two n only
 
-The questions are those of ARC-Easy without examples. Both programs run in one process on the same machine, weights, questions
-and blocks, which have the smallest distance on the precomputed map of the starter model.
+The questions are those of ARC-Easy without examples. Both programs run in one process on the same
+machine, weights, questions and blocks, which have the smallest distance on the precomputed map of
+the starter model.
 
-Layerscope is timed from the text of the questions to their log-likelihoods, the harness from its requests to theirs, without
-loading and pruning. The time of the harness is linear in the number of layers left, so `--measured` interpolates the other n.
-Both run `--repeats` times in turns, and medians are compared.
+Layerscope is timed from the text of the questions to their log-likelihoods, the harness from its
+requests to theirs, without loading and pruning. The time of the harness is linear in the number of
+layers left, so `--measured` interpolates the other n. Both run `--repeats` times in turns, and
+medians are compared.
 """
 
 import argparse
@@ -46,9 +49,14 @@ def best_blocks() -> list[Best]:
     raise SystemExit("The precomputed distance map is missing: run `make gallery`.")
 
 
-def score(loaded: LoadedModel, questions: list[tasks.Question], cuts: likelihood.Cuts) -> list[list[list[float]]]:
+def score(
+    loaded: LoadedModel, questions: list[tasks.Question], cuts: likelihood.Cuts
+) -> list[list[list[float]]]:
     """Return log-likelihoods by n, question and option, computed as a sweep does."""
-    encoded = [trees.encode(question, loaded.tokenizer, loaded.facts.max_positions) for question in questions]
+    encoded = [
+        trees.encode(question, loaded.tokenizer, loaded.facts.max_positions)
+        for question in questions
+    ]
     return likelihood.option_loglikelihoods(loaded.decoder, encoded, cuts, packed=True)
 
 
@@ -81,7 +89,10 @@ def compare(loaded: LoadedModel, options: argparse.Namespace) -> None:
         for n in options.measured:
             took, theirs[n] = score_with_harness(questions, cuts[options.ns.index(n)], options)
             harness_s[n].append(took)
-    say(f"{len(questions)} questions, n = {','.join(map(str, options.ns))}, medians of {options.repeats}")
+    say(
+        f"{len(questions)} questions, n = {','.join(map(str, options.ns))}, medians of"
+        f" {options.repeats}"
+    )
     say(f"  Layerscope  {median(own_s):8.1f} s for all n")
     differences, is_same = [], []
     for n in options.measured:
@@ -90,25 +101,46 @@ def compare(loaded: LoadedModel, options: argparse.Namespace) -> None:
         of_n = [abs(a - b) for x, y in pairs for a, b in zip(x, y, strict=True)]
         differences += of_n
         is_same += [int(np.argmax(x) == np.argmax(y)) for x, y in pairs]
-        say(f"  harness n={n:2} {median(harness_s[n]):6.1f} s, difference {fmean(of_n):.1e} nats, at most {max(of_n):.1e}")
+        say(
+            f"  harness n={n:2} {median(harness_s[n]):6.1f} s, difference {fmean(of_n):.1e} nats,"
+            f" at most {max(of_n):.1e}"
+        )
     slope, level = np.polyfit(options.measured, [median(harness_s[n]) for n in options.measured], 1)
     total = sum(median(harness_s[n]) if n in harness_s else level + slope * n for n in options.ns)
-    say(f"  harness     {total:8.1f} s for all n, {len(options.measured)} measured, others on the line through them")
-    agreement = f"{sum(is_same)} of {len(is_same)} predictions the same, largest difference {max(differences):.1e} nats"
+    say(
+        f"  harness     {total:8.1f} s for all n, {len(options.measured)} measured, others on the"
+        " line through them"
+    )
+    agreement = (
+        f"{sum(is_same)} of {len(is_same)} predictions the same, largest difference"
+        f" {max(differences):.1e} nats"
+    )
     say(f"  RATIO       {total / median(own_s):8.2f}, {agreement}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sweeps against lm-evaluation-harness.")
-    parser.add_argument("--ns", default=",".join(map(str, range(16))), help="numbers of removed layers, by comma")
-    parser.add_argument("--measured", default="", help="of these, two or more at which the harness runs (default: all)")
+    parser.add_argument(
+        "--ns", default=",".join(map(str, range(16))), help="numbers of removed layers, by comma"
+    )
+    parser.add_argument(
+        "--measured",
+        default="",
+        help="of these, two or more at which the harness runs (default: all)",
+    )
     add_dtype_option(parser, "float32")
-    parser.add_argument("--questions", type=int, default=200, help="number of questions (default: 200)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turns (default: 3)")
+    parser.add_argument(
+        "--questions", type=int, default=200, help="number of questions (default: 200)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of each, in turns (default: 3)"
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="batch size of the harness")
     options = parser.parse_args()
     options.ns = [int(n) for n in options.ns.split(",")]
-    options.measured = [int(n) for n in options.measured.split(",")] if options.measured else options.ns
+    options.measured = (
+        [int(n) for n in options.measured.split(",")] if options.measured else options.ns
+    )
     if len(options.measured) < 2 or set(options.measured) - set(options.ns):
         parser.error("--measured takes at least two of --ns, by comma")
     options.dtype = describe_machine(options.dtype)

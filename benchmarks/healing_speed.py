@@ -2,11 +2,13 @@
 
     python benchmarks/healing_speed.py --dtype bfloat16
 
-Both train LoRA on the feed-forward modules of the starter model without layers 11-15, on the same C4 documents. They use NF4
-with double quantization and batch 16 by gradient accumulation. The usual script is transformers' Trainer with PEFT and
-bitsandbytes and one document per row, padded to the longest of its batch. Ours is a few steps of the `paper` recipe.
+Both train LoRA on the feed-forward modules of the starter model without layers 11-15, on the same
+C4 documents. They use NF4 with double quantization and batch 16 by gradient accumulation. The usual
+script is transformers' Trainer with PEFT and bitsandbytes and one document per row, padded to the
+longest of its batch. Ours is a few steps of the `paper` recipe.
 
-Each runs in its own process, in turns, so that drift of the machine affects both equally. Tokens are counted without padding.
+Each runs in its own process, in turns, so that drift of the machine affects both equally. Tokens
+are counted without padding.
 """
 
 import argparse
@@ -63,7 +65,10 @@ def ours(options: argparse.Namespace) -> dict:
         corpus=corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")),
     )
     packed = packing.training_rows(
-        spec.corpus, NearCopyFilter([]), loaded_model.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps
+        spec.corpus,
+        NearCopyFilter([]),
+        loaded_model.tokenizer,
+        max_rows=EFFECTIVE_BATCH * spec.steps,
     )
     pruning.cut(loaded_model.decoder, spec.block)
     model = adapters.attach(loaded_model.decoder, spec, 0)
@@ -74,7 +79,9 @@ def ours(options: argparse.Namespace) -> dict:
 
 
 def figures(steps: list[float], tokens: float) -> dict:
-    """Return speed and peak memory from the seconds of steps with this number of tokens, padding left out."""
+    """Return speed and peak memory from the seconds of steps with this number of tokens, padding
+    left out.
+    """
     return {"tokens_per_s": tokens / statistics.median(steps), "peak": peak_bytes()}
 
 
@@ -94,7 +101,10 @@ def usual(options: argparse.Namespace) -> dict:
     model = prepare_model_for_kbit_training(loaded_model.model, use_gradient_checkpointing=False)
     targets = r".*mlp\.(gate|up|down)_proj"
     model = get_peft_model(
-        model, LoraConfig(r=64, lora_alpha=64, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM")
+        model,
+        LoraConfig(
+            r=64, lora_alpha=64, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM"
+        ),
     )
     texts = corpora.documents(corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")))
     tokenizer = loaded_model.tokenizer
@@ -137,9 +147,15 @@ def usual(options: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arm", choices=("ours", "usual"), help="run one of the two in this process")
-    parser.add_argument("--steps", type=int, default=2, help="timed steps of each run, after one that is not")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--arm", choices=("ours", "usual"), help="run one of the two in this process"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=2, help="timed steps of each run, after one that is not"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=4, help="rows per forward pass")
     parser.add_argument("--seq-len", type=int, default=512)
@@ -160,13 +176,19 @@ def main() -> None:
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 runs_by_arm[arm].append(json.loads(done.stdout.splitlines()[-1]))
                 run = runs_by_arm[arm][-1]
-                say(f"{arm:6} {run['tokens_per_s']:7.1f} tokens/s, {run['peak'] / 1e9:.2f} GB of memory at most")
-    speeds = {arm: statistics.median(run["tokens_per_s"] for run in runs) for arm, runs in runs_by_arm.items()}
+                say(
+                    f"{arm:6} {run['tokens_per_s']:7.1f} tokens/s, {run['peak'] / 1e9:.2f} GB of"
+                    " memory at most"
+                )
+    speeds = {
+        arm: statistics.median(run["tokens_per_s"] for run in runs)
+        for arm, runs in runs_by_arm.items()
+    }
     peak = {arm: max(run["peak"] for run in runs) for arm, runs in runs_by_arm.items()}
     print(
-        f"paper recipe against the usual script: {speeds['ours'] / speeds['usual']:.2f} x the tokens/s "
-        f"(median of {options.repeats}), {peak['ours'] / peak['usual']:.2f} x its peak memory, {options.rows} rows of "
-        f"{options.seq_len} tokens at once, {options.dtype} compute"
+        f"paper recipe against the usual script: {speeds['ours'] / speeds['usual']:.2f} x the"
+        f" tokens/s (median of {options.repeats}), {peak['ours'] / peak['usual']:.2f} x its peak"
+        f" memory, {options.rows} rows of {options.seq_len} tokens at once, {options.dtype} compute"
     )
 
 

@@ -1,11 +1,13 @@
 """A model that does not fit in memory.
 
-    python benchmarks/large_models.py                                12.9 GB on the disk mapped under 4 GB, about five minutes
-    python benchmarks/large_models.py --layers 6 --memory 3.5GB      3 GB
+    python benchmarks/large_models.py                                12.9 GB on the disk mapped
+    under 4 GB, about five minutes python benchmarks/large_models.py --layers 6 --memory 3.5GB
+    3 GB
 
-Writes a random model with the shape of Llama 2 7B, reads its files once, and computes a distance map of it with its layers read
-from the disk. The file cache of the system is emptied before each. The map runs in a control group with the limit if the
-machine allows one; otherwise its peak memory is measured.
+Writes a random model with the shape of Llama 2 7B, reads its files once, and computes a distance
+map of it with its layers read from the disk. The file cache of the system is emptied before each.
+The map runs in a control group with the limit if the machine allows one; otherwise its peak memory
+is measured.
 """
 
 import argparse
@@ -53,7 +55,10 @@ def written(folder: Path, n_layers: int, dtype: str) -> int:
     config = json.loads((folder / "config.json").read_text())
     if (config["dtype"], config["num_hidden_layers"]) != (dtype, n_layers):
         summary = f"{config['num_hidden_layers']} layers in {config['dtype']}"
-        raise SystemExit(f"The model in {folder} has {summary}, not {n_layers} in {dtype}. Ask for these, or keep another.")
+        raise SystemExit(
+            f"The model in {folder} has {summary}, not {n_layers} in {dtype}. Ask for these, or"
+            " keep another."
+        )
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
@@ -82,9 +87,16 @@ def write_model(folder: Path, n_layers: int, dtype: str) -> None:
         for name in names:
             scale = 1.0 if name.endswith("norm.weight") else 0.02
             tensors[name] = torch.empty(shapes[name].shape, dtype=getattr(torch, dtype))
-            tensors[name].fill_(1.0) if scale == 1.0 else tensors[name].normal_(0.0, scale, generator=generator)
+            (
+                tensors[name].fill_(1.0)
+                if scale == 1.0
+                else tensors[name].normal_(0.0, scale, generator=generator)
+            )
         save_file(tensors, folder / file, metadata={"format": "pt"})
-    index = {"metadata": {}, "weight_map": {name: file for file, names in parts.items() for name in names}}
+    index = {
+        "metadata": {},
+        "weight_map": {name: file for file, names in parts.items() for name in names},
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -113,8 +125,13 @@ def sequential_read_s(folder: Path) -> float:
 
 @contextlib.contextmanager
 def control_group(limit: int) -> Iterator[Path | None]:
-    """Yield a control group with a memory limit in bytes, which counts cached files; None if the machine allows no group."""
-    for top, name in ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max")):
+    """Yield a control group with a memory limit in bytes, which counts cached files; None if the
+    machine allows no group.
+    """
+    for top, name in (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    ):
         group = top / f"layerscope-{os.getpid()}"
         try:
             group.mkdir()
@@ -138,20 +155,46 @@ def measure_streaming(options: argparse.Namespace, scratch: Path) -> None:
     n_bytes = written(folder, options.layers, options.dtype)
     reading_s = sequential_read_s(folder)
     say(f"{units.size(n_bytes)} on the disk, read once in {reading_s:.1f} s")
-    command = [sys.executable, "-m", "analysis", "distances", folder, "--dtype", options.dtype, "--device", "cpu"]
-    command += ["--samples", options.texts, "--seq-len", options.tokens, "--memory", options.memory, "--json", "-"]
+    command = [
+        sys.executable,
+        "-m",
+        "analysis",
+        "distances",
+        folder,
+        "--dtype",
+        options.dtype,
+        "--device",
+        "cpu",
+    ]
+    command += [
+        "--samples",
+        options.texts,
+        "--seq-len",
+        options.tokens,
+        "--memory",
+        options.memory,
+        "--json",
+        "-",
+    ]
     limit = units.read_size(options.memory)
     with control_group(limit) as group:
         join = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"] if group else []
         started = time.perf_counter()
-        done = subprocess.run([*join, *map(str, command)], cwd=REPOSITORY, capture_output=True, text=True)
+        done = subprocess.run(
+            [*join, *map(str, command)], cwd=REPOSITORY, capture_output=True, text=True
+        )
         wall_s = time.perf_counter() - started
     if done.returncode:
         raise SystemExit(done.stderr)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     map_s = json.loads(done.stdout)["wall_s"]
-    say("limited by a control group" if group else "no control group on this machine: only measured")
-    say(f"map under {options.memory}: {wall_s:.1f} s, {map_s:.1f} s without loading, {map_s / reading_s:.2f} x reading once")
+    say(
+        "limited by a control group" if group else "no control group on this machine: only measured"
+    )
+    say(
+        f"map under {options.memory}: {wall_s:.1f} s, {map_s:.1f} s without loading,"
+        f" {map_s / reading_s:.2f} x reading once"
+    )
     peak = usage.ru_maxrss * 1024
     say(f"peak resident memory {units.size(peak)}, {peak / limit:.0%} of {options.memory}")
 

@@ -1,8 +1,11 @@
 """Our own implementations of other ways of healing, which `benchmarks/heals.py` compares with ours.
 
-* `paper`: arXiv:2403.17887 with transformers' Trainer and PEFT. It trains LoRA on the feed-forward modules.
-* `layer-replacement`: LLM-Streamline (arXiv:2403.19135). One trained layer takes the place of the removed block.
-* `linear-map`: ReplaceMe (arXiv:2505.02819). A least-squares map changes the feed-forward output before the block.
+* `paper`: arXiv:2403.17887 with transformers' Trainer and PEFT. It trains LoRA on the feed-forward
+  modules.
+* `layer-replacement`: LLM-Streamline (arXiv:2403.19135). One trained layer takes the place of the
+  removed block.
+* `linear-map`: ReplaceMe (arXiv:2505.02819). A least-squares map changes the feed-forward output
+  before the block.
 """
 
 import contextlib
@@ -25,7 +28,12 @@ from analysis.data import corpora
 from analysis.data.near_copies import NearCopyFilter
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, CorpusSpec
 from analysis.experiments.heal.projection import output_projection
-from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, output_stream
+from analysis.models.architecture.decoder import (
+    Decoder,
+    input_stream,
+    other_arguments,
+    output_stream,
+)
 from analysis.models.architecture.matrices import feed_forward_matrices
 from analysis.models.running import pruning
 from analysis.models.running.hidden_states import right_padded
@@ -34,12 +42,14 @@ PAPER_BATCH = 16
 PAPER_WARM_UP = 100 / 5000
 """Share of the steps in which the paper's learning rate rises."""
 LAYER_RATE, LAYER_LEAST_RATE = 2e-4, 5e-5
-"""Learning rate of LLM-Streamline at its peak and at the end: the defaults of its published code, as are the next two."""
+"""Learning rate of LLM-Streamline at its peak and at the end: the defaults of its published code,
+as are the next two."""
 LAYER_WEIGHT_DECAY = 1e-3
 LAYER_MOST_GRADIENT = 5.0
 LAYER_WARM_UP = 0.01
 LAYER_PASSES = 4
-"""Training steps on each batch of states. A step takes a fifth of the time of reading the states from the unpruned model."""
+"""Training steps on each batch of states. A step takes a fifth of the time of reading the states
+from the unpruned model."""
 SEQUENCES = 4
 """Sequences of a forward pass."""
 
@@ -62,7 +72,11 @@ class Timer:
     @property
     def seconds(self) -> float:
         """Seconds until now."""
-        return (self._read() if self._paused_at is None else self._paused_at) - self._began - self._left_out
+        return (
+            (self._read() if self._paused_at is None else self._paused_at)
+            - self._began
+            - self._left_out
+        )
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -91,19 +105,27 @@ class Timer:
         return (self.seconds - self._first_step_at) / steps
 
     def rate(self, steps: int, *, warm_up: float, least: float = 0.0) -> float:
-        """Return the learning rate of the next step as a share of the peak: a cosine that ends at the limit.
+        """Return the learning rate of the next step as a share of the peak: a cosine that ends at
+        the limit.
 
         Args:
             steps: steps taken so far.
-            warm_up: share of the limit in which it rises. The first step, of unknown length, counts as longer than that.
+            warm_up: share of the limit in which it rises. The first step, of unknown length, counts
+                as longer than that.
             least: its value at the limit.
         """
         share = min(1.0, self.seconds / self.limit_s)
         cosine = least + (1 - least) * 0.5 * (1 + math.cos(math.pi * share))
-        return cosine * min(1.0, (share + self._step_s(steps) / self.limit_s) / warm_up) if steps else cosine
+        return (
+            cosine * min(1.0, (share + self._step_s(steps) / self.limit_s) / warm_up)
+            if steps
+            else cosine
+        )
 
 
-def documents(corpus: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any) -> Iterator[list[int]]:
+def documents(
+    corpus: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any
+) -> Iterator[list[int]]:
     """Yield the first tokens of the healing documents in the order of their draw, without end.
 
     Args:
@@ -150,7 +172,8 @@ def paper(
     seed: int,
     scratch: str,
 ) -> tuple[Any, int]:
-    """Remove the layers, and train LoRA by the paper's recipe until the limit: batch 16, a cosine over the time, AdamW.
+    """Remove the layers, and train LoRA by the paper's recipe until the limit: batch 16, a cosine
+    over the time, AdamW.
 
     Args:
         decoder: the unpruned model, which is changed.
@@ -167,7 +190,9 @@ def paper(
     pruning.cut(decoder, cut)
     torch.manual_seed(seed)
     names = feed_forward_matrices(decoder).names
-    config = LoraConfig(r=r, lora_alpha=r, lora_dropout=dropout, target_modules=list(names), task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=r, lora_alpha=r, lora_dropout=dropout, target_modules=list(names), task_type="CAUSAL_LM"
+    )
     model = get_peft_model(decoder.model, config)
 
     class TimedTrainer(Trainer):
@@ -221,7 +246,8 @@ class States:
     behind: Tensor
     """Stream that leaves it, same shape."""
     added: Tensor
-    """Output of the projection before the block, same shape; the stream before where that is not watched."""
+    """Output of the projection before the block, same shape; the stream before where that is not
+    watched."""
     call: tuple[tuple, dict]
     """Arguments of a layer beside the stream."""
     real: Tensor
@@ -230,7 +256,10 @@ class States:
 
 @torch.no_grad()
 def states_around(
-    decoder: Decoder, block: Block, sequences: Sequence[Sequence[int]], projection: nn.Module | None = None
+    decoder: Decoder,
+    block: Block,
+    sequences: Sequence[Sequence[int]],
+    projection: nn.Module | None = None,
 ) -> States:
     """Run the unpruned model up to the end of a block.
 
@@ -264,11 +293,20 @@ def states_around(
         for handle in handles:
             handle.remove()
     before = kept["before"]
-    return States(before, kept["behind"], kept.get("added", before), kept["call"], _real(sequences).to(before.device))
+    return States(
+        before,
+        kept["behind"],
+        kept.get("added", before),
+        kept["call"],
+        _real(sequences).to(before.device),
+    )
 
 
-def layer_replacement(decoder: Decoder, block: Block, texts: Iterator[list[int]], timer: Timer, *, seed: int) -> list[float]:
-    """Replace a block by its own first layer, trained until the limit to lead from the stream before it to that behind it.
+def layer_replacement(
+    decoder: Decoder, block: Block, texts: Iterator[list[int]], timer: Timer, *, seed: int
+) -> list[float]:
+    """Replace a block by its own first layer, trained until the limit to lead from the stream
+    before it to that behind it.
 
     The loss is the mean squared error of all tokens and channels.
 
@@ -283,7 +321,9 @@ def layer_replacement(decoder: Decoder, block: Block, texts: Iterator[list[int]]
         The loss of each step.
     """
     layer = copy.deepcopy(decoder.layers[block.start]).train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=LAYER_RATE, weight_decay=LAYER_WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(
+        layer.parameters(), lr=LAYER_RATE, weight_decay=LAYER_WEIGHT_DECAY
+    )
     draws, kept, losses = random.Random(seed), list[States](), list[float]()
     while not timer.is_over(len(losses)):
         if len(losses) % LAYER_PASSES == 0:
@@ -312,8 +352,8 @@ def layer_replacement(decoder: Decoder, block: Block, texts: Iterator[list[int]]
 def linear_map(decoder: Decoder, block: Block, sequences: Sequence[Sequence[int]]) -> Tensor:
     """Remove a block, and merge into the projection before it the map T that makes up for it best.
 
-    T minimizes |M T + Y - B|² over all tokens. M is the projection's output, Y the rest of the stream before the block, and B
-    the stream behind the block. No ridge, float64.
+    T minimizes |M T + Y - B|² over all tokens. M is the projection's output, Y the rest of the
+    stream before the block, and B the stream behind the block. No ridge, float64.
 
     Args:
         decoder: the unpruned model, which is changed.
@@ -328,7 +368,10 @@ def linear_map(decoder: Decoder, block: Block, sequences: Sequence[Sequence[int]
     gram, cross = (torch.zeros(hidden, hidden, dtype=torch.float64) for _ in range(2))
     for first in range(0, len(sequences), SEQUENCES):
         states = states_around(decoder, block, sequences[first : first + SEQUENCES], projection)
-        before, behind, added = (stream[states.real].cpu().double() for stream in (states.before, states.behind, states.added))
+        before, behind, added = (
+            stream[states.real].cpu().double()
+            for stream in (states.before, states.behind, states.added)
+        )
         gram += added.T @ added
         cross += added.T @ (behind - before + added)
     fitted = torch.linalg.solve(gram, cross)

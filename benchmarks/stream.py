@@ -1,4 +1,6 @@
-"""`python benchmarks/stream.py`: write the numbers of the lesson's first picture, with and without each block."""
+"""`python benchmarks/stream.py`: write the numbers of the lesson's first picture, with and without
+each block.
+"""
 
 import json
 import sys
@@ -19,11 +21,19 @@ OUT = ROOT / "pages" / "assets" / "learn" / "stream.json"
 
 
 def read(ready: ReadyModel, model: ModelSpec, block: Block | None) -> dict:
-    """Return the turn of each layer at the last token, as a share of 180 degrees, and the predicted token."""
+    """Return the turn of each layer at the last token, as a share of 180 degrees, and the predicted
+    token.
+    """
     result = microscope.run(MicroscopeSpec(model, PROMPT, block), load=ready)
     token = result.vocabulary[str(result.guesses[-1][-1][0])]
-    turns = {layer: round(row[-1], 4) for layer, row in zip(result.layers, result.distances, strict=True)}
-    return {"turns": turns, "token": token, "probability": round(result.probabilities[-1][-1][0], 4)}
+    turns = {
+        layer: round(row[-1], 4) for layer, row in zip(result.layers, result.distances, strict=True)
+    }
+    return {
+        "turns": turns,
+        "token": token,
+        "probability": round(result.probabilities[-1][-1][0], 4),
+    }
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Response times of the pages in Chromium.
 
-    python benchmarks/ui_speed.py                        on the results of the gallery
-    python benchmarks/ui_speed.py --results 2000         with 2,000 more results of one model, which is shown
+    python benchmarks/ui_speed.py                        on the results of the gallery python
+    benchmarks/ui_speed.py --results 2000         with 2,000 more results of one model, which is
+    shown
 
 Prints median and 95th percentile of the time
 - from opening Explore in a new browser, and again in the same one, to its last chart,
@@ -37,12 +38,14 @@ N = (4, 9, 6, 12, 7, 2, 10, 5)
 MODEL = "lab/model-0"
 """Source of the model whose results are made up for `--results`."""
 
-# Milliseconds from the next event of a type to the frame in which a condition holds and the page is finished.
+# Milliseconds from the next event of a type to the frame in which a condition holds and the page is
+# finished.
 TIMED = """
 ([type, condition]) => {
   window.timed = new Promise(done => {
     let began = null;
-    window.addEventListener(type, event => { began = event.timeStamp; }, {once: true, capture: true});
+    window.addEventListener(
+      type, event => { began = event.timeStamp; }, {once: true, capture: true});
     const holds = new Function(`return ${condition.trim()}`), drawn = DRAWN;
     const look = () => {
       const now = began === null ? 0 : performance.now() - began;
@@ -72,7 +75,9 @@ class Window:
     times_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def open_explore(self, chromium: Browser, query: str) -> None:
-        """Open Explore in a new browser and once more in the same one, and time each first finished state."""
+        """Open Explore in a new browser and once more in the same one, and time each first finished
+        state.
+        """
         page = chromium.new_context(viewport=WINDOW).new_page()
         page.set_default_timeout(120_000)
         page.goto(f"{self.address}/explore{query}")
@@ -102,7 +107,10 @@ class Window:
         slider = self.page.locator("[data-testid=stSlider]").first
         last = int(slider.locator("input[type=range]").get_attribute("max") or 0)
         rail = slider.locator("[role=group]").bounding_box()
-        self.page.mouse.move(rail["x"] + thumb + (rail["width"] - 2 * thumb) * n / last, rail["y"] + rail["height"] / 2)
+        self.page.mouse.move(
+            rail["x"] + thumb + (rail["width"] - 2 * thumb) * n / last,
+            rail["y"] + rail["height"] / 2,
+        )
         self.page.mouse.down()
         self.page.evaluate(TIMED, ["pointerup", SELECTED.replace("{n}", str(n))])
         self.page.mouse.up()
@@ -119,16 +127,25 @@ class Window:
     def open_tab(self, name: str) -> None:
         """Open a tab of Explore by its name in the address."""
         position = ("map", *TABS[:-1]).index(name) + 1
-        self.click("tabs", f"[role=tab]:nth-of-type({position})", f"document.querySelector('.st-key-tab-{name}')")
+        self.click(
+            "tabs",
+            f"[role=tab]:nth-of-type({position})",
+            f"document.querySelector('.st-key-tab-{name}')",
+        )
 
     def open_page(self, name: str) -> None:
         """Open a page by the menu."""
-        has_title = f"[...document.querySelectorAll('h1')].some(item => item.textContent.trim() === '{name}')"
+        has_title = (
+            "[...document.querySelectorAll('h1')].some(item => item.textContent.trim() ==="
+            f" '{name}')"
+        )
         self.click("pages", f"[data-testid=stSidebarNav] a:has-text('{name}')", has_title)
 
 
 def fill(n: int) -> None:
-    """Store results of one model: evaluations of different blocks, curves on several draws of questions, maps and others."""
+    """Store results of one model: evaluations of different blocks, curves on several draws of
+    questions, maps and others.
+    """
     from analysis.core.blocks import Block, removal
     from analysis.experiments.accuracy.points import place
     from tests.support import fakes
@@ -155,11 +172,18 @@ def fill(n: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Response times of the pages in Chromium.")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds of all actions; the first one is not counted")
-    parser.add_argument("--results", type=int, default=0, help="number of further stored results (default: 0)")
+    parser.add_argument(
+        "--rounds", type=int, default=6, help="rounds of all actions; the first one is not counted"
+    )
+    parser.add_argument(
+        "--results", type=int, default=0, help="number of further stored results (default: 0)"
+    )
     options = parser.parse_args()
     query = f"?model={MODEL}&n=5" if options.results else ""
-    say(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores of {host.processor()}, median and 95th percentile")
+    say(
+        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores of {host.processor()}, median and"
+        " 95th percentile"
+    )
     with contextlib.ExitStack() as stack:
         cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerscope-bench-")))
         os.environ["LAYERSCOPE_CACHE"] = str(cache)

@@ -30,19 +30,31 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def describe_machine(dtype: str) -> str:
-    """Print the processor and its load, and return the dtype that `auto` resolves to on this machine."""
+    """Print the processor and its load, and return the dtype that `auto` resolves to on this
+    machine.
+    """
     resolved = resolving.resolve_model(ModelSpec(dtype=dtype)).dtype
-    say(f"{machine.cpu_name()}, load {psutil.getloadavg()[0]:.1f} on {host.cores()} cores, {resolved}")
+    say(
+        f"{machine.cpu_name()}, load {psutil.getloadavg()[0]:.1f} on {host.cores()} cores,"
+        f" {resolved}"
+    )
     return resolved
 
 
 def add_dtype_option(parser: argparse.ArgumentParser, default: str = "auto") -> None:
     """Add `--dtype` to a command line."""
-    parser.add_argument("--dtype", default=default, choices=("auto", *DTYPES), help=f"dtype of the model (default: {default})")
+    parser.add_argument(
+        "--dtype",
+        default=default,
+        choices=("auto", *DTYPES),
+        help=f"dtype of the model (default: {default})",
+    )
 
 
 def use_empty_cache() -> None:
-    """Compute in an empty cache that shares the converted starter model, so that no stored result is read."""
+    """Compute in an empty cache that shares the converted starter model, so that no stored result
+    is read.
+    """
     load.load(ModelSpec(dtype="float32"))
     scratch = Path(tempfile.mkdtemp(prefix="layerscope-bench-"))
     for name in ("models", "machine.json"):

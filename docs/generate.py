@@ -1,4 +1,5 @@
-"""Write the pages of the documentation that follow from the code: command line, Python and glossary.
+"""Write the pages of the documentation that follow from the code: command line, Python and
+glossary.
 
 python -m docs.generate    before each build of the site; `make docs` calls it
 """
@@ -35,46 +36,97 @@ def main() -> None:
 
 def pages() -> dict[str, str]:
     """Return the text of each generated page by its path below docs/."""
-    return {"reference/cli.md": command_line_page(), "reference/python.md": python_page(), "glossary.md": glossary_page()}
+    return {
+        "reference/cli.md": command_line_page(),
+        "reference/python.md": python_page(),
+        "glossary.md": glossary_page(),
+    }
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
     """Return the parser of each command by its name."""
-    parsers = (action for action in command_line.parser()._actions if isinstance(action, argparse._SubParsersAction))
+    parsers = (
+        action
+        for action in command_line.parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
     return dict(next(parsers).choices)
 
 
 def options(command: argparse.ArgumentParser) -> list[argparse.Action]:
     """Return the options and positions of a command, hidden ones included."""
-    return [action for action in command._actions if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction)]
+    return [
+        action
+        for action in command._actions
+        if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction)
+    ]
 
 
 def command_line_page() -> str:
     """Return every command with its options, as the parser knows them."""
     parser = command_line.parser()
-    shared = [action for action in _shown(commands()["sweep"]) if {"--json", "--memory"} & set(action.option_strings)]
-    lines = [NOTE, "", "# Command line", "", "**Question answered: which commands and options are there?**", ""]
-    lines += ["Run a command as `python -m analysis COMMAND`, or as `layerscope COMMAND` after `pip install -e .`.", ""]
-    lines += ["```", *_lines(parser.epilog), "```", "", "Options of every command:", "", *map(_option, shared), ""]
+    shared = [
+        action
+        for action in _shown(commands()["sweep"])
+        if {"--json", "--memory"} & set(action.option_strings)
+    ]
+    lines = [
+        NOTE,
+        "",
+        "# Command line",
+        "",
+        "**Question answered: which commands and options are there?**",
+        "",
+    ]
+    lines += [
+        (
+            "Run a command as `python -m analysis COMMAND`, or as `layerscope COMMAND` after `pip"
+            " install -e .`."
+        ),
+        "",
+    ]
+    lines += [
+        "```",
+        *_lines(parser.epilog),
+        "```",
+        "",
+        "Options of every command:",
+        "",
+        *map(_option, shared),
+        "",
+    ]
     for name, command in commands().items():
         lines += [f"## {name}", "", *_command(command, {action.dest for action in shared}), ""]
     return "\n".join(lines)
 
 
 def _command(command: argparse.ArgumentParser, shared: set[str]) -> Iterator[str]:
-    """Return description, usage, options, settings and examples of a command; options of every command are left out."""
-    usage = re.sub(r"\[-[^\]]*\] ?", "", " ".join(command.format_usage().split()).removeprefix("usage: "))
+    """Return description, usage, options, settings and examples of a command; options of every
+    command are left out.
+    """
+    usage = re.sub(
+        r"\[-[^\]]*\] ?", "", " ".join(command.format_usage().split()).removeprefix("usage: ")
+    )
     words = usage.split(" ")
-    yield from [_escaped(command.description or ""), "", f"    {' '.join([*words[:4], '[OPTIONS]', *words[4:]]).strip()}", ""]
+    yield from [
+        _escaped(command.description or ""),
+        "",
+        f"    {' '.join([*words[:4], '[OPTIONS]', *words[4:]]).strip()}",
+        "",
+    ]
     yield from (_option(action) for action in _shown(command) if action.dest not in shared)
-    if (subcommand := command.get_default("asks")) is not None and (settings := list(_settings(subcommand.spec))):
+    if (subcommand := command.get_default("asks")) is not None and (
+        settings := list(_settings(subcommand.spec))
+    ):
         yield from ["", "Settings for `--set`:", "", *settings]
     if command.epilog:
         yield from ["", "```", *_lines(command.epilog.strip()), "```"]
 
 
 def _settings(spec: type[Spec]) -> Iterator[str]:
-    """Return an item of a list for each field of a request that only `--set` reaches; parts of other requests are left out."""
+    """Return an item of a list for each field of a request that only `--set` reaches; parts of
+    other requests are left out.
+    """
     by_option = {field.path for flag in cli_options.flags_of(spec) for field in flag.fields}
     meanings = cli_options.docs_of_fields(spec)
     for name in cli_options.field_types(spec):
@@ -95,12 +147,16 @@ def _option(action: argparse.Action) -> str:
     values = f" ({', '.join(f'`{choice}`' for choice in choices)})" if choices else ""
     if action.metavar and action.option_strings and not choices:
         values = f" `{action.metavar}`"
-    names = ", ".join(f"`{name}`" for name in action.option_strings or [action.metavar or action.dest])
+    names = ", ".join(
+        f"`{name}`" for name in action.option_strings or [action.metavar or action.dest]
+    )
     return f"- {names}{values}: {_escaped(help[:1].upper() + help[1:])}"
 
 
 def possible_values(action: argparse.Action) -> list[str] | None:
-    """Return the possible values of an option: argparse's choices, or those that the request checks."""
+    """Return the possible values of an option: argparse's choices, or those that the request
+    checks.
+    """
     if action.choices is None and str(action.metavar).startswith("{"):
         return str(action.metavar).strip("{}").split(",")
     return None if action.choices is None else [str(choice) for choice in action.choices]
@@ -112,8 +168,22 @@ def _lines(text: str | None) -> list[str]:
 
 def python_page() -> str:
     """Return the functions and methods of the public face with their docstrings."""
-    lines = [NOTE, "", "# Python", "", "**Question answered: how do you call Layerscope from a script or a notebook?**", ""]
-    lines += [_escaped(inspect.getdoc(facade) or ""), "", "```python", "import analysis as layerscope", "```", ""]
+    lines = [
+        NOTE,
+        "",
+        "# Python",
+        "",
+        "**Question answered: how do you call Layerscope from a script or a notebook?**",
+        "",
+    ]
+    lines += [
+        _escaped(inspect.getdoc(facade) or ""),
+        "",
+        "```python",
+        "import analysis as layerscope",
+        "```",
+        "",
+    ]
     for name in analysis.__all__:
         if inspect.isfunction(function := getattr(analysis, name)):
             lines += _documented(f"layerscope.{name}", function)
@@ -128,9 +198,22 @@ def python_page() -> str:
 def _documented(name: str, what: object) -> list[str]:
     signature = ""
     if callable(what):
-        parameters = [part for part in inspect.signature(what).parameters.values() if part.name != "self"]
-        signature = str(inspect.Signature([part.replace(annotation=part.empty) for part in parameters]))
-    return [f"### `{name}`", "", "```python", f"{name}{signature}", "```", "", *_docstring(what), ""]
+        parameters = [
+            part for part in inspect.signature(what).parameters.values() if part.name != "self"
+        ]
+        signature = str(
+            inspect.Signature([part.replace(annotation=part.empty) for part in parameters])
+        )
+    return [
+        f"### `{name}`",
+        "",
+        "```python",
+        f"{name}{signature}",
+        "```",
+        "",
+        *_docstring(what),
+        "",
+    ]
 
 
 def _docstring(what: object) -> Iterable[str]:
@@ -146,7 +229,14 @@ def _docstring(what: object) -> Iterable[str]:
 
 def glossary_page() -> str:
     """Return each term of the glossary with its meaning."""
-    lines = [NOTE, "", "# Glossary", "", "**Question answered: which meaning does each term have here?**", ""]
+    lines = [
+        NOTE,
+        "",
+        "# Glossary",
+        "",
+        "**Question answered: which meaning does each term have here?**",
+        "",
+    ]
     for name, meaning in glossary.terms().items():
         lines += [f"## {name}", "", _escaped(meaning[:1].upper() + meaning[1:]), ""]
     return "\n".join(lines)
@@ -155,7 +245,9 @@ def glossary_page() -> str:
 def _escaped(text: str) -> str:
     """Return text that Markdown shows as it is, on one line of a table; code stays as it is."""
     parts = re.split(r"(`[^`]*`)", text.replace("%%", "%"))
-    return "".join(part if part.startswith("`") else re.sub(r"([|<>*_\[\]])", r"\\\1", part) for part in parts)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([|<>*_\[\]])", r"\\\1", part) for part in parts
+    )
 
 
 if __name__ == "__main__":

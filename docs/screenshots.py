@@ -1,7 +1,9 @@
-"""Pictures of every page on the stored results: those of the README, and a gallery in light and dark.
+"""Pictures of every page on the stored results: those of the README, and a gallery in light and
+dark.
 
-python -m docs.screenshots                       the gallery in tests/artifacts/gallery, and docs/assets/*.png
-python -m docs.screenshots --only explore        one view, and no picture of the README
+python -m docs.screenshots                       the gallery in tests/artifacts/gallery, and
+docs/assets/*.png python -m docs.screenshots --only explore        one view, and no picture of the
+README
 """
 
 import argparse
@@ -32,11 +34,18 @@ VIEWS = {
     "presenting": "explore?present=1",
 }
 """Addresses by the name of the view."""
-README = {"explore": ("light", 980), "heal": ("dark", 800), "learn": ("light", 800), "explore-trade-off": ("light", 1180)}
+README = {
+    "explore": ("light", 980),
+    "heal": ("dark", 800),
+    "learn": ("light", 800),
+    "explore-trade-off": ("light", 1180),
+}
 """Theme and height of the pictures in README and documentation."""
 
 
-def take(chromium: Browser, address: str, view: str, theme: str, size: tuple[int, int], path: Path) -> None:
+def take(
+    chromium: Browser, address: str, view: str, theme: str, size: tuple[int, int], path: Path
+) -> None:
     """Save a picture of a view in a new window."""
     page = chromium.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
     page.set_default_timeout(60_000)
@@ -49,8 +58,12 @@ def take(chromium: Browser, address: str, view: str, theme: str, size: tuple[int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Pictures of every page, light and dark, from a phone to a large screen.")
-    parser.add_argument("--only", choices=list(VIEWS), action="append", help="this view alone, may be repeated")
+    parser = argparse.ArgumentParser(
+        description="Pictures of every page, light and dark, from a phone to a large screen."
+    )
+    parser.add_argument(
+        "--only", choices=list(VIEWS), action="append", help="this view alone, may be repeated"
+    )
     options = parser.parse_args()
     GALLERY.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="layerscope-pictures-") as cache:
@@ -64,7 +77,14 @@ def main() -> None:
             for view in options.only or VIEWS:
                 for theme in ("light", "dark"):
                     for size in SIZES.items():
-                        take(chromium, address, view, theme, size, GALLERY / f"{view}-{theme}-{size[0]}.png")
+                        take(
+                            chromium,
+                            address,
+                            view,
+                            theme,
+                            size,
+                            GALLERY / f"{view}-{theme}-{size[0]}.png",
+                        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Compare: the texts that pruned and healed models generate, the effect of each layer, and all stored runs side by side."""
+"""Compare: the texts that pruned and healed models generate, the effect of each layer, and all
+stored runs side by side.
+"""
 
 import streamlit as st
 

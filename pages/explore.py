@@ -10,7 +10,9 @@ frame.require()
 with frame.errors_shown():
     linked_view.tab()  # this and the next before the header, which names faults of the address
     map_view.view()
-    place = frame.header("Explore", "Redundant layers can be removed: a smaller, faster model", (9, 4))
+    place = frame.header(
+        "Explore", "Redundant layers can be removed: a smaller, faster model", (9, 4)
+    )
     current = stored_results.known(state.current_model())
     maps = stored_results.find("distances", current)
     if maps:
@@ -18,7 +20,8 @@ with frame.errors_shown():
         curves = selection.curves(current)
         result_choice.prefer("sweep", curves, current)
         view = details.menu(place, current, maps, curves)
-        distances, sweep = view.distances, view.sweep
+        distances = view.distances
+        sweep = view.sweep
         result_choice.write_request("distances", distances)
         result_choice.write_request("sweep", sweep)
         result_choice.offer(view.asked, distances.result.spec.corpus)

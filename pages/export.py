@@ -13,7 +13,10 @@ with frame.errors_shown():
     model = state.current_model()
     found = stored_results.any_of(model)
     if found is None:
-        st.info("This model has no results yet. Compute its distance map first: it suggests a block to remove.")
+        st.info(
+            "This model has no results yet. Compute its distance map first: it suggests a block to"
+            " remove."
+        )
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         folders.on_this_machine(model)
     else:

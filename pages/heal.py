@@ -21,7 +21,9 @@ with frame.errors_shown():
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         else:
             shown = selection.now(model)
-            questions = shown.sweep.result.spec.benchmark if shown and shown.sweep else BenchmarkSpec()
+            questions = (
+                shown.sweep.result.spec.benchmark if shown and shown.sweep else BenchmarkSpec()
+            )
             with st.container(border=True):
                 block = selection.choose_block(model, shown, known.n_layers)
                 if block is not None:

@@ -1,4 +1,6 @@
-"""Learn: a lesson of a quarter of an hour on why layers can go, told with the figures of the current model."""
+"""Learn: a lesson of a quarter of an hour on why layers can go, told with the figures of the
+current model.
+"""
 
 import streamlit as st
 

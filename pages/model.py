@@ -13,7 +13,9 @@ frame.require()
 
 
 def checked(model: ModelSpec) -> bool:
-    """Return whether this model may be read: the starter always, others after a click, never just by opening a link."""
+    """Return whether this model may be read: the starter always, others after a click, never just
+    by opening a link.
+    """
     models_checked = st.session_state.setdefault("checked-models", set())
     if model.source == "starter":
         return True
@@ -80,9 +82,15 @@ with frame.errors_shown():
             st.info("Enter a model above.")
             ready = False
         elif wanted.source == "starter" and not starter.is_installed():
-            st.info("The starter pack is not installed. It has a small real model, question sets and texts (180 MB):")
+            st.info(
+                "The starter pack is not installed. It has a small real model, question sets and"
+                " texts (180 MB):"
+            )
             st.code(starter.GET_IT, language="bash")
-            st.caption("Run it in the folder of this program, then reload this page. Other models work without it.")
+            st.caption(
+                "Run it in the folder of this program, then reload this page. Other models work"
+                " without it."
+            )
             ready = False
         else:
             ready = checked(wanted)
@@ -91,7 +99,10 @@ with frame.errors_shown():
             facts_and_actions(wanted)
         elif wanted is not None:
             if wanted.source != "starter" and not host.is_viewer():
-                st.info("Click **Check this model** to read its configuration and compare it with the free memory.")
+                st.info(
+                    "Click **Check this model** to read its configuration and compare it with the"
+                    " free memory."
+                )
             inspection.show_stored(wanted)
     with left:
         choice.show_gallery()

@@ -1,4 +1,6 @@
-"""Fixtures of all tests: a cache folder per test, the real starter model once per process, tiny models of every family."""
+"""Fixtures of all tests: a cache folder per test, the real starter model once per process, tiny
+models of every family.
+"""
 
 import importlib.util
 import json
@@ -19,43 +21,66 @@ from filelock import FileLock
 if TYPE_CHECKING:
     from tests.support import hub as hubs
 
-os.environ.setdefault("LAYERSCOPE_NICENESS", "0")  # workers would wait for all the tests that run beside theirs
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub, also where the machine can
-if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # processes share the cores: before torch is imported, and for children too
+os.environ.setdefault(
+    "LAYERSCOPE_NICENESS", "0"
+)  # workers would wait for all the tests that run beside theirs
+os.environ.setdefault(
+    "HF_HUB_OFFLINE", "1"
+)  # no test may reach for a hub, also where the machine can
+if (
+    "PYTEST_XDIST_WORKER_COUNT" in os.environ
+):  # processes share the cores: before torch is imported, and for children too
     n_threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_threads)))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-MEANWHILE = {REPOSITORY / "tests" / "jobs" / "test_worker.py", REPOSITORY / "tests" / "data" / "test_hub_rows.py"}
+MEANWHILE = {
+    REPOSITORY / "tests" / "jobs" / "test_worker.py",
+    REPOSITORY / "tests" / "data" / "test_hub_rows.py",
+}
 """Slow files of tests that need no model."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that need a model, and begin with the files that take longest, so that the end is short.
+    """Mark tests that need a model, and begin with the files that take longest, so that the end is
+    short.
 
-    The first process converts the starter model, for which all other tests of it wait. So slow files without it come next.
+    The first process converts the starter model, for which all other tests of it wait. So slow
+    files without it come next.
     """
     for item in items:
         if "starter_folder" in item.fixturenames:
             item.add_marker("starter")
         if "torch" in vars(item.module):
             item.add_marker("tiny")
-    marks = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("browser", "starter")}
-    n_tests = Counter(item.path for item in items if item.path not in marks["browser"] | marks["starter"])
+    marks = {
+        mark: {item.path for item in items if item.get_closest_marker(mark)}
+        for mark in ("browser", "starter")
+    }
+    n_tests = Counter(
+        item.path for item in items if item.path not in marks["browser"] | marks["starter"]
+    )
     kept = (item.path for item in items if not item.get_closest_marker("long"))
     first = next((path for path in kept if path in marks["browser"] & marks["starter"]), None)
 
     def order(item: pytest.Item) -> list[bool | int]:
         group = 0 if item.path == first else 1 if item.path in MEANWHILE else 2
-        return [group, item.path not in marks["browser"], item.path not in marks["starter"], -n_tests[item.path]]
+        return [
+            group,
+            item.path not in marks["browser"],
+            item.path not in marks["starter"],
+            -n_tests[item.path],
+        ]
 
     items.sort(key=order)
 
 
 @pytest.fixture(scope="session")
 def _tokenizers_are_read_once() -> Iterator[None]:
-    """A model is loaded within a moment but for its tokenizer of 49,152 tokens, which is the same in nearly all tests."""
+    """A model is loaded within a moment but for its tokenizer of 49,152 tokens, which is the same
+    in nearly all tests.
+    """
     from analysis.models.loading import pretrained
 
     read: dict[object, object] = {}
@@ -64,8 +89,16 @@ def _tokenizers_are_read_once() -> Iterator[None]:
     class Known:
         @staticmethod
         def from_pretrained(folder: Path, **options: object) -> object:
-            looks = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.suffix != ".safetensors"]
-            key = folder, str(options), *((name, look.st_ino, look.st_size, look.st_mtime_ns) for name, look in looks)
+            looks = [
+                (file.name, file.stat())
+                for file in sorted(folder.iterdir())
+                if file.suffix != ".safetensors"
+            ]
+            key = (
+                folder,
+                str(options),
+                *((name, look.st_ino, look.st_size, look.st_mtime_ns) for name, look in looks),
+            )
             if key not in read:
                 read[key] = own.from_pretrained(folder, **options)
             return read[key]
@@ -77,7 +110,9 @@ def _tokenizers_are_read_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def the_main_module_stays() -> Iterator[None]:
-    """A page that Streamlit draws takes its place, and a process that is spawned later would begin with running that page."""
+    """A page that Streamlit draws takes its place, and a process that is spawned later would begin
+    with running that page.
+    """
     own = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = own
@@ -85,11 +120,15 @@ def the_main_module_stays() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def the_default_dtype_stays() -> Iterator[None]:
-    """A library changes it for the whole process while it builds a model. Left behind, it would be that of all later tests."""
+    """A library changes it for the whole process while it builds a model. Left behind, it would be
+    that of all later tests.
+    """
     yield
     torch, end = sys.modules.get("torch"), time.monotonic() + 10
     # A thread of the test may still be building a model after a cancel.
-    while torch is not None and torch.get_default_dtype() != torch.float32 and time.monotonic() < end:
+    while (
+        torch is not None and torch.get_default_dtype() != torch.float32 and time.monotonic() < end
+    ):
         time.sleep(0.05)
     if torch is not None and (left := torch.get_default_dtype()) != torch.float32:
         torch.set_default_dtype(torch.float32)
@@ -98,7 +137,9 @@ def the_default_dtype_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def starter_folder(_tokenizers_are_read_once: None) -> Path:
-    """The converted starter model in the repository's own cache, converted on the first run only."""
+    """The converted starter model in the repository's own cache, converted on the first run
+    only.
+    """
     from analysis.core import store
     from analysis.models.loading import load
     from analysis.models.source.location import locate
@@ -125,7 +166,9 @@ def _committed_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def with_starter(starter_folder: Path, _committed_index: Path) -> Callable[[Path], Path]:
-    """A function that lets a new cache folder share the converted starter model and know the committed results."""
+    """A function that lets a new cache folder share the converted starter model and know the
+    committed results.
+    """
 
     def share(folder: Path) -> Path:
         (folder / "models").mkdir(parents=True)
@@ -137,7 +180,9 @@ def with_starter(starter_folder: Path, _committed_index: Path) -> Callable[[Path
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_starter: Callable[[Path], Path]) -> Path:
+def cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_starter: Callable[[Path], Path]
+) -> Path:
     """An empty cache folder that shares the converted starter model."""
     folder = with_starter(tmp_path / "cache")
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
@@ -146,7 +191,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_starter: Callabl
 
 @pytest.fixture
 def letters() -> Iterator[ModuleType]:
-    """A kind of experiment of one file outside of the program, registered as long as the test lasts."""
+    """A kind of experiment of one file outside of the program, registered as long as the test
+    lasts.
+    """
     from analysis.core.experiment import EXPERIMENTS, register
     from tests.support import letters
 
@@ -174,14 +221,18 @@ def tokenizer(starter_folder: Path):
 
 @pytest.fixture(scope="session")
 def small_tokenizer(starter_folder: Path, tmp_path_factory: pytest.TempPathFactory):
-    """The starter model's tokenizer with its first 2,048 tokens: most of the time of a tiny model is that of its head."""
+    """The starter model's tokenizer with its first 2,048 tokens: most of the time of a tiny model
+    is that of its head.
+    """
     from transformers import AutoTokenizer
 
     folder = tmp_path_factory.mktemp("tokenizer")
     for name in ("tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(starter_folder / name, folder)
     content = json.loads((starter_folder / "tokenizer.json").read_text(encoding="utf-8"))
-    vocabulary = {token: number for token, number in content["model"]["vocab"].items() if number < 2048}
+    vocabulary = {
+        token: number for token, number in content["model"]["vocab"].items() if number < 2048
+    }
     merges = [pair for pair in content["model"]["merges"] if "".join(pair) in vocabulary]
     content["model"] |= {"vocab": vocabulary, "merges": merges}
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
@@ -190,15 +241,21 @@ def small_tokenizer(starter_folder: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokenizers are not tried out before they are used, which takes a process of seconds for each."""
+    """Tokenizers are not tried out before they are used, which takes a process of seconds for
+    each.
+    """
     from analysis.models.loading import tokenizer
 
     monkeypatch.setattr(tokenizer, "check", lambda source: None)
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory, small_tokenizer) -> Iterator[Callable[[str], Path]]:
-    """A function that saves a tiny random model of a family, with a small tokenizer, and returns its folder."""
+def tiny_folder(
+    tmp_path_factory: pytest.TempPathFactory, small_tokenizer
+) -> Iterator[Callable[[str], Path]]:
+    """A function that saves a tiny random model of a family, with a small tokenizer, and returns
+    its folder.
+    """
     from analysis.models.loading import tokenizer as loading
     from tests.support.families import build
 
@@ -218,13 +275,17 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, small_tokenizer) -> It
 
 @pytest.fixture
 def short_texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Losses on few and short texts where a request leaves the text open, here and in processes that this test starts."""
+    """Losses on few and short texts where a request leaves the text open, here and in processes
+    that this test starts.
+    """
     from analysis.cli.options import flags_of
     from analysis.core import extensions
     from analysis.data.spec import default_loss_corpus
 
     file = REPOSITORY / "tests" / "support" / "short_texts.py"
-    monkeypatch.setattr(default_loss_corpus, "__code__", default_loss_corpus.__code__)  # restored afterwards
+    monkeypatch.setattr(
+        default_loss_corpus, "__code__", default_loss_corpus.__code__
+    )  # restored afterwards
     monkeypatch.setenv(extensions.VARIABLE, str(file))
     runpy.run_path(str(file))
     yield
@@ -272,7 +333,9 @@ def capital(row: Row, id: str) -> Question:
 
 @pytest.fixture
 def capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a question set that a file outside the package has registered, until the test ends."""
+    """The name of a question set that a file outside the package has registered, until the test
+    ends.
+    """
     from analysis.data.tasks import TASKS
 
     file = tmp_path / "capitals.py"
@@ -287,20 +350,29 @@ def capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["hubs.Hub"]:
-    """A hub of this test's own, which this process and its children take for the hub; its cache folder is empty."""
+    """A hub of this test's own, which this process and its children take for the hub; its cache
+    folder is empty.
+    """
     from huggingface_hub import constants
 
     from tests.support import hub as hubs
 
     with hubs.running() as hub:
-        said = {"ENDPOINT": hub.endpoint, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": False}
+        said = {
+            "ENDPOINT": hub.endpoint,
+            "HF_HUB_CACHE": str(tmp_path / "hub"),
+            "HF_HUB_OFFLINE": False,
+        }
         said |= {"HF_HUB_ETAG_TIMEOUT": 2, "HF_HUB_DOWNLOAD_TIMEOUT": 2}
         template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
         for name, value in said.items():
             monkeypatch.setattr(constants, name, value)
-            monkeypatch.setenv("HF_ENDPOINT" if name == "ENDPOINT" else name, str(int(value)) if value is False else str(value))
+            monkeypatch.setenv(
+                "HF_ENDPOINT" if name == "ENDPOINT" else name,
+                str(int(value)) if value is False else str(value),
+            )
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
         monkeypatch.delenv("HF_TOKEN", raising=False)
         yield hub

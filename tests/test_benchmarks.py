@@ -1,4 +1,6 @@
-"""The helpers of the benchmarks work: benchmarks themselves take minutes to hours, and no test runs them."""
+"""The helpers of the benchmarks work: benchmarks themselves take minutes to hours, and no test runs
+them.
+"""
 
 from importlib import import_module
 from pathlib import Path

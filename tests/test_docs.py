@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
-    """A broken link, a missing anchor or a page outside the navigation is a warning, and strict makes it an error."""
+    """A broken link, a missing anchor or a page outside the navigation is a warning, and strict
+    makes it an error.
+    """
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     for name, text in generate.pages().items():
@@ -31,18 +33,24 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert (tmp_path / "site" / "search" / "search_index.json").exists()
     for file in (tmp_path / "site").rglob("*.html"):
         asked = re.findall(r'(?:src|href)="(https?://[^"]+)"', file.read_text())
-        assert not [url for url in asked if re.search(r"\.(js|css|woff2?)($|\?)", url)], f"{file.name} asks another host"
+        assert not [url for url in asked if re.search(r"\.(js|css|woff2?)($|\?)", url)], (
+            f"{file.name} asks another host"
+        )
 
 
 def test_links_between_pages_work_in_the_repository():
     """Pages that `make docs` generates are not committed, so no page may link to them."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     committed = {ROOT / name for name in listed}
     for page in (path for path in committed if path.suffix == ".md"):
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         for target in re.findall(r"\]\((?!https?://|#|<)([^)\s#]+)", text):
             linked = (page.parent / target).resolve()
-            assert linked in committed or linked.is_dir(), f"{page.relative_to(ROOT)} links to {target}"
+            assert linked in committed or linked.is_dir(), (
+                f"{page.relative_to(ROOT)} links to {target}"
+            )
 
 
 def test_readme_fits_one_screen():
@@ -57,6 +65,8 @@ def test_reference_names_every_command_and_option():
         assert f"\n## {name}\n" in page
         for action in command._actions:
             assert action.help == argparse.SUPPRESS or all(
-                f"`{option}`" in page for option in action.option_strings if option not in ("-h", "--help")
+                f"`{option}`" in page
+                for option in action.option_strings
+                if option not in ("-h", "--help")
             )
     assert "None" not in generate.glossary_page()

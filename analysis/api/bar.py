@@ -7,7 +7,9 @@ from analysis.core.progress import Progress
 
 
 class NotebookBar(bar.Bar):
-    """Progress bars for terminals and notebooks. A bar starts once its total is known, and messages stay visible."""
+    """Progress bars for terminals and notebooks. A bar starts once its total is known, and messages
+    stay visible.
+    """
 
     def __call__(self, progress: Progress) -> None:
         """Show one report."""
@@ -20,7 +22,9 @@ class NotebookBar(bar.Bar):
         if self._is_news(progress.message):
             tqdm.write(progress.message)
         if self._bar is None and progress.total:
-            self._bar = tqdm(desc=progress.phase, total=progress.total, initial=progress.done, leave=False)
+            self._bar = tqdm(
+                desc=progress.phase, total=progress.total, initial=progress.done, leave=False
+            )
         if self._bar is not None:
             self._bar.total = progress.total
             self._bar.update(progress.done - self._bar.n)

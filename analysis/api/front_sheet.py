@@ -1,4 +1,6 @@
-"""The front of precisions and prunings in Python: its answers as values, its table as a data frame, its chart."""
+"""The front of precisions and prunings in Python: its answers as values, its table as a data frame,
+its chart.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,13 +27,17 @@ class FrontSheet:
 
     @property
     def answers(self) -> tuple[Answer, ...]:
-        """Return one answer for each goal, with the chosen candidate and the best of each other kind."""
+        """Return one answer for each goal, with the chosen candidate and the best of each other
+        kind.
+        """
         return self.content.answers
 
     @property
     def missing(self) -> dict[str, str]:
         """Return the command of each missing measurement, by its subject."""
-        return {measurement.what: command_line(measurement.spec) for measurement in self.content.missing}
+        return {
+            measurement.what: command_line(measurement.spec) for measurement in self.content.missing
+        }
 
     def table(self) -> "DataFrame":
         """Return every variant with its size, speed and scores, the smallest first."""
@@ -54,11 +60,16 @@ class FrontSheet:
 
         compared = self.content.comparison.front(quantity)
         if compared is None:
-            raise SpecError(f"No {quantity} of this model is stored. Measure it: {next(iter(self.missing.values()), '')}.")
+            raise SpecError(
+                f"No {quantity} of this model is stored. Measure it:"
+                f" {next(iter(self.missing.values()), '')}."
+            )
         if by not in (SIZE, SPEED):
             raise SpecError(f"`by` must be {SIZE!r} or {SPEED!r}, not {by!r}.")
         if by == SPEED and not any(candidate.times for candidate in compared.candidates):
-            raise SpecError("No speed of this model is stored. Measure it: `python -m analysis speed`.")
+            raise SpecError(
+                "No speed of this model is stored. Measure it: `python -m analysis speed`."
+            )
         return figures.trade_off(compared, by, dark=dark)
 
     def to_json(self) -> dict[str, Any]:
@@ -66,7 +77,13 @@ class FrontSheet:
         return self.content.to_json(command_line)
 
     def _repr_markdown_(self) -> str:
-        return "\n\n".join([*(f"- {answer.said}" for answer in self.answers), self.content.measured_on, verdict.RULE])
+        return "\n\n".join(
+            [
+                *(f"- {answer.said}" for answer in self.answers),
+                self.content.measured_on,
+                verdict.RULE,
+            ]
+        )
 
     def __repr__(self) -> str:
         return "\n".join([*(answer.said for answer in self.answers), self.content.measured_on])

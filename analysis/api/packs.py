@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def pack(
-    model: "str | ModelSpec | Model", out: str | Path, *, kinds: Sequence[str] = (), keys: Sequence[str] = (), title: str = ""
+    model: "str | ModelSpec | Model",
+    out: str | Path,
+    *,
+    kinds: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    title: str = "",
 ) -> Path:
     """Write stored results of a model as one file, without weights, and return its path.
 
@@ -30,7 +35,13 @@ def pack(
     """
     extensions.load()
     output.check(str(out), "out")
-    spec = ModelSpec(model) if isinstance(model, str) else model if isinstance(model, ModelSpec) else model.spec
+    spec = (
+        ModelSpec(model)
+        if isinstance(model, str)
+        else model
+        if isinstance(model, ModelSpec)
+        else model.spec
+    )
     made = packs.make(spec, kinds=kinds, keys=keys, title=title)
     output.write(str(out), made.content, "out")
     return Path(out)

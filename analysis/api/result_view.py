@@ -15,7 +15,9 @@ ResultT = TypeVar("ResultT", bound=Result, covariant=True)
 
 @dataclass(frozen=True, repr=False)
 class ResultView(Generic[ResultT]):
-    """A stored result with its charts and tables. `result` has all numbers, the request and the versions of the libraries."""
+    """A stored result with its charts and tables. `result` has all numbers, the request and the
+    versions of the libraries.
+    """
 
     result: ResultT
     """The stored result."""
@@ -42,7 +44,8 @@ class ResultView(Generic[ResultT]):
         return kinds.names(self.result.kind)
 
     def table(self, name: str = "") -> "DataFrame":
-        """Return the main numbers as a data frame: one row for each point of a curve, block of a map or token of a text.
+        """Return the main numbers as a data frame: one row for each point of a curve, block of a
+        map or token of a text.
 
         Args:
             name: one of `tables` (default: the first).
@@ -60,10 +63,13 @@ class ResultView(Generic[ResultT]):
     def __repr__(self) -> str:
         facts = getattr(self.result, "model", None)
         name = getattr(facts, "name", None) or getattr(self.result, "model_name", "")
-        title = f"{self.result.kind}{' of ' * bool(name)}{name}{'' if self.result.complete else ', incomplete'}"
+        title = f"{self.result.kind} of {name}" if name else self.result.kind
+        if not self.result.complete:
+            title += ", incomplete"
         measured_on = self.result.measured_on().rstrip(".")
         return f"<{title}: {measured_on}>" if measured_on else f"<{title}>"
 
     def _repr_html_(self) -> str:
         """Return the first table under the text of `repr`, for notebooks."""
-        return f"<p>{html.escape(repr(self)[1:-1])}</p>{self.table().to_html(index=False, max_rows=20)}"
+        table = self.table().to_html(index=False, max_rows=20)
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{table}"

@@ -1,4 +1,6 @@
-"""The decision sheet in Python: its recommendation as a value, and the page as HTML, Markdown or PDF."""
+"""The decision sheet in Python: its recommendation as a value, and the page as HTML, Markdown or
+PDF.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -43,22 +43,28 @@ def accuracy_curve(
     dark: bool = False,
     height: int = 250,
 ) -> Figure:
-    """Draw accuracy against the number of removed layers, with 95 % intervals and the reference levels.
+    """Draw accuracy against the number of removed layers, with 95 % intervals and the reference
+    levels.
 
     Args:
         sweep: the shown curve; it has a band, and its cliff is marked if it can be located.
         heals: healed models that answered the same questions.
-        others: curves of other strategies on the same questions; several draws of `random` become one band.
+        others: curves of other strategies on the same questions; several draws of `random` become
+            one band.
         dark: whether the page is dark.
-        height: pixels, for a legend of one row; more rows are added to it, so that the plot keeps its size.
+        height: pixels, for a legend of one row; more rows are added to it, so that the plot keeps
+            its size.
     """
     figure = Figure()
     add_levels(figure, sweep.lines, palette(dark))
     figure = _curve(figure, sweep, heals, others, ACCURACY, dark, height)
     located = cliff.locate(sweep)
     if located is not None and located.is_located and located.n is not None:
-        colour, is_left = palette(dark).unpruned, 2 * located.n <= located.last
-        figure.add_vline(x=located.n, line={"color": colour, "width": 1, "dash": "dot"}, name="cliff")
+        colour = palette(dark).unpruned
+        is_left = 2 * located.n <= located.last
+        figure.add_vline(
+            x=located.n, line={"color": colour, "width": 1, "dash": "dot"}, name="cliff"
+        )
         figure.add_annotation(
             x=located.n,
             y=1,
@@ -81,7 +87,8 @@ def loss_curve(
     dark: bool = False,
     height: int = 250,
 ) -> Figure:
-    """Draw loss on held-out text against the number of removed layers, with 95 % intervals; arguments as `accuracy_curve`.
+    """Draw loss on held-out text against the number of removed layers, with 95 % intervals;
+    arguments as `accuracy_curve`.
 
     With several strategies the axis is logarithmic, since some losses are far above the others.
     """
@@ -98,16 +105,28 @@ def reaching(figure: Figure, n: int) -> Figure:
 
 
 def within(figure: Figure, sizes: range) -> Figure:
-    """Return a new figure of a curve whose axes fit these numbers of removed layers; its data stay complete.
+    """Return a new figure of a curve whose axes fit these numbers of removed layers; its data stay
+    complete.
 
     The vertical axis fits the points of the range, their intervals and the levels.
     """
     spec: dict[str, Any] = figure.to_dict()
-    axis, left, right = spec["layout"]["yaxis"], sizes[0] - 0.5, sizes[-1] + 0.5
+    axis = spec["layout"]["yaxis"]
+    left = sizes[0] - 0.5
+    right = sizes[-1] + 0.5
     spec["layout"]["xaxis"].update(range=[left, right], dtick=_every(len(sizes)))
-    values = [y for trace in spec["data"] for x, y in bar_ends(trace) if left < x < right or tuple(trace["x"]) == LEVEL_ENDS]
+    values = [
+        y
+        for trace in spec["data"]
+        for x, y in bar_ends(trace)
+        if left < x < right or tuple(trace["x"]) == LEVEL_ENDS
+    ]
     if values:
-        low, high = (log10(min(values)), log10(max(values))) if axis.get("type") == "log" else (min(values), max(values))
+        low, high = (
+            (log10(min(values)), log10(max(values)))
+            if axis.get("type") == "log"
+            else (min(values), max(values))
+        )
         margin = 0.06 * (high - low) or 0.1
         axis.update(range=[low - margin, high + margin])
     return unchecked(spec)
@@ -130,13 +149,21 @@ def _curve(
     dark: bool,
     height: int,
 ) -> Figure:
-    colours, points = palette(dark), measure.points(sweep)
+    colours = palette(dark)
+    points = measure.points(sweep)
     if points and points[0].n == 0:
-        add_level(figure, "unpruned", measure.value(points[0]), colours.unpruned, "dash", measure.digits)
+        add_level(
+            figure, "unpruned", measure.value(points[0]), colours.unpruned, "dash", measure.digits
+        )
     drawn_at_random = dict.fromkeys(
-        other_curve.spec.strategy for other_curve in others if needs(other_curve.spec.strategy, DRAW)
+        other_curve.spec.strategy
+        for other_curve in others
+        if needs(other_curve.spec.strategy, DRAW)
     )
-    draws = {name: [curve for curve in (*others, sweep) if curve.spec.strategy == name] for name in drawn_at_random}
+    draws = {
+        name: [curve for curve in (*others, sweep) if curve.spec.strategy == name]
+        for name in drawn_at_random
+    }
     bands = {name: band for name, band in draws.items() if len(band) > 1}
     for band in bands.values():
         _add_draws(figure, band, measure, dark)
@@ -167,17 +194,27 @@ _ONE_ROW = 5
 """Number of entries that fit into one row."""
 
 
-def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, colours: Palette) -> None:
+def _add_healed(
+    figure: Figure, heals: Sequence[HealResult], measure: Measure, colours: Palette
+) -> None:
     """Add healed models, to the right of the pruned model that they heal."""
-    healed = [(heal, heal.healed) for heal in heals if heal.healed and measure.value(heal.healed) is not None]
+    healed = [
+        (heal, heal.healed)
+        for heal in heals
+        if heal.healed and measure.value(heal.healed) is not None
+    ]
     if not healed:
         return
-    points, moved = [point for _, point in healed], [changes.of_heal(heal, measure.quantity) for heal, _ in healed]
+    points = [point for _, point in healed]
+    moved = [changes.of_heal(heal, measure.quantity) for heal, _ in healed]
     n_at_size: Counter[int] = Counter()
     asides = []
     for point in points:
         n_at_size[point.n] += 1
-        asides.append(n_at_size[point.n] * min(0.15, 0.38 / sum(neighbour.n == point.n for neighbour in points)))
+        asides.append(
+            n_at_size[point.n]
+            * min(0.15, 0.38 / sum(neighbour.n == point.n for neighbour in points))
+        )
     figure.add_scatter(
         x=[point.n + aside for point, aside in zip(points, asides, strict=True)],
         y=[measure.value(point) for point in points],
@@ -195,7 +232,9 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
 
 
 def _healed_how(heal: HealResult) -> str:
-    training = f"healed, {len(heal.steps)} steps" if heal.is_trained else "instant heal, no training"
+    training = (
+        f"healed, {len(heal.steps)} steps" if heal.is_trained else "instant heal, no training"
+    )
     return f"{training}, {heal.precision_in_words}"
 
 
@@ -231,7 +270,13 @@ def _mode(points: Sequence[Point]) -> str:
 
 
 def _add_band(
-    figure: Figure, x: Sequence[int], low: Sequence[float], high: Sequence[float], colour: str, name: str, opacity: float
+    figure: Figure,
+    x: Sequence[int],
+    low: Sequence[float],
+    high: Sequence[float],
+    colour: str,
+    name: str,
+    opacity: float,
 ) -> None:
     figure.add_scatter(
         x=[*x, *reversed(x)],
@@ -246,20 +291,38 @@ def _add_band(
     )
 
 
-def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Palette, name: str) -> None:
-    """Add the main curve: a band of its intervals, its points, and a line that is strong only between significant differences.
+def _add_shown(
+    figure: Figure, sweep: SweepResult, measure: Measure, colours: Palette, name: str
+) -> None:
+    """Add the main curve: a band of its intervals, its points, and a line that is strong only
+    between significant differences.
 
-    A point is filled if it differs significantly from the unpruned model. The line between neighbours that do not differ
-    significantly is pale.
+    A point is filled if it differs significantly from the unpruned model. The line between
+    neighbours that do not differ significantly is pale.
     """
-    points, moved = measure.points(sweep), changes_of(sweep, measure)
-    numbers, values = [point.n for point in points], [measure.value(point) or 0.0 for point in points]
-    ends = [measure.interval(point) or (value, value) for point, value in zip(points, values, strict=True)]
-    _add_band(figure, numbers, [low for low, _ in ends], [high for _, high in ends], colours.pruned, "interval", 0.17)
+    points = measure.points(sweep)
+    moved = changes_of(sweep, measure)
+    numbers = [point.n for point in points]
+    values = [measure.value(point) or 0.0 for point in points]
+    ends = [
+        measure.interval(point) or (value, value)
+        for point, value in zip(points, values, strict=True)
+    ]
+    _add_band(
+        figure,
+        numbers,
+        [low for low, _ in ends],
+        [high for _, high in ends],
+        colours.pruned,
+        "interval",
+        0.17,
+    )
     x: list[int | None] = []
     y: list[float | None] = []
     if _is_line(points):
-        is_significant = changes.significant_steps(sweep, measure.quantity, [sweep.points.index(point) for point in points])
+        is_significant = changes.significant_steps(
+            sweep, measure.quantity, [sweep.points.index(point) for point in points]
+        )
         for index in (index for index, is_apart in enumerate(is_significant) if is_apart):
             x += [*numbers[index : index + 2], None]
             y += [*values[index : index + 2], None]
@@ -281,21 +344,32 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
         legendrank=1,
         marker=settled_marker(moved, "circle", colours.pruned, 7),
         customdata=_clicked_layers(points),
-        text=[read_out(measure, point, change) for point, change in zip(points, moved, strict=True)],
+        text=[
+            read_out(measure, point, change) for point, change in zip(points, moved, strict=True)
+        ],
         hovertemplate="%{text}<extra></extra>",
     )
 
 
-def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool, aside: float) -> None:
-    """Add another curve: its points with their intervals, shifted a little from their n so that they do not cover others."""
-    style, points, moved = style_of(sweep.spec.strategy), measure.points(sweep), changes_of(sweep, measure)
+def _add_other(
+    figure: Figure, sweep: SweepResult, measure: Measure, dark: bool, aside: float
+) -> None:
+    """Add another curve: its points with their intervals, shifted a little from their n so that
+    they do not cover others.
+    """
+    style = style_of(sweep.spec.strategy)
+    points = measure.points(sweep)
+    moved = changes_of(sweep, measure)
     shade = style.shade(dark=dark)
     # At n = 0 all curves are the same model, whose interval the shown one has.
     intervals = [measure.interval(point) if point.n else None for point in points]
     figure.add_scatter(
         x=[point.n + (aside if point.n else 0) for point in points],
         y=[measure.value(point) for point in points],
-        error_y={**bars([measure.value(p) or 0.0 for p in points], intervals, width=0), "color": translucent(shade, GUIDE)},
+        error_y={
+            **bars([measure.value(p) or 0.0 for p in points], intervals, width=0),
+            "color": translucent(shade, GUIDE),
+        },
         mode=_mode(points),
         name=sweep.spec.strategy,
         line={"color": translucent(shade, GUIDE), "width": 1, "dash": style.dash},
@@ -303,7 +377,8 @@ def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool,
         marker=settled_marker(moved, style.symbol, shade, 6),
         customdata=_clicked_layers(points),
         text=[
-            f"<b>{sweep.spec.strategy}</b><br>{read_out(measure, p, change)}" for p, change in zip(points, moved, strict=True)
+            f"<b>{sweep.spec.strategy}</b><br>{read_out(measure, p, change)}"
+            for p, change in zip(points, moved, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",
     )
@@ -314,7 +389,9 @@ GUIDE = 0.45
 
 
 def changes_of(sweep: SweepResult, measure: Measure) -> list[Change | None]:
-    """Return the change of every drawn point against the unpruned model, in the order of `measure.points`."""
+    """Return the change of every drawn point against the unpruned model, in the order of
+    `measure.points`.
+    """
     by_place = changes.against_unpruned(sweep, measure.quantity)
     return [by_place[sweep.points.index(point)] for point in measure.points(sweep)]
 
@@ -324,19 +401,35 @@ UNPRUNED = "unpruned"
 
 
 def _clicked_layers(points: Sequence[Point]) -> list[list[Any]]:
-    """Return, per point, the removed layers that a click selects, as text, and the n that its mark may be shifted from."""
+    """Return, per point, the removed layers that a click selects, as text, and the n that its mark
+    may be shifted from.
+    """
     return [[blocks.written(point.block) if point.block else UNPRUNED, point.n] for point in points]
 
 
-def settled_marker(moved: Sequence[Change | None], symbol: str, colour: str, size: float) -> dict[str, Any]:
-    """Return markers that are filled if the difference from the unpruned model is significant, otherwise hollow."""
-    symbols = [symbol if change is not None and change.is_significant else f"{symbol}-open" for change in moved]
-    return {"color": colour, "size": size, "symbol": symbols, "line": {"width": 1.3, "color": colour}}
+def settled_marker(
+    moved: Sequence[Change | None], symbol: str, colour: str, size: float
+) -> dict[str, Any]:
+    """Return markers that are filled if the difference from the unpruned model is significant,
+    otherwise hollow.
+    """
+    symbols = [
+        symbol if change is not None and change.is_significant else f"{symbol}-open"
+        for change in moved
+    ]
+    return {
+        "color": colour,
+        "size": size,
+        "symbol": symbols,
+        "line": {"width": 1.3, "color": colour},
+    }
 
 
 def read_out(measure: Measure, point: Point, change: Change | None) -> str:
     """Return the hover text of a point: its number, and its difference from the unpruned model."""
-    change_text = "" if change is None else f"<br>{wrapped(changes.describe(change, measure.quantity))}"
+    change_text = (
+        "" if change is None else f"<br>{wrapped(changes.describe(change, measure.quantity))}"
+    )
     return f"{measure.hover(point)}{change_text}"
 
 
@@ -350,14 +443,18 @@ def dodge(index: int, n_curves: int) -> float:
 
 
 def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, dark: bool) -> None:
-    """Add several draws of one strategy: a band from lowest to highest, and their mean up to the last common n."""
-    style, name = style_of(draws[0].spec.strategy), draws[0].spec.strategy
+    """Add several draws of one strategy: a band from lowest to highest, and their mean up to the
+    last common n.
+    """
+    style = style_of(draws[0].spec.strategy)
+    name = draws[0].spec.strategy
     values_by_n: dict[int, list[float]] = {}
     for sweep in draws:
         for point in measure.points(sweep):
             values_by_n.setdefault(point.n, []).append(measure.value(point) or 0.0)
     numbers = [n for n, values in sorted(values_by_n.items()) if len(values) == len(draws)]
-    lows, highs = [min(values_by_n[n]) for n in numbers], [max(values_by_n[n]) for n in numbers]
+    lows = [min(values_by_n[n]) for n in numbers]
+    highs = [max(values_by_n[n]) for n in numbers]
     means = [fmean(values_by_n[n]) for n in numbers]
     _add_band(figure, numbers, lows, highs, style.shade(dark=dark), f"{name} draws", 0.22)
     figure.add_scatter(
@@ -368,8 +465,9 @@ def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, d
         line={"color": style.shade(dark=dark), "width": 1.4, "dash": style.dash},
         legendrank=2,
         text=[
-            f"<b>{name}</b>, n = {n}<br>mean {measure.name} of {len(draws)} draws {mean:{measure.digits}}<br>"
-            f"lowest {low:{measure.digits}}, highest {high:{measure.digits}}"
+            f"<b>{name}</b>, n = {n}<br>mean {measure.name} of {len(draws)} draws"
+            f" {mean:{measure.digits}}<br>lowest {low:{measure.digits}}, highest"
+            f" {high:{measure.digits}}"
             for n, mean, low, high in zip(numbers, means, lows, highs, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",
@@ -384,11 +482,16 @@ _WRITTEN = (
 
 
 def writing_curve(sweep: SweepResult, *, dark: bool = False, height: int = 230) -> Figure:
-    """Draw repetition, distinct tokens and right arithmetic answers of generated text against the number of removed layers."""
-    figure, colours = Figure(), palette(dark)
+    """Draw repetition, distinct tokens and right arithmetic answers of generated text against the
+    number of removed layers.
+    """
+    figure = Figure()
+    colours = palette(dark)
     for field, name, look in _WRITTEN:
         style = style_of(look)
-        points = sorted((p for p in sweep.points if getattr(p, field) is not None), key=lambda point: point.n)
+        points = sorted(
+            (p for p in sweep.points if getattr(p, field) is not None), key=lambda point: point.n
+        )
         if not points:
             continue
         figure.add_scatter(
@@ -399,7 +502,8 @@ def writing_curve(sweep: SweepResult, *, dark: bool = False, height: int = 230) 
             line={"color": style.shade(dark=dark), "width": 2, "dash": style.dash},
             marker={"color": style.shade(dark=dark), "size": 6, "symbol": style.symbol},
             text=[
-                f"{point.block.brief() if point.block else 'unpruned model, n = 0'}<br>{name} {getattr(point, field):.1%}"
+                f"{point.block.brief() if point.block else 'unpruned model, n = 0'}<br>{name}"
+                f" {getattr(point, field):.1%}"
                 for point in points
             ],
             hovertemplate="%{text}<extra></extra>",
@@ -409,8 +513,11 @@ def writing_curve(sweep: SweepResult, *, dark: bool = False, height: int = 230) 
     return finish(figure, height, x=n_axis(last, colours), y=y)
 
 
-def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, dark: bool = False) -> Figure:
-    """Add blocks that were scored separately to a curve: pruned-blue diamonds, each with its layers on hover.
+def with_singles(
+    figure: Figure, points: Sequence[Point], measure: Measure, *, dark: bool = False
+) -> Figure:
+    """Add blocks that were scored separately to a curve: pruned-blue diamonds, each with its layers
+    on hover.
 
     Args:
         figure: an accuracy or a loss curve; its axis reaches out to blocks beyond it.
@@ -432,7 +539,8 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
         customdata=_clicked_layers(measured),
         text=[f"other layers<br>{measure.hover(point)}" for point in measured],
         hovertemplate="%{text}<extra></extra>",
-        showlegend=figure.layout.legend.entrywidth is None,  # a legend of several rows has no space for one more
+        showlegend=figure.layout.legend.entrywidth
+        is None,  # a legend of several rows has no space for one more
     )
     low, high = figure.layout.xaxis.range
     figure.update_xaxes(range=[low, max(high, max(point.n for point in measured) + 0.5)])

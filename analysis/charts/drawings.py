@@ -38,8 +38,12 @@ def stream(unpruned: Walk, pruned: Walk, *, dark: bool = False, height: int = 27
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, figure = palette(dark), Figure()
-    styles = (("unpruned", unpruned, colours.unpruned, "dash"), ("pruned", pruned, colours.pruned, "solid"))
+    colours = palette(dark)
+    figure = Figure()
+    styles = (
+        ("unpruned", unpruned, colours.unpruned, "dash"),
+        ("pruned", pruned, colours.pruned, "solid"),
+    )
     for name, walk, shade, dash in styles:
         steps = [lesson.arrow(180 * turn, 1.0) for turn in walk.turns.values()]
         x, y = ([0.0, *itertools.accumulate(step[axis] for step in steps)] for axis in (0, 1))
@@ -50,17 +54,27 @@ def stream(unpruned: Walk, pruned: Walk, *, dark: bool = False, height: int = 27
             name=name,
             line={"color": shade, "width": 2, "dash": dash},
             marker={"symbol": "arrow", "angleref": "previous", "size": 9, "color": shade},
-            text=[*[""] * len(steps), f"<b>“{escape(walk.token.strip())}”</b> {walk.probability:.0%}"],
-            textposition="middle right" if name == "unpruned" else "top left",  # the pruned chain ends further left
+            text=[
+                *[""] * len(steps),
+                f"<b>“{escape(walk.token.strip())}”</b> {walk.probability:.0%}",
+            ],
+            textposition=(
+                "middle right" if name == "unpruned" else "top left"
+            ),  # the pruned chain ends further left
             textfont={"color": shade},
             cliponaxis=False,
-            hovertext=["before layer 0", *(f"layer {layer}: turns {180 * turn:.0f}°" for layer, turn in walk.turns.items())],
+            hovertext=[
+                "before layer 0",
+                *(f"layer {layer}: turns {180 * turn:.0f}°" for layer, turn in walk.turns.items()),
+            ],
             hovertemplate="%{hovertext}<extra></extra>",
         )
     return finish(figure, height, x=_HIDDEN, y=_HIDDEN, margin={"l": 0, "r": 90, "t": 26, "b": 0})
 
 
-def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, height: int = 330) -> Figure:
+def arrows(
+    a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, height: int = 330
+) -> Figure:
     """Draw two states as arrows on a protractor whose scale is the angular distance.
 
     Args:
@@ -70,7 +84,8 @@ def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, heigh
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, figure = palette(dark), Figure()
+    colours = palette(dark)
+    figure = Figure()
     marks = [index / 20 for index in range(21)]
     rim = [lesson.arrow(180 * mark, _RIM) for mark in marks]
     figure.add_scatter(
@@ -99,7 +114,9 @@ def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, heigh
         mode="lines",
         name="angle",
         line={"color": colours.healed, "width": 3, "shape": "spline"},
-        hovertemplate=f"{180 * distance:.0f}°, distance {distance:.3f}<extra></extra>" if scaled else None,
+        hovertemplate=(
+            f"{180 * distance:.0f}°, distance {distance:.3f}<extra></extra>" if scaled else None
+        ),
         hoverinfo=None if scaled else "skip",
     )
     to_rim = lesson.arrow(180 * distance, _RIM)

@@ -66,9 +66,14 @@ def figure(result: Result, name: str = "", *, dark: bool = False) -> Figure:
     """
     charts = _charts(result.kind)
     if not charts:
-        raise SpecError(f"A result of the kind {result.kind!r} has no chart. Its table has the numbers.")
+        raise SpecError(
+            f"A result of the kind {result.kind!r} has no chart. Its table has the numbers."
+        )
     if name and name not in charts:
-        raise SpecError(f"A result of the kind {result.kind!r} has no chart {name!r}. Choose one of {', '.join(charts)}.")
+        raise SpecError(
+            f"A result of the kind {result.kind!r} has no chart {name!r}. Choose one of"
+            f" {', '.join(charts)}."
+        )
     return charts[name or next(iter(charts))](result, dark)
 
 
@@ -86,6 +91,10 @@ draws("speed", "decode")(lambda result, dark: speed.speed_chart(result, "decode"
 draws("speed", "prefill")(lambda result, dark: speed.speed_chart(result, "prefill", dark=dark))
 draws("compare", "surprise")(lambda result, dark: prompts.surprise_curve(result, dark=dark))
 draws("microscope", "distances")(lambda result, dark: prompts.token_map(result, dark=dark))
-draws("microscope", "guesses")(lambda result, dark: prompts.lens(result, len(result.pieces) - 1, dark=dark))
+draws("microscope", "guesses")(
+    lambda result, dark: prompts.lens(result, len(result.pieces) - 1, dark=dark)
+)
 draws("methods", "nats")(lambda result, dark: methods.figure(result, methods.NATS, dark=dark))
-draws("methods", "accuracy")(lambda result, dark: methods.figure(result, methods.ACCURACY, dark=dark))
+draws("methods", "accuracy")(
+    lambda result, dark: methods.figure(result, methods.ACCURACY, dark=dark)
+)

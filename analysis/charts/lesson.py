@@ -30,8 +30,15 @@ from analysis.results.words import lesson
 from analysis.results.words.lesson import MeasuredPoint
 
 
-def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark: bool = False, height: int = 230) -> Figure:
-    """Draw how far each single layer turns the stream, the first row of the distance map, with the predicted angles.
+def turns(
+    distances: DistanceResult,
+    drawn: Sequence[float | None] = (),
+    *,
+    dark: bool = False,
+    height: int = 230,
+) -> Figure:
+    """Draw how far each single layer turns the stream, the first row of the distance map, with the
+    predicted angles.
 
     Args:
         distances: the map.
@@ -39,7 +46,8 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, row = palette(dark), distances.mean[0]
+    colours = palette(dark)
+    row = distances.mean[0]
     points = lesson.blocks_of(distances)
     lowest = min(range(len(row)), key=lambda layer: (row[layer], -layer))
     figure = Figure()
@@ -48,9 +56,14 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
         y=row,
         name="measured",
         error_y=_bars(points, colours),
-        marker={"color": [colours.pruned if layer == lowest else colours.kept for layer in range(len(row))]},
+        marker={
+            "color": [
+                colours.pruned if layer == lowest else colours.kept for layer in range(len(row))
+            ]
+        },
         text=[
-            f"layer {layer.place}<br>turn {layer.value:.4f}, 95 % interval {layer.low:.4f} to {layer.high:.4f}"
+            f"layer {layer.place}<br>turn {layer.value:.4f}, 95 % interval {layer.low:.4f} to"
+            f" {layer.high:.4f}"
             for layer in points
         ],
         textposition="none",
@@ -58,7 +71,12 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
     )
     _add_own(figure, list(range(len(drawn))), drawn, colours, ".2f", joined=False)
     x = {"title": "layer (0-based)", "range": [-0.7, len(row) - 0.3], "showgrid": False}
-    y = {"title": "turn, share of 180°", "gridcolor": colours.grid, "nticks": 5, "rangemode": "tozero"}
+    y = {
+        "title": "turn, share of 180°",
+        "gridcolor": colours.grid,
+        "nticks": 5,
+        "rangemode": "tozero",
+    }
     return finish(figure, height, x=x, y=y, margin={"t": 26, "l": 56}, bargap=0.18)
 
 
@@ -69,9 +87,17 @@ def _bars(points: Sequence[MeasuredPoint], colours: Palette) -> dict[str, Any]:
 
 
 def _add_own(
-    figure: Figure, places: Sequence[Any], drawn: Sequence[float | None], colours: Palette, digits: str, *, joined: bool = True
+    figure: Figure,
+    places: Sequence[Any],
+    drawn: Sequence[float | None],
+    colours: Palette,
+    digits: str,
+    *,
+    joined: bool = True,
 ) -> None:
-    """Add the drawing of the user as open circles in the colour of markers; nothing if nothing was drawn."""
+    """Add the drawing of the user as open circles in the colour of markers; nothing if nothing was
+    drawn.
+    """
     points = [(x, value) for x, value in zip(places, drawn, strict=True) if value is not None]
     if not points:
         return
@@ -87,10 +113,18 @@ def _add_own(
 
 
 def blocks_of_one_size(
-    distances: DistanceResult, guess: Block | None, best: Block, *, dark: bool = False, height: int = 330
+    distances: DistanceResult,
+    guess: Block | None,
+    best: Block,
+    *,
+    dark: bool = False,
+    height: int = 330,
 ) -> Figure:
-    """Draw the distance across every block of one size by start layer, with labels for the most similar one and a guess."""
-    colours, row = palette(dark), distances.mean[best.size - 1]
+    """Draw the distance across every block of one size by start layer, with labels for the most
+    similar one and a guess.
+    """
+    colours = palette(dark)
+    row = distances.mean[best.size - 1]
     points = lesson.blocks_of(distances, best.size)
     figure = Figure()
     figure.add_bar(
@@ -100,8 +134,8 @@ def blocks_of_one_size(
         error_y=_bars(points, colours),
         marker={"color": row, "colorscale": "Viridis", "reversescale": True, "line": {"width": 0}},
         text=[
-            f"{Block(block.place, best.size).brief()}<br>distance {block.value:.4f}, 95 % interval {block.low:.4f} to "
-            f"{block.high:.4f}"
+            f"{Block(block.place, best.size).brief()}<br>distance {block.value:.4f}, 95 % interval"
+            f" {block.low:.4f} to {block.high:.4f}"
             for block in points
         ],
         textposition="none",
@@ -123,8 +157,16 @@ def blocks_of_one_size(
             arrowcolor=colours.marker,
             font={"color": colours.marker},
         )
-    x = {"title": f"start of the block of {best.size} layers (0-based)", "range": [-0.8, len(row) - 0.2], "showgrid": False}
-    y = {"title": "distance, share of 180°", "gridcolor": colours.grid, "range": [0, max(row) * 1.25]}
+    x = {
+        "title": f"start of the block of {best.size} layers (0-based)",
+        "range": [-0.8, len(row) - 0.2],
+        "showgrid": False,
+    }
+    y = {
+        "title": "distance, share of 180°",
+        "gridcolor": colours.grid,
+        "range": [0, max(row) * 1.25],
+    }
     return finish(figure, height, x=x, y=y, margin={"t": 8, "b": 46}, bargap=0.18)
 
 
@@ -137,7 +179,8 @@ def answers(
     dark: bool = False,
     height: int = 300,
 ) -> Figure:
-    """Draw the accuracy curve with 95 % intervals, the predicted curve, and the measured start of the cliff.
+    """Draw the accuracy curve with 95 % intervals, the predicted curve, and the measured start of
+    the cliff.
 
     Points are filled only if they differ significantly from the unpruned model, as on all curves.
 
@@ -149,7 +192,9 @@ def answers(
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, figure, points = palette(dark), Figure(), ACCURACY.points(sweep)
+    colours = palette(dark)
+    figure = Figure()
+    points = ACCURACY.points(sweep)
     last = cliff.last if cliff.latest is None else cliff.latest
     if cliff.earliest <= last:
         figure.add_vrect(
@@ -166,7 +211,8 @@ def answers(
         )
     add_levels(figure, sweep.lines, colours)
     add_level(figure, "halfway", cliff.midpoint, colours.unpruned, "dash", ".1%")
-    sides, numbers = [ACCURACY.interval(point) or (0.0, 1.0) for point in points], [point.n for point in points]
+    sides = [ACCURACY.interval(point) or (0.0, 1.0) for point in points]
+    numbers = [point.n for point in points]
     figure.add_scatter(
         x=[*numbers, *reversed(numbers)],
         y=[*(high for _, high in sides), *(low for low, _ in reversed(sides))],
@@ -183,16 +229,28 @@ def answers(
         mode="lines+markers",
         name="measured",
         line={"color": translucent(colours.pruned, curves.GUIDE), "width": 1.4},
-        marker=curves.settled_marker(curves.changes_of(sweep, ACCURACY), "circle", colours.pruned, 7),
+        marker=curves.settled_marker(
+            curves.changes_of(sweep, ACCURACY), "circle", colours.pruned, 7
+        ),
         text=[ACCURACY.hover(point) for point in points],
         hovertemplate="%{text}<extra></extra>",
     )
     _add_own(figure, list(range(len(drawn))), drawn, colours, ".0%")
     with_guess(figure, mark, dark=dark)
     step = 1 if cliff.last <= 10 else 2 if cliff.last <= 20 else 5
-    x = {"title": "removed layers n", "range": [-0.5, cliff.last + 0.5], "gridcolor": colours.grid, "dtick": step}
+    x = {
+        "title": "removed layers n",
+        "range": [-0.5, cliff.last + 0.5],
+        "gridcolor": colours.grid,
+        "dtick": step,
+    }
     expected = [value for value in drawn if value is not None]
-    y = {"title": "accuracy", "tickformat": ".0%", "gridcolor": colours.grid, "range": _accuracy_range(sweep, expected)}
+    y = {
+        "title": "accuracy",
+        "tickformat": ".0%",
+        "gridcolor": colours.grid,
+        "range": _accuracy_range(sweep, expected),
+    }
     return finish(figure, height, x=x, y=y, margin={"t": 48})
 
 
@@ -219,7 +277,8 @@ def _accuracy_range(sweep: SweepResult, drawn: Sequence[float]) -> list[float]:
     """Return a range that contains every interval, level and prediction."""
     sides = [side for point in ACCURACY.points(sweep) for side in ACCURACY.interval(point) or ()]
     levels = [sweep.lines.chance, sweep.lines.majority] if sweep.lines else []
-    low, high = min([*sides, *levels, *drawn], default=0.0), max([*sides, *levels, *drawn], default=1.0)
+    low = min([*sides, *levels, *drawn], default=0.0)
+    high = max([*sides, *levels, *drawn], default=1.0)
     return [max(0.0, low - 0.05), min(1.0, high + 0.05)]
 
 
@@ -252,8 +311,14 @@ def rungs(
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, measure, figure = palette(dark), ACCURACY if field == "acc" else LOSS, Figure()
-    levels = [("chance", lines.chance, "dot"), ("majority", lines.majority, "dashdot")] if lines and measure is ACCURACY else []
+    colours = palette(dark)
+    measure = ACCURACY if field == "acc" else LOSS
+    figure = Figure()
+    levels = (
+        [("chance", lines.chance, "dot"), ("majority", lines.majority, "dashdot")]
+        if lines and measure is ACCURACY
+        else []
+    )
     for name, level, dash in levels:
         figure.add_scatter(
             x=[level, level],
@@ -273,7 +338,11 @@ def rungs(
             error_x=measure.bars([rung.point], width=5),
             mode="markers",
             name=rung.name,
-            marker={"color": getattr(colours, rung.kind), "size": 12, "symbol": _SYMBOLS.get(rung.kind, "circle")},
+            marker={
+                "color": getattr(colours, rung.kind),
+                "size": 12,
+                "symbol": _SYMBOLS.get(rung.kind, "circle"),
+            },
             hovertemplate=f"{rung.name}<br>{measure.hover(rung.point)}<extra></extra>",
             showlegend=False,
         )
@@ -296,7 +365,12 @@ def rungs(
                 text=["yours"],
                 textposition="bottom center",
                 textfont={"color": colours.marker},
-                marker={"color": colours.marker, "size": 12, "symbol": "circle-open", "line": {"width": 2}},
+                marker={
+                    "color": colours.marker,
+                    "size": 12,
+                    "symbol": "circle-open",
+                    "line": {"width": 2},
+                },
                 hovertemplate=f"you drew %{{x:{measure.digits}}}<extra></extra>",
             )
     if levels:
@@ -310,10 +384,21 @@ def rungs(
             yanchor="bottom",
             font={"color": colours.chance},
         )
-    y: dict[str, Any] = {"tickvals": list(range(len(ladder))), "ticktext": [rung.name for rung in ladder], "showgrid": False}
+    y: dict[str, Any] = {
+        "tickvals": list(range(len(ladder))),
+        "ticktext": [rung.name for rung in ladder],
+        "showgrid": False,
+    }
     # Space below the last one for the name of a drawn mark.
-    y |= {"range": [len(ladder) - (0.05 if any(value is not None for value in drawn) else 0.4), -0.75]}
-    x = {"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid, "nticks": 7}
+    y |= {
+        "range": [len(ladder) - (0.05 if any(value is not None for value in drawn) else 0.4), -0.75]
+    }
+    x = {
+        "title": measure.axis,
+        "tickformat": measure.tickformat,
+        "gridcolor": colours.grid,
+        "nticks": 7,
+    }
     return finish(figure, height, x=x, y=y, margin={"l": 74, "t": 4, "b": 44})
 
 
@@ -339,8 +424,11 @@ def distance_and_damage(
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, figure = palette(dark), Figure()
-    costs = {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
+    colours = palette(dark)
+    figure = Figure()
+    costs = {
+        start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None
+    }
     row = distances.mean[size - 1]
     figure.add_scatter(
         x=[row[start] for start in costs],
@@ -349,19 +437,25 @@ def distance_and_damage(
         name="blocks",
         marker={"color": colours.pruned, "size": 8, "opacity": 0.75},
         text=[
-            f"{Block(start, size).brief()}<br>distance {row[start]:.4f}<br>loss {cost:+.3f} nats per token"
+            f"{Block(start, size).brief()}<br>distance {row[start]:.4f}<br>loss {cost:+.3f} nats"
+            " per token"
             for start, cost in costs.items()
         ],
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
     if costs:
-        similar, cheapest = min(costs, key=row.__getitem__), min(costs, key=costs.__getitem__)
+        similar = min(costs, key=row.__getitem__)
+        cheapest = min(costs, key=costs.__getitem__)
         labels = (
-            {cheapest: "lowest loss increase", similar: "most similar"} if similar != cheapest else {similar: "best in both"}
+            {cheapest: "lowest loss increase", similar: "most similar"}
+            if similar != cheapest
+            else {similar: "best in both"}
         )
         if guess is not None and guess.start in costs:
-            labels[guess.start] = f"{labels[guess.start]}, yours" if guess.start in labels else "yours"
+            labels[guess.start] = (
+                f"{labels[guess.start]}, yours" if guess.start in labels else "yours"
+            )
         is_log = min(costs.values()) > 0
         for start, label in labels.items():
             figure.add_scatter(
@@ -370,14 +464,23 @@ def distance_and_damage(
                 mode="markers+text",
                 text=[f"<b>{label}</b>"],
                 textposition="middle right",
-                marker={"color": colours.marker, "size": 11, "symbol": "circle-open", "line": {"width": 2.5}},
+                marker={
+                    "color": colours.marker,
+                    "size": 11,
+                    "symbol": "circle-open",
+                    "line": {"width": 2.5},
+                },
                 name=label,
                 hoverinfo="skip",
                 showlegend=False,
             )
         figure.update_yaxes(type="log" if is_log else "linear")
     x = {"title": "distance, share of 180°", "gridcolor": colours.grid}
-    y = {"title": "loss increase, nats", "gridcolor": colours.grid, **({"tickvals": _TICKS} if costs and is_log else {})}
+    y = {
+        "title": "loss increase, nats",
+        "gridcolor": colours.grid,
+        **({"tickvals": _TICKS} if costs and is_log else {}),
+    }
     return finish(figure, height, x=x, y=y, margin={"t": 8, "b": 46})
 
 
@@ -385,7 +488,12 @@ _TICKS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30]
 
 
 def votes(
-    options: Sequence[str], counts: Sequence[int], right: Collection[int] | None, *, dark: bool = False, height: int = 240
+    options: Sequence[str],
+    counts: Sequence[int],
+    right: Collection[int] | None,
+    *,
+    dark: bool = False,
+    height: int = 240,
 ) -> Figure:
     """Draw the number of each answer in a class.
 
@@ -396,10 +504,18 @@ def votes(
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, figure, places = palette(dark), Figure(), list(range(len(options)))
+    colours = palette(dark)
+    figure = Figure()
+    places = list(range(len(options)))
     is_list = len(options) <= 8
-    shades = [colours.pruned if right is not None and index in right else colours.unpruned for index in places]
-    hover = [f"{html.escape(option)}<br>{count} answered" for option, count in zip(options, counts, strict=True)]
+    shades = [
+        colours.pruned if right is not None and index in right else colours.unpruned
+        for index in places
+    ]
+    hover = [
+        f"{html.escape(option)}<br>{count} answered"
+        for option, count in zip(options, counts, strict=True)
+    ]
     figure.add_bar(
         x=list(counts) if is_list else places,
         y=places if is_list else list(counts),
@@ -423,12 +539,23 @@ def votes(
         )
     step = 1 if is_list else max(1, len(options) // 8)
     indices = [index for index in places if index % step == 0]
-    axis = {"tickvals": indices, "ticktext": [_wrapped(html.escape(options[index])) for index in indices], "showgrid": False}
+    axis = {
+        "tickvals": indices,
+        "ticktext": [_wrapped(html.escape(options[index])) for index in indices],
+        "showgrid": False,
+    }
     highest = max([*counts, 4])
-    amount = {"range": [0, 1.15 * highest], "gridcolor": colours.grid, "dtick": max(1, -(-highest // 5)), "title": "answers"}
+    amount = {
+        "range": [0, 1.15 * highest],
+        "gridcolor": colours.grid,
+        "dtick": max(1, -(-highest // 5)),
+        "title": "answers",
+    }
     if is_list:
         axis["range"] = [len(options) - 0.5, -0.5]
-        return finish(figure, height, x=amount, y={**axis, "automargin": True}, margin={"l": 8, "t": 26})
+        return finish(
+            figure, height, x=amount, y={**axis, "automargin": True}, margin={"l": 8, "t": 26}
+        )
     return finish(figure, height, x=axis, y=amount, margin={"t": 26, "l": 50})
 
 

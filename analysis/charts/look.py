@@ -28,8 +28,12 @@ class Palette:
     grid: str
 
 
-LIGHT = Palette("#5f6974", "#1f6fb5", "#c8590a", "#8a939d", "#c9d1d8", "#1c2530", "rgba(90,105,120,0.16)")
-DARK = Palette("#a5b0bb", "#6bb1f2", "#ff9c4a", "#77828d", "#47525d", "#e4e8ec", "rgba(160,175,190,0.16)")
+LIGHT = Palette(
+    "#5f6974", "#1f6fb5", "#c8590a", "#8a939d", "#c9d1d8", "#1c2530", "rgba(90,105,120,0.16)"
+)
+DARK = Palette(
+    "#a5b0bb", "#6bb1f2", "#ff9c4a", "#77828d", "#47525d", "#e4e8ec", "rgba(160,175,190,0.16)"
+)
 
 PATH = "#111417"
 """Colour of the path, which lies on yellow cells in both themes."""
@@ -48,7 +52,9 @@ def palette(dark: bool) -> Palette:
 
 @dataclass(frozen=True)
 class Style:
-    """Dash, symbol and shade of a strategy's curve, so that curves do not differ in colour alone."""
+    """Dash, symbol and shade of a strategy's curve, so that curves do not differ in colour
+    alone.
+    """
 
     dash: str
     symbol: str
@@ -119,17 +125,19 @@ def finish(
         height: pixels.
         x, y: settings of the axes; a title is a text.
         margin, legend: values that differ from the usual ones.
-        legend_columns: entries side by side in a legend of several rows; 0 for as many as fit. Rows make the chart higher
-            and leave the plot as it is, since plotly would take them from the plot.
+        legend_columns: entries side by side in a legend of several rows; 0 for as many as fit. Rows
+            make the chart higher and leave the plot as it is, since plotly would take them from the
+            plot.
         layout: further settings.
     """
-    more, widths = 0, {}
+    more = 0
+    widths = {}
     if legend_columns:
         more = max(0, -(-len(legend_names(figure)) // legend_columns) - 1) * _LEGEND_ROW
         widths = {"entrywidthmode": "fraction", "entrywidth": 1 / legend_columns}
     usual = {"l": 66, "r": 8, "t": 30, "b": 40, **(margin or {})}
-    # Everything in one update, since plotly checks the whole layout at each. Fixed margins line up charts that stand above
-    # each other.
+    # Everything in one update, since plotly checks the whole layout at each. Fixed margins line up
+    # charts that stand above each other.
     return figure.update_layout(
         height=height + more,
         margin=usual | {"t": usual["t"] + more},
@@ -139,7 +147,8 @@ def finish(
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
         dragmode=False,
-        # A page draws every chart twice, once more when its width is known; this says that the data stayed the same.
+        # A page draws every chart twice, once more when its width is known; this says that the data
+        # stayed the same.
         datarevision=1,
         legend={
             "orientation": "h",
@@ -162,7 +171,9 @@ def legend_names(figure: Figure) -> list[str]:
 
 
 def unchecked(spec: dict[str, Any]) -> Figure:
-    """Return a figure from parts that plotly has validated already, without validating them again."""
+    """Return a figure from parts that plotly has validated already, without validating them
+    again.
+    """
     return Figure(spec, _validate=False)
 
 
@@ -191,8 +202,15 @@ class _Drawing(Figure):
 
 def _axis(settings: Mapping[str, Any], standoff: int) -> dict[str, Any]:
     title = {"text": settings.get("title", ""), "standoff": standoff}
-    # Labels fit by design; without the last setting plotly measures each of them again after drawing.
-    return {"zeroline": False, "automargin": False, **settings, "title": title, "ticklabeloverflow": "allow"}
+    # Labels fit by design; without the last setting plotly measures each of them again after
+    # drawing.
+    return {
+        "zeroline": False,
+        "automargin": False,
+        **settings,
+        "title": title,
+        "ticklabeloverflow": "allow",
+    }
 
 
 _IN_PIXELS = {
@@ -206,7 +224,8 @@ _ALWAYS_IN_PIXELS = ("arrowwidth", "xshift", "yshift")
 
 
 def enlarged(figure: Figure, factor: float) -> Figure:
-    """Return a copy of a chart for a projector: text, margins, lines and markers grow, the data stay.
+    """Return a copy of a chart for a projector: text, margins, lines and markers grow, the data
+    stay.
 
     The plot keeps its height; only the margins add to it.
 
@@ -219,7 +238,11 @@ def enlarged(figure: Figure, factor: float) -> Figure:
     grown = Figure(_grown({"data": spec["data"], "layout": layout}, factor, ""))
     margin = {side: round(length * factor) for side, length in layout.get("margin", {}).items()}
     if "height" in layout:
-        added = sum(margin.get(side, 0) - layout["margin"].get(side, 0) for side in ("t", "b")) if margin else 0
+        added = (
+            sum(margin.get(side, 0) - layout["margin"].get(side, 0) for side in ("t", "b"))
+            if margin
+            else 0
+        )
         grown.update_layout(height=layout["height"] + added)
     return grown.update_layout(margin=margin)
 
@@ -240,7 +263,9 @@ def _length(name: str, value: Any, factor: float, parent: str) -> Any:
 
 
 def rows(names: Sequence[str]) -> dict[str, Any]:
-    """Return settings of a vertical axis with a row for each name, the first on top, including empty rows."""
+    """Return settings of a vertical axis with a row for each name, the first on top, including
+    empty rows.
+    """
     return {
         "type": "category",
         "categoryorder": "array",
@@ -254,7 +279,9 @@ def known_ends(low: float | None, high: float | None) -> tuple[float, float] | N
     return None if low is None or high is None else (low, high)
 
 
-def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *, width: int = 2) -> dict[str, Any]:
+def bars(
+    values: Sequence[float], ends: Sequence[tuple[float, float] | None], *, width: int = 2
+) -> dict[str, Any]:
     """Return error bars of 95 % intervals.
 
     Args:
@@ -274,7 +301,9 @@ def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *,
 
 
 def bar_ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
-    """Yield the position of every point of a trace, and both ends of its error bar if it has one."""
+    """Yield the position of every point of a trace, and both ends of its error bar if it has
+    one.
+    """
     sides = trace.get("error_y", {})
     for index, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
         if x is not None and y is not None:
@@ -308,7 +337,9 @@ def wrapped(text: str, width: int = 58) -> str:
 
 def with_interval(value: float, ends: tuple[float, float] | None, digits: str) -> str:
     """Return a number for a hover text: "2.500, 95 % interval 2.027 to 2.973"."""
-    return f"{value:{digits}}" + (f", 95 % interval {ends[0]:{digits}} to {ends[1]:{digits}}" if ends else "")
+    return f"{value:{digits}}" + (
+        f", 95 % interval {ends[0]:{digits}} to {ends[1]:{digits}}" if ends else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -332,12 +363,17 @@ class Measure:
         return getattr(point, self.field) if point else None
 
     def interval(self, point: Point) -> tuple[float, float] | None:
-        """Return the 95 % interval: Wilson's of an accuracy, Student's of a loss; None if unknown, as of few texts."""
+        """Return the 95 % interval: Wilson's of an accuracy, Student's of a loss; None if unknown,
+        as of few texts.
+        """
         value = self.value(point)
         if self.field == "acc" or value is None or not point.loss or point.loss_interval is None:
             return point.interval if self.field == "acc" else None
         low, high = point.loss_interval
-        return low * value / point.loss, high * value / point.loss  # bits per byte are the loss in another unit
+        return (
+            low * value / point.loss,
+            high * value / point.loss,
+        )  # bits per byte are the loss in another unit
 
     def hover(self, point: Point) -> str:
         """Return the removed layers, and the number with its interval."""
@@ -348,17 +384,29 @@ class Measure:
 
     def bars(self, points: Sequence[Point], *, width: int = 2) -> dict[str, Any]:
         """Return error bars of `interval`."""
-        return bars([self.value(point) or 0.0 for point in points], [self.interval(point) for point in points], width=width)
+        return bars(
+            [self.value(point) or 0.0 for point in points],
+            [self.interval(point) for point in points],
+            width=width,
+        )
 
     def points(self, sweep: SweepResult) -> list[Point]:
         """Return the points of a curve that have this number, by n."""
-        return sorted((point for point in sweep.points if self.value(point) is not None), key=lambda point: point.n)
+        return sorted(
+            (point for point in sweep.points if self.value(point) is not None),
+            key=lambda point: point.n,
+        )
 
 
-ACCURACY = Measure("acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions", reading.ACCURACY)
+ACCURACY = Measure(
+    "acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions", reading.ACCURACY
+)
 LOSS = Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts", reading.LOSS)
-BITS = Measure("bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts", reading.LOSS)
-"""Loss for models with different vocabularies; within one model its difference corresponds to one in nats per token."""
+BITS = Measure(
+    "bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts", reading.LOSS
+)
+"""Loss for models with different vocabularies; within one model its difference corresponds to one
+in nats per token."""
 
 
 def add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:
@@ -372,8 +420,12 @@ def add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:
         add_level(figure, name, level, colours.chance, dash, ".1%")
 
 
-def add_level(figure: Figure, name: str, level: float | None, colour: str, dash: str, digits: str) -> None:
-    """Add a horizontal line across the chart as a trace, which has a legend entry and a hover text."""
+def add_level(
+    figure: Figure, name: str, level: float | None, colour: str, dash: str, digits: str
+) -> None:
+    """Add a horizontal line across the chart as a trace, which has a legend entry and a hover
+    text.
+    """
     if level is None:
         return
     figure.add_scatter(

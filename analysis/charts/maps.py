@@ -1,4 +1,6 @@
-"""Charts of blocks: distance and damage as heat maps or as lines, with a hover text for every cell."""
+"""Charts of blocks: distance and damage as heat maps or as lines, with a hover text for every
+cell.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,10 +31,13 @@ class ReadOuts:
     template: str
     """Hover template of plotly; `%{customdata[1]}` is the first field."""
     fields: dict[Block, tuple[str, ...]]
-    """Fields by block. They contain no words, since those of hundreds of blocks are sent with each redraw."""
+    """Fields by block. They contain no words, since those of hundreds of blocks are sent with each
+    redraw."""
 
 
-def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None = None) -> ReadOuts:
+def distance_read_outs(
+    result: DistanceResult, metric: str, max_size: int | None = None
+) -> ReadOuts:
     """Return the hover texts of a distance map.
 
     Args:
@@ -42,11 +47,19 @@ def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None
     """
     is_own_metric = metric == result.spec.metric
     texts = {}
-    for n, row in enumerate((result.mean if is_own_metric else result.others[metric])[:max_size], start=1):
+    for n, row in enumerate(
+        (result.mean if is_own_metric else result.others[metric])[:max_size], start=1
+    ):
         for start, value in enumerate(row):
-            ends = _ends(value, result.stderr[n - 1][start], result.n_texts, ".4f") if is_own_metric else ""
+            ends = (
+                _ends(value, result.stderr[n - 1][start], result.n_texts, ".4f")
+                if is_own_metric
+                else ""
+            )
             texts[Block(start, n)] = (*_about(Block(start, n), result), f"{value:.4f}", ends)
-    words = "distance %{customdata[6]}" + (", 95 % interval %{customdata[7]}" if is_own_metric else "")
+    words = "distance %{customdata[6]}" + (
+        ", 95 % interval %{customdata[7]}" if is_own_metric else ""
+    )
     return ReadOuts(_ABOUT.format(words), texts)
 
 
@@ -59,8 +72,16 @@ def damage_read_outs(result: DamageResult) -> ReadOuts:
                 continue
             n_texts = result.n_measured[n - 1][start]
             ends = _ends(value, result.stderr[n - 1][start], n_texts, "+.3f")
-            texts[Block(start, n)] = (*_about(Block(start, n), result), f"{value:+.3f}", ends, str(n_texts))
-    words = "loss %{customdata[6]} nats per token, 95 % interval %{customdata[7]}<br>%{customdata[8]} of "
+            texts[Block(start, n)] = (
+                *_about(Block(start, n), result),
+                f"{value:+.3f}",
+                ends,
+                str(n_texts),
+            )
+    words = (
+        "loss %{customdata[6]} nats per token, 95 % interval"
+        " %{customdata[7]}<br>%{customdata[8]} of "
+    )
     words += f"{result.n_texts} texts"
     return ReadOuts(_ABOUT.format(words), texts)
 
@@ -76,10 +97,13 @@ _ABOUT = "<b>%{{customdata[1]}}</b><br>{}<br>" + _SAVED
 
 
 def _about(block: Block, result: DistanceResult | DamageResult) -> tuple[str, ...]:
-    model, held = result.model, result.spec.model
-    saved, n_bytes = savings(model, block), removed_bytes(model, block, held.dtype, held.quantization)
+    model = result.model
+    held = result.spec.model
+    saved = savings(model, block)
+    n_bytes = removed_bytes(model, block, held.dtype, held.quantization)
     last = "" if block.stop < model.n_layers else _ALL if block.size == model.n_layers else _LAST
-    parameters, size = _short(saved.parameters).strip(), "not known" if n_bytes is None else f"{_short(n_bytes)}B"
+    parameters = _short(saved.parameters).strip()
+    size = "not known" if n_bytes is None else f"{_short(n_bytes)}B"
     return block.brief(), parameters, f"{saved.fraction:.1%}", size, last
 
 
@@ -92,17 +116,20 @@ def _short(number: float) -> str:
 
 
 def add_cells(figure: Figure, read_outs: ReadOuts, y: Sequence[float]) -> None:
-    """Add a transparent marker for every block, at its start layer and at `y`, with the hover text and the block as START:SIZE.
+    """Add a transparent marker for every block, at its start layer and at `y`, with the hover text
+    and the block as START:SIZE.
 
-    A heat map has no click events. `maxdisplayed` draws one marker only, since hundreds would slow down every redraw; hover and
-    click still find the others.
+    A heat map has no click events. `maxdisplayed` draws one marker only, since hundreds would slow
+    down every redraw; hover and click still find the others.
     """
     figure.add_scatter(
         x=[block.start for block in read_outs.fields],
         y=list(y),
         mode="markers",
         name=CELLS,
-        customdata=[[f"{block.start}:{block.size}", *fields] for block, fields in read_outs.fields.items()],
+        customdata=[
+            [f"{block.start}:{block.size}", *fields] for block, fields in read_outs.fields.items()
+        ],
         hovertemplate=f"{read_outs.template}<extra></extra>",
         marker={"symbol": "square", "size": 12, "opacity": 0, "maxdisplayed": 1},
         selected={"marker": {"opacity": 0}},
@@ -126,7 +153,8 @@ _Cells = Sequence[Sequence[float | None]]
 _BAR = 48
 """Height of a colour bar above the map, pixels."""
 _COLOURS_END_AT = 90
-"""Percentile at which the colour scale of the loss-increase map ends, since a few blocks lie far above the rest."""
+"""Percentile at which the colour scale of the loss-increase map ends, since a few blocks lie far
+above the rest."""
 
 
 def distance_map(
@@ -139,19 +167,26 @@ def distance_map(
     metric: str | None = None,
     height: int = 470,
 ) -> Figure:
-    """Draw the distance of every block: start layer l to the right, block size n upwards, small distances in yellow.
+    """Draw the distance of every block: start layer l to the right, block size n upwards, small
+    distances in yellow.
 
     Args:
         result: the map.
-        path: the chosen block of each size, drawn as a line; by default the most similar one, l*(n).
+        path: the chosen block of each size, drawn as a line; by default the most similar one,
+            l*(n).
         others: blocks of another rule, drawn as a thin line.
-        tied: row n-1 holds the starts of blocks statistically tied with the most similar one, drawn as small circles.
+        tied: row n-1 holds the starts of blocks statistically tied with the most similar one, drawn
+            as small circles.
         selected: the removed layers; a ring marks each contiguous run.
         metric: which of `result.others` to show instead of the map's own.
         height: pixels.
     """
     metric = metric or result.spec.metric
-    figure = _block_map(result.mean if metric == result.spec.metric else result.others[metric], result.n_layers, "distance")
+    figure = _block_map(
+        result.mean if metric == result.spec.metric else result.others[metric],
+        result.n_layers,
+        "distance",
+    )
     _add_tied(figure, tied)
     _add_path(figure, others, "other path", 1.1, "dot")
     _add_path(figure, result.best if path is None else path, "path", 1.6, "solid")
@@ -161,16 +196,14 @@ def distance_map(
 
 
 def damage_map(
-    result: DamageResult,
-    *,
-    selected: Removal | None = None,
-    dark: bool = False,
-    height: int = 330,
+    result: DamageResult, *, selected: Removal | None = None, dark: bool = False, height: int = 330
 ) -> Figure:
-    """Draw the measured loss increase of every block, small increases in yellow; blocks that are not measured stay blank.
+    """Draw the measured loss increase of every block, small increases in yellow; blocks that are
+    not measured stay blank.
 
     Args:
-        result: the map, finished or not; a line connects the blocks of lowest loss increase of each finished size.
+        result: the map, finished or not; a line connects the blocks of lowest loss increase of each
+            finished size.
         selected: the removed layers; a ring marks each contiguous run, a note an unmeasured one.
         dark: whether the page is dark.
         height: pixels.
@@ -191,9 +224,12 @@ def damage_map(
     return figure if selected is None else marked(figure, places_on(result, selected), dark=dark)
 
 
-def _damage_bars(result: DamageResult, selected: Removal | None, *, dark: bool, height: int) -> Figure:
+def _damage_bars(
+    result: DamageResult, selected: Removal | None, *, dark: bool, height: int
+) -> Figure:
     """Draw the loss increase of each single layer as a bar: a map of one row is hard to read."""
-    colours, read_outs = palette(dark), damage_read_outs(result)
+    colours = palette(dark)
+    read_outs = damage_read_outs(result)
     values = [result.increase[0][block.start] or 0.0 for block in read_outs.fields]
     figure = Figure()
     figure.add_bar(
@@ -205,15 +241,22 @@ def _damage_bars(result: DamageResult, selected: Removal | None, *, dark: bool, 
         showlegend=False,
     )
     add_cells(figure, read_outs, values)
-    x = {"title": "removed layer (0-based)", "range": [-0.6, result.n_layers - 0.4], "showgrid": False}
+    x = {
+        "title": "removed layer (0-based)",
+        "range": [-0.6, result.n_layers - 0.4],
+        "showgrid": False,
+    }
     y = {"title": "loss increase, nats/token", "gridcolor": colours.grid}
     finish(figure, height, x=x, y=y, margin={"t": 12, "b": 52})
-    places = [(start, values[start]) for start, _ in places_on(result, selected)] if selected else []
+    places = (
+        [(start, values[start]) for start, _ in places_on(result, selected)] if selected else []
+    )
     return figure if selected is None else marked(figure, places, dark=dark)
 
 
 def places_on(result: DamageResult, selected: Removal) -> list[tuple[int, int]]:
-    """Return start and size of the selected block on a loss-increase map; empty if its increase is not measured.
+    """Return start and size of the selected block on a loss-increase map; empty if its increase is
+    not measured.
 
     Of layers that are no single block, the measured runs are returned.
     """
@@ -221,7 +264,9 @@ def places_on(result: DamageResult, selected: Removal) -> list[tuple[int, int]]:
     return [
         (run.start, run.size)
         for run in selected.blocks
-        if run.size <= len(rows) and run.start < len(rows[run.size - 1]) and rows[run.size - 1][run.start] is not None
+        if run.size <= len(rows)
+        and run.start < len(rows[run.size - 1])
+        and rows[run.size - 1][run.start] is not None
     ]
 
 
@@ -282,7 +327,13 @@ def _add_tied(figure: Figure, tied: Sequence[Sequence[int]]) -> None:
             y=[n for _, n in places],
             mode="markers",
             name="tied",
-            marker={"symbol": "circle-open", "size": 5, "color": PATH, "opacity": 0.7, "line": {"width": 1}},
+            marker={
+                "symbol": "circle-open",
+                "size": 5,
+                "color": PATH,
+                "opacity": 0.7,
+                "line": {"width": 1},
+            },
             hoverinfo="skip",
             showlegend=False,
         )
@@ -292,21 +343,36 @@ def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figu
     """Add axes and a colour bar to a map, above its cells or in their empty corner."""
     heat = figure.data[0]
     heat.colorbar = colour_bar(title, y=1.0 if above else 0.985)
-    # A bar above the map is inside the figure, since one outside of the plot would widen the margins.
+    # A bar above the map is inside the figure, since one outside of the plot would widen the
+    # margins.
     domain = [0, 1 - _BAR / (height - 58)] if above else [0, 1]
     return finish(
         figure,
         height,
-        x={"title": "start layer l (0-based)", "range": [-0.6, len(heat.x) - 0.4], "showgrid": False},
-        y={"title": "block size n, layers", "range": [0.4, len(heat.y) + 0.6], "showgrid": False, "domain": domain},
+        x={
+            "title": "start layer l (0-based)",
+            "range": [-0.6, len(heat.x) - 0.4],
+            "showgrid": False,
+        },
+        y={
+            "title": "block size n, layers",
+            "range": [0.4, len(heat.y) + 0.6],
+            "showgrid": False,
+            "domain": domain,
+        },
         margin={"t": 6, "b": 52},
     )
 
 
-def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62) -> Figure:
-    """Draw one cell per layer, removed ones hatched in the colour of pruning; of a removed sublayer half the cell."""
+def layer_strip(
+    n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62
+) -> Figure:
+    """Draw one cell per layer, removed ones hatched in the colour of pruning; of a removed sublayer
+    half the cell.
+    """
     colours = palette(dark)
-    dropped, single = set(block.layers) if block else set(), dict(single_parts(block)) if block else {}
+    dropped = set(block.layers) if block else set()
+    single = dict(single_parts(block)) if block else {}
     layers = list(range(n_layers))
     step = 1 if n_layers <= 48 else 4
     figure = Figure()
@@ -333,7 +399,9 @@ def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, hei
         figure.add_bar(
             x=list(single),
             y=[0.5] * len(single),
-            base=[0.5 if part == ATTENTION else 0 for part in single.values()],  # first the part that the stream reaches first
+            base=[
+                0.5 if part == ATTENTION else 0 for part in single.values()
+            ],  # first the part that the stream reaches first
             width=0.86,
             marker={"color": colours.pruned, "line": {"width": 0}},
             text=[f"layer {layer}, {part} removed" for layer, part in single.items()],
@@ -351,20 +419,33 @@ def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, hei
         "fixedrange": True,
     }
     y = {"visible": False, "range": [0, 1], "fixedrange": True}
-    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 2, "b": 20}, bargap=0, barmode="overlay")
+    return finish(
+        figure,
+        height,
+        x=x,
+        y=y,
+        margin={"l": 0, "r": 0, "t": 2, "b": 20},
+        bargap=0,
+        barmode="overlay",
+    )
 
 
 _SHADES = {False: (0.0, 0.93), True: (0.22, 1.0)}
-"""Range of the colour scale by dark mode: the last yellows are invisible on white, the first purples on black."""
+"""Range of the colour scale by dark mode: the last yellows are invisible on white, the first
+purples on black."""
 _LINES_BAR = 46
-"""Height of the colour bar above the lines, pixels; inside the figure it does not widen the margins."""
+"""Height of the colour bar above the lines, pixels; inside the figure it does not widen the
+margins."""
 _LINES_END_AT = 97
 """Percentile of all blocks at which the vertical axis ends."""
 _Rows = Sequence[Sequence[float | None]]
 
 
-def distance_lines(result: DistanceResult, *, metric: str | None = None, dark: bool = False, height: int = 412) -> Figure:
-    """Draw distance against the start layer l, a line for each block size n from dark (n = 1) to light, and one of the minima.
+def distance_lines(
+    result: DistanceResult, *, metric: str | None = None, dark: bool = False, height: int = 412
+) -> Figure:
+    """Draw distance against the start layer l, a line for each block size n from dark (n = 1) to
+    light, and one of the minima.
 
     Args:
         result: the map.
@@ -374,12 +455,20 @@ def distance_lines(result: DistanceResult, *, metric: str | None = None, dark: b
     """
     metric = metric or result.spec.metric
     rows: _Rows = result.mean if metric == result.spec.metric else result.others[metric]
-    return _lines(rows[:-1], distance_read_outs(result, metric, len(rows) - 1), metrics.unit(metric), dark, height)
+    return _lines(
+        rows[:-1],
+        distance_read_outs(result, metric, len(rows) - 1),
+        metrics.unit(metric),
+        dark,
+        height,
+    )
 
 
 def damage_lines(result: DamageResult, *, dark: bool = False, height: int = 412) -> Figure:
     """Draw the measured loss increase against the start layer, as `distance_lines`."""
-    return _lines(result.increase, damage_read_outs(result), "loss increase, nats/token", dark, height)
+    return _lines(
+        result.increase, damage_read_outs(result), "loss increase, nats/token", dark, height
+    )
 
 
 def picked(figure: Figure, selected: Removal | None, *, dark: bool = False) -> Figure:
@@ -394,9 +483,12 @@ def picked(figure: Figure, selected: Removal | None, *, dark: bool = False) -> F
 
 
 def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int) -> Figure:
-    figure, colours = Figure(), palette(dark)
+    figure = Figure()
+    colours = palette(dark)
     first, last = _SHADES[dark]
-    shades = sample_colorscale("Viridis", [first + (last - first) * n / max(len(rows) - 1, 1) for n in range(len(rows))])
+    shades = sample_colorscale(
+        "Viridis", [first + (last - first) * n / max(len(rows) - 1, 1) for n in range(len(rows))]
+    )
     for n, row in enumerate(rows, start=1):
         figure.add_scatter(
             x=list(range(len(row))),
@@ -407,7 +499,9 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
             hoverinfo="skip",
             showlegend=False,
         )
-    measured = [[(value, -start) for start, value in enumerate(row) if value is not None] for row in rows]
+    measured = [
+        [(value, -start) for start, value in enumerate(row) if value is not None] for row in rows
+    ]
     lowest = [min(row) for row in measured if row]
     figure.add_scatter(
         x=[-start for _, start in lowest],
@@ -419,17 +513,24 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
         hoverinfo="skip",
         showlegend=False,
     )
-    add_cells(figure, read_outs, [rows[block.size - 1][block.start] or 0.0 for block in read_outs.fields])
+    add_cells(
+        figure, read_outs, [rows[block.size - 1][block.start] or 0.0 for block in read_outs.fields]
+    )
     _add_scale(figure, shades)
     n_layers = max((len(row) for row in rows), default=1)
     # A few blocks are far above all others.
     values = [value for row in measured for value, _ in row] or [1.0]
-    low, high = min(0.0, *values), float(np.percentile(values, _LINES_END_AT))
+    low = min(0.0, *values)
+    high = float(np.percentile(values, _LINES_END_AT))
     margin = 0.06 * (high - low)
     return finish(
         figure,
         height,
-        x={"title": "start layer l (0-based)", "range": [-0.6, n_layers - 0.4], "gridcolor": colours.grid},
+        x={
+            "title": "start layer l (0-based)",
+            "range": [-0.6, n_layers - 0.4],
+            "gridcolor": colours.grid,
+        },
         y={
             "title": unit,
             "gridcolor": colours.grid,

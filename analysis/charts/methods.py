@@ -1,14 +1,26 @@
-"""Chart of a table of methods: a panel for each number of removed layers, a row for each method, with its interval."""
+"""Chart of a table of methods: a panel for each number of removed layers, a row for each method,
+with its interval.
+"""
 
 from collections.abc import Sequence
 
 from plotly.graph_objs import Figure
 from plotly.subplots import make_subplots
 
-from analysis.charts.look import Palette, bars, finish, known_ends, palette, rows, style_of, with_interval
+from analysis.charts.look import (
+    Palette,
+    bars,
+    finish,
+    known_ends,
+    palette,
+    rows,
+    style_of,
+    with_interval,
+)
 from analysis.experiments.batch.methods_spec import Ends, MethodsResult, method_name
 
-NATS, ACCURACY = "nats", "accuracy"
+NATS = "nats"
+ACCURACY = "accuracy"
 _TITLES = {NATS: "loss minus unpruned, nats/token", ACCURACY: "accuracy minus unpruned"}
 _SIDES = 4
 """Panels in a row."""
@@ -19,15 +31,16 @@ _ROW = 22
 def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -> Figure:
     """Draw every method at every size, each paired with the unpruned model.
 
-    A coloured point differs significantly from the unpruned model, a grey hollow one does not. A ring marks the lowest loss of
-    a size if it is significantly below that of every other method.
+    A coloured point differs significantly from the unpruned model, a grey hollow one does not. A
+    ring marks the lowest loss of a size if it is significantly below that of every other method.
 
     Args:
         result: the table, which may be unfinished.
         quantity: `NATS` or `ACCURACY`.
         dark: whether the background is dark.
     """
-    sizes, colours = list(result.spec.ns), palette(dark)
+    sizes = list(result.spec.ns)
+    colours = palette(dark)
     methods = [method_name(*method) for method in result.methods]
     columns = min(_SIDES, len(sizes))
     down = -(-len(sizes) // columns)
@@ -40,18 +53,33 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
         vertical_spacing=0.3 / down,
     )
     find = result.nats if quantity == NATS else result.gained
-    cells_by_n = {n: [(index, ends) for index in result.at(n) if (ends := find(index)) is not None] for n in sizes}
+    cells_by_n = {
+        n: [(index, ends) for index in result.at(n) if (ends := find(index)) is not None]
+        for n in sizes
+    }
     for index, n in enumerate(sizes):
         position = {"row": index // columns + 1, "col": index % columns + 1}
-        subplots.add_vline(0, line={"color": colours.unpruned, "width": 1, "dash": "dot"}, **position)
+        subplots.add_vline(
+            0, line={"color": colours.unpruned, "width": 1, "dash": "dot"}, **position
+        )
         _add(subplots, result, n, quantity, cells_by_n[n], colours, dark, position)
     # Space for the longest name, as wide as its letters.
     margin = {"l": 14 + 7 * max(map(len, methods)), "t": 34, "b": 44}
-    finish(subplots, 80 + down * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
+    finish(
+        subplots,
+        80 + down * (40 + _ROW * len(methods)),
+        x={},
+        y={},
+        margin=margin,
+        showlegend=False,
+    )
     subplots.update_yaxes(gridcolor=colours.grid, title=None, **rows(methods))
     # One scale for all sizes, from the unpruned model on: equal lengths are equal values.
-    all_ends = [end for cells in cells_by_n.values() for _, ends in cells for end in ends if end is not None]
-    low, high = min([0.0, *all_ends]), max([0.0, *all_ends])
+    all_ends = [
+        end for cells in cells_by_n.values() for _, ends in cells for end in ends if end is not None
+    ]
+    low = min([0.0, *all_ends])
+    high = max([0.0, *all_ends])
     padding = 0.05 * (high - low) or 1.0
     subplots.update_xaxes(
         gridcolor=colours.grid,
@@ -74,15 +102,22 @@ def _add(
     dark: bool,
     position: dict[str, int],
 ) -> None:
-    """Draw the measured cells of a size, each by its place in the table and its difference with the interval's ends."""
+    """Draw the measured cells of a size, each by its place in the table and its difference with the
+    interval's ends.
+    """
     best = result.best(n) if quantity == NATS else []
     values = [ends[0] for _, ends in cells]
     shades = [
-        style_of(result.cells[index].strategy).shade(dark=dark) if _is_significant(ends) else colours.unpruned
+        (
+            style_of(result.cells[index].strategy).shade(dark=dark)
+            if _is_significant(ends)
+            else colours.unpruned
+        )
         for index, ends in cells
     ]
     symbols = [
-        style_of(result.cells[index].strategy).symbol + ("" if _is_significant(ends) else "-open") for index, ends in cells
+        style_of(result.cells[index].strategy).symbol + ("" if _is_significant(ends) else "-open")
+        for index, ends in cells
     ]
     names = [result.cells[index].method for index, _ in cells]
     subplots.add_scatter(
@@ -96,8 +131,15 @@ def _add(
         mode="markers",
         name=f"n = {n}",
         cliponaxis=False,
-        marker={"color": shades, "size": 9, "symbol": symbols, "line": {"width": 1.3, "color": shades}},
-        text=[_read_out(result, index, ends, quantity, is_best=index in best) for index, ends in cells],
+        marker={
+            "color": shades,
+            "size": 9,
+            "symbol": symbols,
+            "line": {"width": 1.3, "color": shades},
+        },
+        text=[
+            _read_out(result, index, ends, quantity, is_best=index in best) for index, ends in cells
+        ],
         hovertemplate="%{text}<extra></extra>",
         **position,
     )
@@ -110,7 +152,12 @@ def _add(
             hoverinfo="skip",
             name=f"lowest loss at n = {n}",
             cliponaxis=False,
-            marker={"symbol": "circle-open", "size": 18, "color": colours.healed, "line": {"width": 2}},
+            marker={
+                "symbol": "circle-open",
+                "size": 18,
+                "color": colours.healed,
+                "line": {"width": 2},
+            },
             **position,
         )
 
@@ -120,10 +167,16 @@ def _is_significant(ends: Ends) -> bool:
     return ends[1] is not None and ends[2] is not None and (ends[1] > 0 or ends[2] < 0)
 
 
-def _read_out(result: MethodsResult, index: int, ends: Ends, quantity: str, *, is_best: bool) -> str:
+def _read_out(
+    result: MethodsResult, index: int, ends: Ends, quantity: str, *, is_best: bool
+) -> str:
     cell = result.cells[index]
     number = with_interval(ends[0], known_ends(*ends[1:]), "+.3f" if quantity == NATS else "+.1%")
     text = f"<b>{cell.method}</b>, without {cell.removed}<br>{_TITLES[quantity]}: {number}"
     if is_best:
         text += "<br>lowest loss, significantly below every other method"
-    return text if _is_significant(ends) else f"{text}<br>not significantly different from the unpruned model"
+    return (
+        text
+        if _is_significant(ends)
+        else f"{text}<br>not significantly different from the unpruned model"
+    )

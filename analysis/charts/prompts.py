@@ -1,4 +1,6 @@
-"""Plotly figures about a prompt: surprisal token by token, the path of every token through the layers, the logit lens."""
+"""Plotly figures about a prompt: surprisal token by token, the path of every token through the
+layers, the logit lens.
+"""
 
 import html
 from collections.abc import Sequence
@@ -13,9 +15,15 @@ from analysis.experiments.prompt.comparison_spec import CompareResult, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult
 
 _COLOURS_END_AT = 90
-"""Percentile at which the colour scale of the map ends, since the first and the last layer have the largest values."""
+"""Percentile at which the colour scale of the map ends, since the first and the last layer have the
+largest values."""
 _DASHES = {"unpruned": "dash", "pruned": "solid", "instant": "dot", "healed": "solid"}
-_SYMBOLS = {"unpruned": "circle", "pruned": "square", "instant": "diamond-open", "healed": "diamond"}
+_SYMBOLS = {
+    "unpruned": "circle",
+    "pruned": "square",
+    "instant": "diamond-open",
+    "healed": "diamond",
+}
 _PROBABILITY = {False: ("#ffffff", "#79c2bb", "#1c2530"), True: ("#1a2026", "#1f756d", "#eef1f3")}
 """Colours of probability 0, of probability 1, and of the text on both, by dark mode."""
 _TICKS = 44
@@ -31,7 +39,9 @@ def visible(piece: str, max_chars: int | None = None) -> str:
         piece: the text of the token, from any author.
         max_chars: maximum number of characters.
     """
-    label = piece.replace("\r", "").replace("\n", "↵").replace("\t", "⇥").strip(" ") or ("␣" if piece else "…")
+    label = piece.replace("\r", "").replace("\n", "↵").replace("\t", "⇥").strip(" ") or (
+        "␣" if piece else "…"
+    )
     label = "".join(letter if letter.isprintable() else "\ufffd" for letter in label)
     if max_chars is not None and len(label) > max_chars:
         label = f"{label[: max_chars - 1]}…"
@@ -51,10 +61,14 @@ def names(variants: Sequence[Variant]) -> list[str]:
 
 def colour(variant: Variant, colours: Palette) -> str:
     """Return the colour of the change that was made to a model."""
-    return {"unpruned": colours.unpruned, "pruned": colours.pruned}.get(variant.label, colours.healed)
+    return {"unpruned": colours.unpruned, "pruned": colours.pruned}.get(
+        variant.label, colours.healed
+    )
 
 
-def surprise_curve(result: CompareResult, *, is_own: bool = False, dark: bool = False, height: int = 250) -> Figure:
+def surprise_curve(
+    result: CompareResult, *, is_own: bool = False, dark: bool = False, height: int = 250
+) -> Figure:
     """Draw the surprisal of every generated token, one line per variant.
 
     Args:
@@ -63,8 +77,11 @@ def surprise_curve(result: CompareResult, *, is_own: bool = False, dark: bool = 
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, figure = palette(dark), Figure()
-    for index, ((variant, text), name) in enumerate(zip(result.written, names(result.spec.variants), strict=False)):
+    colours = palette(dark)
+    figure = Figure()
+    for index, ((variant, text), name) in enumerate(
+        zip(result.written, names(result.spec.variants), strict=False)
+    ):
         surprise = text.own_surprise if is_own else text.unpruned_surprise
         shade = colour(variant, colours)
         figure.add_scatter(
@@ -101,7 +118,8 @@ def token_map(
     position: int | None = None,
     dark: bool = False,
 ) -> Figure:
-    """Draw the distance across every layer at every token: tokens to the right, layers upwards, small distances in yellow.
+    """Draw the distance across every layer at every token: tokens to the right, layers upwards,
+    small distances in yellow.
 
     Args:
         result: the measured values.
@@ -109,7 +127,8 @@ def token_map(
         position: the token that is framed.
         dark: whether the page is dark.
     """
-    count, n_tokens = len(result.layers), len(result.pieces)
+    count = len(result.layers)
+    n_tokens = len(result.pieces)
     values = [value for row in result.distances for value in row]
     figure = Figure()
     figure.add_heatmap(
@@ -162,7 +181,8 @@ def map_height(n_layers: int) -> int:
 
 
 def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figure:
-    """Draw the most likely next tokens after every layer at one token: higher probabilities to the left, deeper layers above.
+    """Draw the most likely next tokens after every layer at one token: higher probabilities to the
+    left, deeper layers above.
 
     Args:
         result: the measured values.
@@ -170,10 +190,15 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
         dark: whether the page is dark.
     """
     depths = range(len(result.guesses))
-    guesses = [[result.guess(depth, position, rank) for rank in range(len(result.guesses[0][0]))] for depth in depths]
+    guesses = [
+        [result.guess(depth, position, rank) for rank in range(len(result.guesses[0][0]))]
+        for depth in depths
+    ]
     chances = [result.probabilities[depth][position] for depth in depths]
     impossible, certain, ink = _PROBABILITY[dark]
-    rows = [zip(pieces, values, strict=True) for pieces, values in zip(guesses, chances, strict=True)]
+    rows = [
+        zip(pieces, values, strict=True) for pieces, values in zip(guesses, chances, strict=True)
+    ]
     figure = Figure()
     figure.add_heatmap(
         x=list(range(1, len(guesses[0]) + 1)),
@@ -184,7 +209,10 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
         text=[[f"{visible(piece, 9)} {chance:.0%}" for piece, chance in row] for row in rows],
         texttemplate="%{text}",
         textfont={"size": 10 if len(guesses) < 50 else 8, "color": ink},
-        customdata=[[f"{_depth(result, depth)}<br>“{visible(piece)}”" for piece in guesses[depth]] for depth in depths],
+        customdata=[
+            [f"{_depth(result, depth)}<br>“{visible(piece)}”" for piece in guesses[depth]]
+            for depth in depths
+        ],
         hovertemplate="%{customdata}, guess %{x}<br>probability %{z:.4f}<extra></extra>",
         colorscale=[[0, impossible], [1, certain]],
         xgap=1,
@@ -192,14 +220,30 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
         name="guesses",
         colorbar=colour_bar("probability of the guess", **_ABOVE),
     )
-    final, settled = result.guesses[-1][position][0], result.settled[position]
+    final = result.guesses[-1][position][0]
+    settled = result.settled[position]
     for depth in depths:
         if final in result.guesses[depth][position]:
             rank = result.guesses[depth][position].index(final) + 1
-            _frame(figure, (rank - 0.48, rank + 0.48), (depth - 0.46, depth + 0.46), palette(dark).marker, 1.4)
-    figure.add_hline(y=settled - 0.5, line={"color": palette(dark).marker, "width": 2, "dash": "dot"}, name="settled")
+            _frame(
+                figure,
+                (rank - 0.48, rank + 0.48),
+                (depth - 0.46, depth + 0.46),
+                palette(dark).marker,
+                1.4,
+            )
+    figure.add_hline(
+        y=settled - 0.5,
+        line={"color": palette(dark).marker, "width": 2, "dash": "dot"},
+        name="settled",
+    )
     ranks = ["most likely", "2nd", "3rd", "4th", "5th"][: len(guesses[0])]
-    x = {"tickvals": list(range(1, len(ranks) + 1)), "ticktext": ranks, "showgrid": False, "range": [0.5, len(ranks) + 0.5]}
+    x = {
+        "tickvals": list(range(1, len(ranks) + 1)),
+        "ticktext": ranks,
+        "showgrid": False,
+        "range": [0.5, len(ranks) + 0.5],
+    }
     y = {"title": "after layer", **_rows(["embedding", *(str(layer) for layer in result.layers)])}
     return finish(figure, map_height(len(result.layers)), x=x, y=y, margin=_margin(result))
 
@@ -207,7 +251,10 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
 def _moved(result: MicroscopeResult, row: int, token: int) -> str:
     position = f"token {token + 1} “{visible(result.pieces[token])}”, layer {result.layers[row]}"
     depth = row + 1
-    guess = f"then predicts “{visible(result.guess(depth, token))}” at {result.probabilities[depth][token][0]:.1%}"
+    guess = (
+        f"then predicts “{visible(result.guess(depth, token))}” at"
+        f" {result.probabilities[depth][token][0]:.1%}"
+    )
     return f"{position}<br>distance {result.distances[row][token]:.4f}<br>{guess}"
 
 
@@ -232,12 +279,26 @@ def _runs(layers: Sequence[int], block: Removal | None) -> list[tuple[int, int]]
     rows = [row for row, layer in enumerate(layers) if block is not None and layer in block.layers]
     runs: list[tuple[int, int]] = []
     for row in rows:
-        runs = [*runs[:-1], (runs[-1][0], row)] if runs and row == runs[-1][1] + 1 else [*runs, (row, row)]
+        runs = (
+            [*runs[:-1], (runs[-1][0], row)]
+            if runs and row == runs[-1][1] + 1
+            else [*runs, (row, row)]
+        )
     return runs
 
 
-def _frame(figure: Figure, x: tuple[float, float], y: tuple[float, float], shade: str, width: float) -> None:
-    figure.add_shape(type="rect", x0=x[0], x1=x[1], y0=y[0], y1=y[1], line={"color": shade, "width": width}, layer="above")
+def _frame(
+    figure: Figure, x: tuple[float, float], y: tuple[float, float], shade: str, width: float
+) -> None:
+    figure.add_shape(
+        type="rect",
+        x0=x[0],
+        x1=x[1],
+        y0=y[0],
+        y1=y[1],
+        line={"color": shade, "width": width},
+        layer="above",
+    )
 
 
 def _margin(result: MicroscopeResult) -> dict[str, int]:

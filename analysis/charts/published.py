@@ -8,7 +8,8 @@ from analysis.charts.look import Palette, Style, finish, palette
 from analysis.experiments.maps.distance_spec import Best
 from analysis.results.words.lesson import CLIFFS, PATHS, PublishedCliff, PublishedPath
 
-# Neutral shades, since blue, orange and dashed grey already mean something; dash and label distinguish the models.
+# Neutral shades, since blue, orange and dashed grey already mean something; dash and label
+# distinguish the models.
 _STYLES = (
     Style("2px,2px", "triangle-up", "#7a8590", "#8b96a1"),
     Style("5px,3px", "square", "#5f6974", "#a5b0bb"),
@@ -30,7 +31,8 @@ def depth_paths(
     dark: bool = False,
     height: int = 330,
 ) -> Figure:
-    """Draw the start of the most similar block of each size as a share of depth, which compares models of any depth.
+    """Draw the start of the most similar block of each size as a share of depth, which compares
+    models of any depth.
 
     Args:
         own_path: the chosen blocks of the user's model, if it has a map.
@@ -41,7 +43,8 @@ def depth_paths(
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, figure = palette(dark), Figure()
+    colours = palette(dark)
+    figure = Figure()
     figure.add_scatter(
         x=[0, 1],
         y=[1, 0],
@@ -54,7 +57,14 @@ def depth_paths(
     for path, style in zip(paths, _STYLES, strict=False):
         shade = style.shade(dark=dark)
         blocks = [Best(block.size, block.start, 0.0) for block in path.blocks()]
-        _add_path(figure, blocks, path.n_layers, path.name, {"color": shade, "width": 1.6, "dash": style.dash}, 0)
+        _add_path(
+            figure,
+            blocks,
+            path.n_layers,
+            path.name,
+            {"color": shade, "width": 1.6, "dash": style.dash},
+            0,
+        )
     if own_path:
         blocks_of_own = [best for best in own_path if best.n <= 0.8 * n_layers]
         _add_path(figure, blocks_of_own, n_layers, name, {"color": colours.pruned, "width": 3}, 6)
@@ -64,16 +74,33 @@ def depth_paths(
             y=[guess[1]],
             mode="markers",
             name="your guess",
-            marker={"color": colours.marker, "size": 13, "symbol": "circle-open", "line": {"width": 2.5}},
+            marker={
+                "color": colours.marker,
+                "size": 13,
+                "symbol": "circle-open",
+                "line": {"width": 2.5},
+            },
             hovertemplate="your guess begins at %{x:.0%} of depth<extra></extra>",
         )
     _name_the_corner(figure, colours)
-    x = {"title": "start of the block, share of depth", "range": [0, 1], "tickformat": ".0%", "gridcolor": colours.grid}
-    y = {"title": "layers removed", "range": [0, 0.84], "tickformat": ".0%", "gridcolor": colours.grid}
+    x = {
+        "title": "start of the block, share of depth",
+        "range": [0, 1],
+        "tickformat": ".0%",
+        "gridcolor": colours.grid,
+    }
+    y = {
+        "title": "layers removed",
+        "range": [0, 0.84],
+        "tickformat": ".0%",
+        "gridcolor": colours.grid,
+    }
     return finish(figure, height, x=x, y=y, margin={"b": 46, "r": _LAST_LABEL})
 
 
-def _add_path(figure: Figure, blocks: Sequence[Best], n_layers: int, name: str, line: dict, marker: int) -> None:
+def _add_path(
+    figure: Figure, blocks: Sequence[Best], n_layers: int, name: str, line: dict, marker: int
+) -> None:
     figure.add_scatter(
         x=[best.start / n_layers for best in blocks],
         y=[best.n / n_layers for best in blocks],
@@ -106,7 +133,8 @@ def cliffs(
     dark: bool = False,
     height: int = 300,
 ) -> Figure:
-    """Draw the share of layers at which accuracy collapses, by family, with the cliff of the user's model.
+    """Draw the share of layers at which accuracy collapses, by family, with the cliff of the user's
+    model.
 
     Args:
         own_range: range of the cliff of the user's model, as shares of layers; None if it has none.
@@ -115,7 +143,8 @@ def cliffs(
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, figure = palette(dark), Figure()
+    colours = palette(dark)
+    figure = Figure()
     rows = [(entry.name, entry.low, entry.high, colours.unpruned) for entry in published]
     if own_range is not None:
         rows.append((name, *own_range, colours.pruned))
@@ -133,8 +162,19 @@ def cliffs(
             showlegend=False,
         )
         figure.add_annotation(
-            x=high, y=label, text=range_text, showarrow=False, xanchor="left", xshift=11, font={"color": colour}
+            x=high,
+            y=label,
+            text=range_text,
+            showarrow=False,
+            xanchor="left",
+            xshift=11,
+            font={"color": colour},
         )
-    x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
+    x = {
+        "title": "layers removed at the cliff",
+        "range": [0, 0.8],
+        "tickformat": ".0%",
+        "gridcolor": colours.grid,
+    }
     y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
     return finish(figure, height, x=x, y=y, margin={"t": 4, "l": 8, "b": 46})

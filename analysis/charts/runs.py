@@ -1,4 +1,6 @@
-"""Charts of several runs against the share of layers removed, which compares models of any depth."""
+"""Charts of several runs against the share of layers removed, which compares models of any
+depth.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +47,8 @@ HEALED_LOOKS = (
 )
 """Styles of healing runs."""
 _MORE_SYMBOLS = ("hexagon", "triangle-down", "pentagon", "bowtie", "hourglass", "star-diamond")
-"""Symbols of further runs. None is hollow, since that marks a difference that is not significant."""
+"""Symbols of further runs. None is hollow, since that marks a difference that is not
+significant."""
 _DASH = "7px,4px"
 _SHORT_NAME = 16
 """Maximum length of a name that fits into half of a chart's width on a phone."""
@@ -66,7 +69,11 @@ class DrawnRun:
         """Return the look of its line and markers."""
         style = looks[self.look % len(looks)]
         colour = palette(dark).marker if self.pinned else style.shade(dark=dark)
-        symbol = style.symbol if self.look < len(looks) else _MORE_SYMBOLS[self.look % len(_MORE_SYMBOLS)]
+        symbol = (
+            style.symbol
+            if self.look < len(looks)
+            else _MORE_SYMBOLS[self.look % len(_MORE_SYMBOLS)]
+        )
         return {
             "name": f"{escape(self.name)} (reference)" if self.pinned else escape(self.name),
             "mode": "lines+markers",
@@ -77,35 +84,45 @@ class DrawnRun:
 
 
 def best_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
-    """Draw the lowest distance, or loss increase, of each block size against the share of the layers it removes.
+    """Draw the lowest distance, or loss increase, of each block size against the share of the
+    layers it removes.
 
     Args:
         runs: at least one; all distance maps, or all loss-increase maps.
         dark: whether the page is dark.
         height: pixels.
     """
-    figure, is_damage = Figure(), isinstance(runs[0].result, DamageResult)
+    figure = Figure()
+    is_damage = isinstance(runs[0].result, DamageResult)
     field, digits = ("increase", "+.3f") if is_damage else ("distance", ".4f")
     for run in runs:
-        result, values, hover = run.result, [], []
+        result = run.result
+        values = []
+        hover = []
         for best in result.best:
-            value, error = getattr(best, field), result.stderr[best.n - 1][best.start]
+            value = getattr(best, field)
+            error = result.stderr[best.n - 1][best.start]
             n_texts = result.n_measured[best.n - 1][best.start] if is_damage else result.n_texts
             number = with_interval(value, stats.mean_interval(value, error, n_texts), digits)
             share = f"<b>{escape(run.name)}</b>, {best.n / result.n_layers:.0%} of the layers"
             values.append(value)
-            hover.append(f"{share}<br>{best.block.brief()}<br>{field} {number}{', nats/token' if is_damage else ''}")
+            hover.append(
+                f"{share}<br>{best.block.brief()}<br>{field}"
+                f" {number}{', nats/token' if is_damage else ''}"
+            )
         shares = [best.n / result.n_layers for best in result.best]
         figure.add_scatter(x=shares, y=values, text=hover, **run.trace(LOOKS, dark))
     title = "lowest loss increase, nats/token" if is_damage else "distance of the best block"
     return _finish(figure, title, height, palette(dark))
 
 
-def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:
+def score_curves(
+    curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = False, height: int = 300
+) -> Figure:
     """Draw accuracy or loss against the share of layers removed.
 
-    As on a curve of one model, a point is filled if it differs significantly from the unpruned model of its own run. All runs
-    but the first are shifted a little, so that none covers another.
+    As on a curve of one model, a point is filled if it differs significantly from the unpruned
+    model of its own run. All runs but the first are shifted a little, so that none covers another.
 
     Args:
         curves: their results are `SweepResult`.
@@ -113,17 +130,25 @@ def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = F
         dark: whether the page is dark.
         height: pixels.
     """
-    figure, colours = Figure(), palette(dark)
+    figure = Figure()
+    colours = palette(dark)
     if measure is ACCURACY:
-        # Sets that mix questions of three, four and five options have chances that differ in the fourth digit only.
-        levels = {f"{run.result.lines.chance:.1%}": run.result.lines.chance for run in curves if run.result.lines}
+        # Sets that mix questions of three, four and five options have chances that differ in the
+        # fourth digit only.
+        levels = {
+            f"{run.result.lines.chance:.1%}": run.result.lines.chance
+            for run in curves
+            if run.result.lines
+        }
         for label, chance in sorted(levels.items(), key=lambda level: level[1]):
             add_level(figure, f"chance, {label}", chance, colours.chance, "dot", ".1%")
     for x, run in enumerate(curves):
         result: SweepResult = run.result
-        points, changes = measure.points(result), changes_of(result, measure)
+        points = measure.points(result)
+        changes = changes_of(result, measure)
         aside = dodge(x - 1, len(curves) - 1) if x else 0.0
-        lined, look = len({point.n for point in points}) == len(points), run.trace(LOOKS, dark)
+        lined = len({point.n for point in points}) == len(points)
+        look = run.trace(LOOKS, dark)
         colour = look["line"]["color"]
         figure.add_scatter(
             x=[(point.n + aside) / result.n_layers for point in points],
@@ -131,7 +156,8 @@ def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = F
             customdata=[[run.name, point.n / result.n_layers] for point in points],
             error_y={**measure.bars(points), "color": translucent(colour, GUIDE)},
             text=[
-                f"<b>{escape(run.name)}</b>, {point.n / result.n_layers:.0%}<br>{read_out(measure, point, change)}"
+                f"<b>{escape(run.name)}</b>,"
+                f" {point.n / result.n_layers:.0%}<br>{read_out(measure, point, change)}"
                 for point, change in zip(points, changes, strict=True)
             ],
             **look
@@ -147,8 +173,11 @@ def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = F
 
 
 def heal_curves(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
-    """Draw the validation losses of several healing runs by optimizer step; an instant one is a point at step 0."""
-    figure, colours = Figure(), palette(dark)
+    """Draw the validation losses of several healing runs by optimizer step; an instant one is a
+    point at step 0.
+    """
+    figure = Figure()
+    colours = palette(dark)
     for run in heals:
         result: HealResult = run.result
         ends = validation_intervals(result)
@@ -156,13 +185,16 @@ def heal_curves(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 
             x=[check.step for check in result.validations],
             y=[check.loss for check in result.validations],
             text=[
-                f"<b>{escape(run.name)}</b><br>after step {check.step}<br>held-out loss {with_interval(check.loss, end, '.4f')}"
+                f"<b>{escape(run.name)}</b><br>after step {check.step}<br>held-out loss"
+                f" {with_interval(check.loss, end, '.4f')}"
                 for check, end in zip(result.validations, ends, strict=True)
             ],
             error_y=bars([check.loss for check in result.validations], ends),
             **run.trace(HEALED_LOOKS, dark),
         )
-    for level in sorted({run.result.unpruned_check.loss for run in heals if run.result.unpruned_check}):
+    for level in sorted(
+        {run.result.unpruned_check.loss for run in heals if run.result.unpruned_check}
+    ):
         add_level(figure, "unpruned", level, colours.unpruned, "dash", ".3f")
     last = max((check.step for run in heals for check in run.result.validations), default=0) or 1
     figure = _finish(figure, "held-out loss, nats per token", height, colours)
@@ -171,11 +203,15 @@ def heal_curves(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 
 
 
 def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
-    """Draw the share of the loss gap between the pruned and the unpruned model that each healing run closed."""
-    figure, colours = Figure(), palette(dark)
+    """Draw the share of the loss gap between the pruned and the unpruned model that each healing
+    run closed.
+    """
+    figure = Figure()
+    colours = palette(dark)
     run_shares = [(run, share) for run in heals if (share := recovery.of(run.result)) is not None]
     for run, share in run_shares:
-        result, look = run.result, run.trace(HEALED_LOOKS, dark)
+        result = run.result
+        look = run.trace(HEALED_LOOKS, dark)
         points = (result.pruned.loss, result.healed.loss, result.unpruned.loss)
         ends = None if share.low is None or share.high is None else (share.low, share.high)
         figure.add_bar(
@@ -190,8 +226,10 @@ def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int 
             textposition="inside",
             insidetextanchor="start",
             cliponaxis=False,
-            hovertemplate=f"{result.spec.block.brief()}<br>pruned {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
-            f"{points[2]:.3f} nats per token<extra></extra>",
+            hovertemplate=(
+                f"{result.spec.block.brief()}<br>pruned {points[0]:.3f}, healed {points[1]:.3f},"
+                f" unpruned {points[2]:.3f} nats per token<extra></extra>"
+            ),
         )
     shares = [share.share for _, share in run_shares]
     return finish(
@@ -210,11 +248,18 @@ def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int 
 
 
 def _finish(figure: Figure, title: str, height: int, colours: Palette) -> Figure:
-    """Add axes and a legend above the plot, in two columns if names are short, without changing the height of the plot."""
+    """Add axes and a legend above the plot, in two columns if names are short, without changing the
+    height of the plot.
+    """
     return finish(
         figure,
         height,
-        x={"title": "share of the layers removed, n/L", "tickformat": ".0%", "gridcolor": colours.grid, "range": [-0.02, 1.02]},
+        x={
+            "title": "share of the layers removed, n/L",
+            "tickformat": ".0%",
+            "gridcolor": colours.grid,
+            "range": [-0.02, 1.02],
+        },
         y={"title": title, "gridcolor": colours.grid},
         legend_columns=2 if max(map(len, legend_names(figure)), default=0) <= _SHORT_NAME else 1,
     )

@@ -11,8 +11,11 @@ _TIMES = {"decode": "decode, ms per token", "prefill": "prefill, ms per prompt"}
 """Titles of the axis of times."""
 
 
-def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = False, height: int = 250) -> Figure:
-    """Draw milliseconds against the number of removed layers: medians, the range of the repeats as bars, and the fitted line.
+def speed_chart(
+    speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = False, height: int = 250
+) -> Figure:
+    """Draw milliseconds against the number of removed layers: medians, the range of the repeats as
+    bars, and the fitted line.
 
     Args:
         speed: the measurement; removed sublayers are not drawn.
@@ -21,7 +24,8 @@ def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = 
         dark: whether the page is dark.
         height: pixels.
     """
-    figure, colours = Figure(), palette(dark)
+    figure = Figure()
+    colours = palette(dark)
     line: SpeedLine | None = getattr(speed, field)
     last = max([point.n for point in speed.of_layers] + [reach, 1])
     if line is not None:
@@ -33,7 +37,10 @@ def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = 
             mode="lines",
             name="fitted line",
             line={"color": colours.pruned, "width": 1.4},
-            text=[f"{speed.tokens_per_s(field, value):,.1f} tokens/s" if value > 0 else "" for value in seconds],
+            text=[
+                f"{speed.tokens_per_s(field, value):,.1f} tokens/s" if value > 0 else ""
+                for value in seconds
+            ],
             hovertemplate="n = %{x}, fitted line<br>%{y:.2f} ms<br>%{text}<extra></extra>",
         )
     for name, points, colour in (
@@ -53,14 +60,24 @@ def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = 
     return finish(figure, height, x=x, y=y)
 
 
-def _add_points(figure: Figure, name: str, points: Sequence[SpeedPoint], speed: SpeedResult, field: str, colour: str) -> None:
+def _add_points(
+    figure: Figure,
+    name: str,
+    points: Sequence[SpeedPoint],
+    speed: SpeedResult,
+    field: str,
+    colour: str,
+) -> None:
     timings: list[Timing] = [getattr(point, field) for point in points]
     repeats = [timing.repeats_s or [timing.median_s] for timing in timings]
-    ends = [(1e3 * low, 1e3 * high) for low, high in ((min(values), max(values)) for values in repeats)]
+    ends = [
+        (1e3 * low, 1e3 * high) for low, high in ((min(values), max(values)) for values in repeats)
+    ]
     texts = [
-        f"{point.block.brief() if point.block else 'unpruned model, n = 0'}<br>"
-        f"median {1e3 * timing.median_s:.2f} ms, fastest to slowest {low:.2f} to {high:.2f}<br>"
-        f"{speed.tokens_per_s(field, timing.median_s):,.1f} tokens/s, {len(timing.repeats_s)} repeats"
+        f"{point.block.brief() if point.block else 'unpruned model, n = 0'}<br>median"
+        f" {1e3 * timing.median_s:.2f} ms, fastest to slowest {low:.2f} to"
+        f" {high:.2f}<br>{speed.tokens_per_s(field, timing.median_s):,.1f} tokens/s,"
+        f" {len(timing.repeats_s)} repeats"
         for point, timing, (low, high) in zip(points, timings, ends, strict=True)
     ]
     figure.add_scatter(

@@ -28,17 +28,25 @@ def answer(options: argparse.Namespace) -> None:
         SpecError: if a file of the result is combined with --detach.
     """
     spec = requests.of(options)
-    printer, shards = PRINTERS.get(spec.kind, Printer()), getattr(options, "workers", 1)
+    printer = PRINTERS.get(spec.kind, Printer())
+    shards = getattr(options, "workers", 1)
     option, write_file = printer.file
     path = getattr(options, option.strip("-").replace("-", "_")) if option else None
     if options.detach:
         if path is not None:
-            raise SpecError(f"{option} needs the result. Leave out --detach, or add {option} after the job has ended.")
+            raise SpecError(
+                f"{option} needs the result. Leave out --detach, or add {option} after the job has"
+                " ended."
+            )
         queue(spec, options)
         return
     finish = None if path is None else write_file(spec, path)
     result = run(spec, shards) if options.run_on == LOCAL else from_backend(spec, options)
-    write(options, printer.data(result, options), [*printer.lines(result, options), *(finish(result) if finish else [])])
+    write(
+        options,
+        printer.data(result, options),
+        [*printer.lines(result, options), *(finish(result) if finish else [])],
+    )
 
 
 def _csv(spec: Any, path: str) -> Callable[[Any], list[str]]:
@@ -53,11 +61,16 @@ def _csv(spec: Any, path: str) -> Callable[[Any], list[str]]:
 
 
 def _lm_eval(spec: Any, path: str) -> Callable[[Any], list[str]]:
-    """Check a folder, and return the function that writes the questions to it as a task of lm-evaluation-harness."""
+    """Check a folder, and return the function that writes the questions to it as a task of
+    lm-evaluation-harness.
+    """
     from analysis.exports import lm_eval_task
 
     if spec.benchmark is None:
-        raise SpecError("--lm-eval writes the scored questions, but --task none scores none. Leave out --task none.")
+        raise SpecError(
+            "--lm-eval writes the scored questions, but --task none scores none. Leave out --task"
+            " none."
+        )
     folder = Path(path).absolute()
     written = lm_eval_task.files(spec.benchmark, questions.load(spec.benchmark), folder)
     output.check_folder(path, "--lm-eval")
@@ -66,7 +79,9 @@ def _lm_eval(spec: Any, path: str) -> Callable[[Any], list[str]]:
         lm_eval_task.save(written, folder)
         spec = result.spec
         is_plain = spec.block is None and spec.adapter is None and spec.model.source != "starter"
-        model = spec.model.source if is_plain and not spec.model.source.endswith(".gguf") else "FOLDER"
+        model = (
+            spec.model.source if is_plain and not spec.model.source.endswith(".gguf") else "FOLDER"
+        )
         line = lm_eval_task.command(spec.benchmark, path, model, spec.model.dtype)
         return ["The same questions with lm_eval (FOLDER: written by `export --out`):", line]
 
@@ -82,20 +97,31 @@ def run_any(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """Export a pruned model to a folder, or under a name in the cache."""
     if (options.out is None) == (getattr(options, "name", None) is None):
-        raise SpecError("An export needs either a new folder, --out DIR, or a name in the cache, --name NAME.")
+        raise SpecError(
+            "An export needs either a new folder, --out DIR, or a name in the cache, --name NAME."
+        )
     if options.out is None:
         answer(options)
         return
     output.check_folder(options.out, "--out")
     if options.detach or options.run_on != LOCAL:
-        raise SpecError("--out exports on this machine without a job. Use --name to export as a background job.")
-    request = requests.built(ExportSpec, {**vars(options), "name": "out"}, requests.settings(options))
+        raise SpecError(
+            "--out exports on this machine without a job. Use --name to export as a background job."
+        )
+    request = requests.built(
+        ExportSpec, {**vars(options), "name": "out"}, requests.settings(options)
+    )
     quiet_libraries()
     from analysis.exports import export as exports_export
 
     with Bar() as bar:
         folder = exports_export.export(
-            request.model, request.block, Path(options.out), adapter=request.adapter, format=request.format, on_progress=bar
+            request.model,
+            request.block,
+            Path(options.out),
+            adapter=request.adapter,
+            format=request.format,
+            on_progress=bar,
         )
     write(options, {"out": str(folder)}, [f"Written to {folder}"])
 
@@ -119,14 +145,20 @@ class Printer:
 
     lines: Callable[[Any, argparse.Namespace], list[str]] = lines.of_fields
     """Function from the result and the options to lines of text."""
-    data: Callable[[Any, argparse.Namespace], dict[str, Any]] = lambda result, options: result.to_json()
+    data: Callable[[Any, argparse.Namespace], dict[str, Any]] = lambda result, options: (
+        result.to_json()
+    )
     """Function from the result and the options to the JSON."""
     extras: tuple[Extra, ...] = ()
     """Options that are not fields of the request."""
     command: Callable[[argparse.Namespace], None] = answer
     """Function of the subcommand."""
-    file: tuple[str, Callable[[Any, str], Callable[[Any], list[str]]]] = ("", lambda spec, path: lambda result: [])
-    """Option for a file of the result, and a function that checks the path and returns the function that writes the file."""
+    file: tuple[str, Callable[[Any, str], Callable[[Any], list[str]]]] = (
+        "",
+        lambda spec, path: lambda result: [],
+    )
+    """Option for a file of the result, and a function that checks the path and returns the function
+    that writes the file."""
     optional: tuple[str, ...] = ()
     """Required options of the request that one of `extras` may replace."""
     name: str = ""
@@ -135,9 +167,15 @@ class Printer:
 
 _PER_QUESTION: Extra = (
     "--per-question",
-    {"action": "store_true", "help": "Add the log-likelihoods of every question to the JSON (default: off)."},
+    {
+        "action": "store_true",
+        "help": "Add the log-likelihoods of every question to the JSON (default: off).",
+    },
 )
-_OUT: Extra = ("--out", {"metavar": "DIR", "help": "New folder for the export, anywhere, in place of --name."})
+_OUT: Extra = (
+    "--out",
+    {"metavar": "DIR", "help": "New folder for the export, anywhere, in place of --name."},
+)
 _CSV_HELP = "CSV file for a table of every measured removal of every curve (default: none)."
 _LM_EVAL_HELP = "New folder for the questions as a task of lm_eval (default: none)."
 _TOKEN_HELP = "Number of the token whose next token is predicted, from 1 (default: the last)."
@@ -157,8 +195,15 @@ PRINTERS = {
     "heal": Printer(lines.of_heal, _without_questions),
     "speed": Printer(lines.of_speed),
     "compare": Printer(lines.of_compare),
-    "microscope": Printer(lines.of_microscope, extras=(("--token", {"metavar": "K", "type": int, "help": _TOKEN_HELP}),)),
-    "grid": Printer(lines.of_grid, extras=(("--csv", {"metavar": "FILE", "help": _CSV_HELP}),), file=("--csv", _csv)),
+    "microscope": Printer(
+        lines.of_microscope,
+        extras=(("--token", {"metavar": "K", "type": int, "help": _TOKEN_HELP}),),
+    ),
+    "grid": Printer(
+        lines.of_grid,
+        extras=(("--csv", {"metavar": "FILE", "help": _CSV_HELP}),),
+        file=("--csv", _csv),
+    ),
     "precision": Printer(lines.of_precision),
     "methods": Printer(lines.of_methods),
     "export": Printer(lines.of_export, extras=(_OUT,), command=export, optional=("--name",)),

@@ -26,13 +26,16 @@ def _left(progress: Progress) -> str:
 
 
 class Bar:
-    """Progress callback that shows one bar per phase, or lines at an interval, and each message once."""
+    """Progress callback that shows one bar per phase, or lines at an interval, and each message
+    once.
+    """
 
     def __init__(self) -> None:
         """Start without a bar."""
         self._phase = self._printed = ""
         self._bar: Any = None
-        self._line_at, self._line_share = time.monotonic(), 0.0
+        self._line_at = time.monotonic()
+        self._line_share = 0.0
 
     def __call__(self, progress: Progress) -> None:
         """Show one report."""
@@ -41,7 +44,8 @@ class Bar:
         is_terminal = sys.stderr.isatty()
         if progress.phase != self._phase:
             self.close()
-            self._phase, self._line_share = progress.phase, 0.0
+            self._phase = progress.phase
+            self._line_share = 0.0
             if progress.total and is_terminal:
                 options = {"unit": "B", "unit_scale": True} if "of_bytes" in progress.values else {}
                 self._bar = tqdm(
@@ -63,7 +67,8 @@ class Bar:
 
     def _is_news(self, message: str) -> bool:
         """Return whether a message differs from the last one."""
-        before, self._printed = self._printed, message or self._printed
+        before = self._printed
+        self._printed = message or self._printed
         return self._printed != before
 
     def _line(self, progress: Progress) -> None:
@@ -72,10 +77,15 @@ class Bar:
             return
         share = progress.done / progress.total if progress.total else 0.0
         waited = time.monotonic() - self._line_at
-        if waited < _LINE_INTERVAL_S and (waited < _MIN_INTERVAL_S or share - self._line_share < _LINE_SHARE):
+        if waited < _LINE_INTERVAL_S and (
+            waited < _MIN_INTERVAL_S or share - self._line_share < _LINE_SHARE
+        ):
             return
-        self._line_at, self._line_share = time.monotonic(), share
-        far = f": {how_far(progress.done, progress.total, progress.values)}" if progress.total else ""
+        self._line_at = time.monotonic()
+        self._line_share = share
+        far = (
+            f": {how_far(progress.done, progress.total, progress.values)}" if progress.total else ""
+        )
         parts = [f"{progress.phase}{far}", _left(progress)]
         sys.stderr.write(escapes.visible(f"{', '.join(filter(None, parts))}\n"))
         sys.stderr.flush()

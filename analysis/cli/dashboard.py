@@ -15,8 +15,19 @@ PORT = 8501
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to a parser."""
-    parser.add_argument("--port", type=int, default=PORT, metavar="N", help=f"Port of the dashboard (default: {PORT}).")
-    parser.add_argument("--address", default="127.0.0.1", metavar="TEXT", help="Address to listen on (default: 127.0.0.1).")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=PORT,
+        metavar="N",
+        help=f"Port of the dashboard (default: {PORT}).",
+    )
+    parser.add_argument(
+        "--address",
+        default="127.0.0.1",
+        metavar="TEXT",
+        help="Address to listen on (default: 127.0.0.1).",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,8 +40,8 @@ def run(options: argparse.Namespace) -> None:
         raise SpecError(f"--port must be 1..65535, not {options.port}.")
     if not APP.exists():
         raise SpecError(
-            f"The pages are not installed: {APP.name} is not in the folder of this package. Clone the repository and run "
-            "`pip install -e .` in it."
+            f"The pages are not installed: {APP.name} is not in the folder of this package. Clone"
+            " the repository and run `pip install -e .` in it."
         )
     os.chdir(APP.parent)  # Streamlit reads its settings from the working directory
     words = [APP.name, "--server.port", str(options.port), "--server.address", options.address]

@@ -18,12 +18,17 @@ from analysis.models.source.model_spec import ModelSpec
 if TYPE_CHECKING:
     from analysis.exports.sheet import Sheet
 
-OUT: Extra = ("--out", {"metavar": "FILE", "required": True, "help": "File to write: .html, .md or .pdf."})
+OUT: Extra = (
+    "--out",
+    {"metavar": "FILE", "required": True, "help": "File to write: .html, .md or .pdf."},
+)
 
 
 @spec_dataclass
 class SheetSpec(Spec):
-    """Decide on one removed block on one page: go, measure more or don't, from all stored results of a model."""
+    """Decide on one removed block on one page: go, measure more or don't, from all stored results
+    of a model.
+    """
 
     kind: ClassVar[str] = "sheet"
 
@@ -80,7 +85,9 @@ def save(page: "Sheet", path: str, name: str) -> None:
     """
     from analysis.exports import sheet, sheet_pdf
 
-    write_document(path, name, {".html": sheet.html, ".md": sheet.markdown, ".pdf": sheet_pdf.pdf}, page)
+    write_document(
+        path, name, {".html": sheet.html, ".md": sheet.markdown, ".pdf": sheet_pdf.pdf}, page
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -88,14 +95,26 @@ def run(options: argparse.Namespace) -> None:
     output.check(options.out, "--out")
     page = decide(requests.request(SheetSpec, options), options.command_line)
     save(page, options.out, "--out")
-    lines = [f"{page.recommendation}. {' '.join(page.decision.reasons)}", f"Written to {options.out}"]
+    lines = [
+        f"{page.recommendation}. {' '.join(page.decision.reasons)}",
+        f"Written to {options.out}",
+    ]
     write(options, {"out": options.out, **data(page)}, lines)
 
 
 def data(page: "Sheet") -> dict[str, Any]:
     """Return the sheet as JSON."""
     decision = page.decision
-    plain = ("recommendation", "reasons", "rule", "healed", "summary", "next_steps", "risks", "unknowns")
+    plain = (
+        "recommendation",
+        "reasons",
+        "rule",
+        "healed",
+        "summary",
+        "next_steps",
+        "risks",
+        "unknowns",
+    )
     return {
         "title": page.title,
         **{name: getattr(decision, name) for name in plain},

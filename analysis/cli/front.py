@@ -1,4 +1,6 @@
-"""The subcommand `front`: prune, quantize, or both? All measured variants of a model, and answers to goals."""
+"""The subcommand `front`: prune, quantize, or both? All measured variants of a model, and answers
+to goals.
+"""
 
 import argparse
 import re
@@ -25,7 +27,9 @@ _WIDTH = 100
 
 @spec_dataclass
 class ScoresSpec(Spec):
-    """Dataset of stored scores; an empty field stands for any, and without one the dataset with the most evidence counts."""
+    """Dataset of stored scores; an empty field stands for any, and without one the dataset with the
+    most evidence counts.
+    """
 
     kind: ClassVar[str] = "scores"
 
@@ -43,11 +47,15 @@ class ScoresSpec(Spec):
 
 @spec_dataclass
 class FrontSpec(Spec):
-    """Compare all stored precisions, prunings and healed variants of a model, and other models, by size, speed and scores."""
+    """Compare all stored precisions, prunings and healed variants of a model, and other models, by
+    size, speed and scores.
+    """
 
     kind: ClassVar[str] = "front"
 
-    model: Annotated[ModelSpec, Part(only=("source", "revision"))] = field(default_factory=ModelSpec)
+    model: Annotated[ModelSpec, Part(only=("source", "revision"))] = field(
+        default_factory=ModelSpec
+    )
     fits: Annotated[int | None, Option("--bytes", "SIZE", parse=units.read_size)] = None
     """Memory that the weights must fit, such as 400MB (default: half of the unpruned model)."""
     times: Annotated[float | None, Option("--speed")] = None
@@ -70,12 +78,20 @@ def run(options: argparse.Namespace) -> None:
     lines = [line for answer in compared.answers for line in (*_wrapped(answer.sentences), "")]
     for candidate in compared.listed:
         what = f"{units.size(candidate.memory)}  {goals.action(candidate)}"
-        effects = "" if candidate is compared.comparison.reference else f": {', '.join(goals.effects(candidate))}"
+        effects = (
+            ""
+            if candidate is compared.comparison.reference
+            else f": {', '.join(goals.effects(candidate))}"
+        )
         lines += _wrapped([f"{what}{effects}"])
     lines += ["", *_wrapped([compared.table().caption])]
     if compared.missing:
         lasts = compared.duration()
-        about = f" (accuracy and loss take {' to '.join(map(units.duration, lasts))} here)" if lasts else ""
+        about = (
+            f" (accuracy and loss take {' to '.join(map(units.duration, lasts))} here)"
+            if lasts
+            else ""
+        )
         lines += ["", f"Not measured{about}:"]
         for measurement in compared.missing:
             lines += [f"  {measurement.what}:", *_command(options.command_line(measurement.spec))]
@@ -83,7 +99,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _wrapped(sentences: Iterable[str]) -> list[str]:
-    return textwrap.wrap(" ".join(sentences), _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+    return textwrap.wrap(
+        " ".join(sentences), _WIDTH, subsequent_indent="    ", break_on_hyphens=False
+    )
 
 
 def _command(command: str) -> Iterator[str]:
@@ -107,5 +125,9 @@ def compare(request: FrontSpec) -> "FrontAnswer":
     from analysis.results.compared.material_filter import MaterialFilter
     from analysis.results.words import front_table
 
-    limits = verdict.of_limits(bytes=request.fits, speed=request.times, points=request.points, nats=request.nats)
-    return front_table.of_model(request.model, MaterialFilter(**request.dataset.to_json()), limits, request.others)
+    limits = verdict.of_limits(
+        bytes=request.fits, speed=request.times, points=request.points, nats=request.nats
+    )
+    return front_table.of_model(
+        request.model, MaterialFilter(**request.dataset.to_json()), limits, request.others
+    )

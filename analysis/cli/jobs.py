@@ -21,18 +21,34 @@ ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to a parser."""
-    parser.add_argument("action", nargs="?", default="list", metavar=f"{{{','.join(ACTIONS)}}}", help="Action (default: list).")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        default="list",
+        metavar=f"{{{','.join(ACTIONS)}}}",
+        help="Action (default: list).",
+    )
     parser.add_argument("id", nargs="?", help="Job id. For auto-resume: on or off.")
-    parser.add_argument("where", nargs="?", metavar="up|down|first|last", help="Position for move: up, down, first or last.")
+    parser.add_argument(
+        "where",
+        nargs="?",
+        metavar="up|down|first|last",
+        help="Position for move: up, down, first or last.",
+    )
     parser.add_argument(
         "--saved",
         action="store_true",
-        help="With delete or clear: also remove checkpoints, the adapter and results that nothing else needs (default: off).",
+        help=(
+            "With delete or clear: also remove checkpoints, the adapter and results that nothing"
+            " else needs (default: off)."
+        ),
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """List, show, pause, cancel, resume, move or delete background jobs, or set automatic resuming."""
+    """List, show, pause, cancel, resume, move or delete background jobs, or set automatic
+    resuming.
+    """
     one_of("action", options.action, ACTIONS)
     service.jobs.reap()
     action = options.action
@@ -52,7 +68,9 @@ def run(options: argparse.Namespace) -> None:
             getattr(service.jobs, _ON_ONE[action])(options.id)
         if action == "resume":
             service.refresh()
-    _show(options, [service.jobs.get(options.id)] if action in _ON_ONE else service.jobs.list_jobs())
+    _show(
+        options, [service.jobs.get(options.id)] if action in _ON_ONE else service.jobs.list_jobs()
+    )
 
 
 def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:
@@ -65,15 +83,24 @@ def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:
 def _show(options: argparse.Namespace, listed: list[Job]) -> None:
     is_resumed = service.jobs.auto_resume()
     lines = [
-        f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {job.how_far}  {job.error or ''}" for job in listed
+        f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {job.how_far} "
+        f" {job.error or ''}"
+        for job in listed
     ]
     if options.action == "show":
-        lines += [f"{' ' * 12}{done}" for job in listed if job.work is not None and (done := job.work.in_words())]
+        lines += [
+            f"{' ' * 12}{done}"
+            for job in listed
+            if job.work is not None and (done := job.work.in_words())
+        ]
     if options.action in ("list", "auto-resume"):
         wont = "resume automatically" if is_resumed else "wait until you resume them"
         lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
         if n_ignored := ignored.count():
-            lines.append(f"Stored results that are ignored, since their method, setting or extension is gone: {n_ignored:,}.")
+            lines.append(
+                "Stored results that are ignored, since their method, setting or extension is"
+                f" gone: {n_ignored:,}."
+            )
     write(options, data(listed), lines or ["No jobs left."])
 
 

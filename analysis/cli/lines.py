@@ -1,6 +1,7 @@
 """Text output of the command line, by kind of result.
 
-Experiments and other heavy modules are imported in functions, so that `jobs` and `--help` do not load torch.
+Experiments and other heavy modules are imported in functions, so that `jobs` and `--help` do not
+load torch.
 """
 
 import argparse
@@ -21,36 +22,67 @@ _MAX_VALUES = 8
 
 def of_fields(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the lines of a result of any kind: request, duration, values and tables."""
-    lines = [f"{result.spec.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s", f"n_tokens: {result.n_tokens}"]
+    lines = [
+        f"{result.spec.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s",
+        f"n_tokens: {result.n_tokens}",
+    ]
     for name, value in result.own_values().items():
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             continue  # it is a table
         if isinstance(value, list | dict):
-            value = json.dumps(value) if len(value) <= _MAX_VALUES else f"{len(value)} values, see --json"
+            value = (
+                json.dumps(value)
+                if len(value) <= _MAX_VALUES
+                else f"{len(value)} values, see --json"
+            )
         lines.append(f"{name}: {value}")
     tables = {name: table for name, table in result.tables().items() if name != VALUES}
-    return [*lines, *(line for name, table in tables.items() for line in (f"{name}:", *table.lines()))]
+    return [
+        *lines,
+        *(line for name, table in tables.items() for line in (f"{name}:", *table.lines())),
+    ]
 
 
 def of_model(result: Any, options: argparse.Namespace) -> list[str]:
     """Return family, size, memory and commit of a model."""
-    model, experts, missing = result.model, [], "all downloaded"
+    model = result.model
+    experts = []
+    missing = "all downloaded"
     if model.expert_parameters:
         active = f"{model.active_parameters / 1e6:.1f} M active per token"
         experts = [f"experts  {model.expert_parameters / 1e6:.1f} M of these in experts, {active}"]
     if result.missing_bytes:
         missing = f"{units.size(result.missing_bytes)} not downloaded yet"
-    commit = f"hub      commit {result.commit} (--revision pins it), {units.size(result.file_bytes)}, {missing}"
-    fits = "fits" if result.fits else "does not fit, measured layer by layer" if result.by_layer else "does NOT fit"
+    commit = (
+        f"hub      commit {result.commit} (--revision pins it), {units.size(result.file_bytes)},"
+        f" {missing}"
+    )
+    fits = (
+        "fits"
+        if result.fits
+        else "does not fit, measured layer by layer"
+        if result.by_layer
+        else "does NOT fit"
+    )
     return [
-        f"{model.name}: {model.family_in_words}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters "
-        f"({model.other_parameters / 1e6:.1f} M in embeddings and head)",
+        (
+            f"{model.name}: {model.family_in_words}, {model.n_layers} layers,"
+            f" {model.n_parameters / 1e6:.1f} M parameters ({model.other_parameters / 1e6:.1f} M in"
+            " embeddings and head)"
+        ),
         *experts,
         f"dtype    {result.dtype.reason}",
-        *([f"weights  stored as {stored}"] if (stored := result.spec.model.format_of_weights(model)) else []),
+        *(
+            [f"weights  stored as {stored}"]
+            if (stored := result.spec.model.format_of_weights(model))
+            else []
+        ),
         f"device   {result.device.reason}",
-        f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} working memory, "
-        f"{units.size(result.free_bytes)} free: {fits}",
+        (
+            f"memory   {units.size(result.weight_bytes)} weights +"
+            f" {units.size(result.working_bytes)} working memory, {units.size(result.free_bytes)}"
+            f" free: {fits}"
+        ),
         *([commit] if result.commit else []),
         *result.notes,
     ]
@@ -58,7 +90,10 @@ def of_model(result: Any, options: argparse.Namespace) -> list[str]:
 
 def of_distance(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the amount of text, and the most similar block of each size."""
-    return [f"{result.model.name}. {result.measured_on()}", *result.table("best").only("n", "distance", "block").lines()]
+    return [
+        f"{result.model.name}. {result.measured_on()}",
+        *result.table("best").only("n", "distance", "block").lines(),
+    ]
 
 
 def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
@@ -73,7 +108,9 @@ def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _judged(result: Any) -> list[Any]:
-    """Return the removals of a curve to judge: manual ones, or else the last one before the cliff."""
+    """Return the removals of a curve to judge: manual ones, or else the last one before the
+    cliff.
+    """
     from analysis.experiments.strategies import BLOCKS, needs
     from analysis.results.compared import cliff
 
@@ -86,19 +123,32 @@ def _judged(result: Any) -> list[Any]:
 
 
 def _verdicts(result: Any, cuts: Sequence[Any]) -> list[str]:
-    """Return a sentence on savings, cost and recovery for each removal whose accuracy or loss is known."""
+    """Return a sentence on savings, cost and recovery for each removal whose accuracy or loss is
+    known.
+    """
     from analysis.results.stored.reading import ACCURACY, LOSS
     from analysis.results.words import headline
 
-    model, key = result.spec.model, result.spec.fingerprint()
+    model = result.spec.model
+    key = result.spec.fingerprint()
     stored = service.by_key(result.kind, key)
-    judged = [service.evidence(cut, model, shown=stored, chosen=(key,), facts=result.model) for cut in cuts]
-    return [headline.sentence(evidence) for evidence in judged if not {ACCURACY, LOSS} <= set(evidence.missing)]
+    judged = [
+        service.evidence(cut, model, shown=stored, chosen=(key,), facts=result.model)
+        for cut in cuts
+    ]
+    return [
+        headline.sentence(evidence)
+        for evidence in judged
+        if not {ACCURACY, LOSS} <= set(evidence.missing)
+    ]
 
 
 def of_evaluate(result: Any, options: argparse.Namespace) -> list[str]:
-    """Return the scores of one model, and a verdict on its removal if scores of the unpruned model are stored."""
-    lines, cut = _point_lines(result, [result.point]), result.spec.block
+    """Return the scores of one model, and a verdict on its removal if scores of the unpruned model
+    are stored.
+    """
+    lines = _point_lines(result, [result.point])
+    cut = result.spec.block
     return lines if cut is None or result.spec.adapter else [*lines, *_verdicts(result, [cut])]
 
 
@@ -108,16 +158,22 @@ def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
     from analysis.results.words import heals
 
     course = f"time      {recovery.course(result)}, scoring {units.duration(result.scoring_s)}"
-    tables, lines = result.tables(), [result.measured_on(), course]
+    tables = result.tables()
+    lines = [result.measured_on(), course]
     lines += tables["models"].only("model", *_SCORES).lines()
     lines += _levels(result, list(result.models.values()))
     if "same_kind" in tables:
-        lines += [tables["same_kind"].caption, *tables["same_kind"].only("model", "loss", "n_texts", "removed").lines()]
+        lines += [
+            tables["same_kind"].caption,
+            *tables["same_kind"].only("model", "loss", "n_texts", "removed").lines(),
+        ]
     if "writing" in tables:
         lines += tables["writing"].lines()
     control = heals.control_of(result, service.read_all(service.find("heal", result.spec.model)))
     verdict = [] if result.spec.control else _verdicts(result, [result.spec.block])
-    adapter_line = [f"adapter   {service.folder(result.adapter) or result.adapter}"] if result.adapter else []
+    adapter_line = (
+        [f"adapter   {service.folder(result.adapter) or result.adapter}"] if result.adapter else []
+    )
     return [*lines, *heals.sentences(result, control), *adapter_line, *verdict]
 
 
@@ -141,13 +197,20 @@ def of_compare(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
-    """Return the effect of each layer on a token, and the next-token predictions after each layer."""
+    """Return the effect of each layer on a token, and the next-token predictions after each
+    layer.
+    """
     number = len(result.pieces) if options.token is None else options.token
     if not 1 <= number <= len(result.pieces):
-        raise SpecError(f"--token {number} is no token of the prompt. Choose 1..{len(result.pieces)}.")
-    table, settled = result.table(), result.settled[number - 1]
+        raise SpecError(
+            f"--token {number} is no token of the prompt. Choose 1..{len(result.pieces)}."
+        )
+    table = result.table()
+    settled = result.settled[number - 1]
     rows = [row for row in table.rows if row["token"] == number]
-    after = "before the first layer" if settled == 0 else f"after layer {result.layers[settled - 1]}"
+    after = (
+        "before the first layer" if settled == 0 else f"after layer {result.layers[settled - 1]}"
+    )
     return [
         result.measured_on(),
         f"Predictions after token {number}, {result.pieces[number - 1]!r}:",
@@ -156,7 +219,17 @@ def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
     ]
 
 
-_SCORES = ("n", "acc", "loss", "acc_macro", "repetition_rate", "distinct_rate", "generated_tokens", "sum_acc", "removed")
+_SCORES = (
+    "n",
+    "acc",
+    "loss",
+    "acc_macro",
+    "repetition_rate",
+    "distinct_rate",
+    "generated_tokens",
+    "sum_acc",
+    "removed",
+)
 """Columns of scores that fit on a terminal."""
 
 
@@ -165,33 +238,49 @@ def _point_lines(result: Any, points: Sequence[Any]) -> list[str]:
     from analysis.experiments.accuracy import precision_spec
 
     precise = precision_spec.describe_cost(result.spec.model)
-    return [*result.table().only(*_SCORES).lines(), *_levels(result, points), *([precise] if precise else [])]
+    return [
+        *result.table().only(*_SCORES).lines(),
+        *_levels(result, points),
+        *([precise] if precise else []),
+    ]
 
 
 def _levels(result: Any, points: Sequence[Any]) -> list[str]:
     if result.lines is None:
         return []
     return [
-        f"chance level {result.lines.chance:.3f}, most frequent answer {result.lines.majority:.3f}, "
-        f"{points[0].n_samples} questions",
+        (
+            f"chance level {result.lines.chance:.3f}, most frequent answer"
+            f" {result.lines.majority:.3f}, {points[0].n_samples} questions"
+        ),
         *(f"skipped: {skipped}" for skipped in getattr(result, "skipped_rows", [])),
     ]
 
 
 def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
-    """Return the block with the smallest loss increase and the most similar block of each size, and their agreement."""
+    """Return the block with the smallest loss increase and the most similar block of each size, and
+    their agreement.
+    """
     from analysis.results.compared import agreement
 
     distances = run(result.spec.distances)
     table = result.beside(distances.best).titled(
-        rank_correlation="rho", increase="smallest increase (95 %)", similar_increase="of most similar (95 %)"
+        rank_correlation="rho",
+        increase="smallest increase (95 %)",
+        similar_increase="of most similar (95 %)",
     )
     return [
-        f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats/token on {result.n_texts} texts. Loss "
-        "increase without a block, in nats/token:",
-        *table.only("n", "rank_correlation", "increase", "block", "similar_increase", "similar").lines(),
-        f"rho: Spearman's rank correlation of {result.spec.distances.metric} distance and loss increase, over the blocks "
-        "of one size.",
+        (
+            f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats/token on"
+            f" {result.n_texts} texts. Loss increase without a block, in nats/token:"
+        ),
+        *table.only(
+            "n", "rank_correlation", "increase", "block", "similar_increase", "similar"
+        ).lines(),
+        (
+            f"rho: Spearman's rank correlation of {result.spec.distances.metric} distance and loss"
+            " increase, over the blocks of one size."
+        ),
         *agreement.sentences(result, distances, len(result.increase), result.text_losses),
     ]
 
@@ -210,7 +299,10 @@ def of_precision(result: Any, options: argparse.Namespace) -> list[str]:
 def of_methods(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the loss and the accuracy of every method at every size, and their data."""
     tables = [result.table(name) for name in ("nats", "accuracy")]
-    return [*(line for table in tables for line in (f"{table.title}:", *table.lines())), result.measured_on()]
+    return [
+        *(line for table in tables for line in (f"{table.title}:", *table.lines())),
+        result.measured_on(),
+    ]
 
 
 def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
@@ -218,7 +310,11 @@ def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
     heads = {
         f"{field} {name}": f"{field}, {head}"
         for field in ("prefill", "decode")
-        for name, head in (("median s", "ms"), ("first quartile s", "quartiles"), ("tokens/s", "tokens/s"))
+        for name, head in (
+            ("median s", "ms"),
+            ("first quartile s", "quartiles"),
+            ("tokens/s", "tokens/s"),
+        )
     }
     lines = [
         f"{result.model.name}. {result.measured_on()}",
@@ -229,8 +325,9 @@ def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
             ends = line.slope_interval(len(result.points))
             error = f" ({1e3 * ends[0]:+.3f} to {1e3 * ends[1]:+.3f})" if ends else ""
             lines.append(
-                f"{label}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per remaining layer. "
-                f"{100 * line.fixed_share:.0f} % of the unpruned model's time does not depend on the number of layers."
+                f"{label}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per"
+                f" remaining layer. {100 * line.fixed_share:.0f} % of the unpruned model's time"
+                " does not depend on the number of layers."
             )
     return lines
 

@@ -1,4 +1,6 @@
-"""The command line and its subcommands. Those of requests are derived from the registered kinds (`options`)."""
+"""The command line and its subcommands. Those of requests are derived from the registered kinds
+(`options`).
+"""
 
 import argparse
 import contextlib
@@ -46,10 +48,16 @@ Exit codes:
   {CLOSED}  the reader of the output closed it."""
 
 _ABOUT = "Layerscope shows how much of a language model's depth does real work."
-_DETACH: Extra = ("--detach", {"action": "store_true", "help": "Run as a background job (default: off)."})
+_DETACH: Extra = (
+    "--detach",
+    {"action": "store_true", "help": "Run as a background job (default: off)."},
+)
 _WORKERS_HELP = "Number of processes that share the work (default: 1)."
 _WORKERS: Extra = ("--workers", {"metavar": "N", "type": int, "default": 1, "help": _WORKERS_HELP})
-_MEMORY = "Memory bound of the model, such as 4GB (default: free memory). Layers of a larger model are streamed from disk."
+_MEMORY = (
+    "Memory bound of the model, such as 4GB (default: free memory). Layers of a larger model are"
+    " streamed from disk."
+)
 DEPRECATED = {"--backend": "--run-on", "--shards": "--workers"}
 """Options by their deprecated aliases, which still work and are not in the help."""
 
@@ -58,14 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0, 2 for bad input with a message on standard error, 70 for an unexpected error, 130 if interrupted, 141
-        if the reader of the output closed it.
+        The exit code: 0, 2 for bad input with a message on standard error, 70 for an unexpected
+        error, 130 if interrupted, 141 if the reader of the output closed it.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     host.wait_asleep()
     escapes.guard_logs()
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result, and in `mcp` for the protocol
+        with contextlib.redirect_stdout(
+            sys.stderr
+        ):  # standard output is for the result, and in `mcp` for the protocol
             extensions.load()
         options = _parse(words)
         stdout.check(options)
@@ -119,7 +129,9 @@ def command_line(spec: Spec) -> str:
 
 def subcommands() -> tuple[Subcommand, ...]:
     """Return a subcommand for each registered kind, named like the kind or by its printer."""
-    help_text = f"Backend that runs the request: {', '.join(service.jobs.BACKENDS)} (default: {LOCAL})."
+    help_text = (
+        f"Backend that runs the request: {', '.join(service.jobs.BACKENDS)} (default: {LOCAL})."
+    )
     run_on: Extra = ("--run-on", {"metavar": "NAME", "default": LOCAL, "help": help_text})
     printers = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in EXPERIMENTS}
     return tuple(
@@ -139,7 +151,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parts = (word.partition("=") for word in arguments)
     words = [f"{DEPRECATED.get(name, name)}{equals}{value}" for name, equals, value in parts]
     if words and not words[0].startswith("-") and words[0] not in commands:
-        raise Misuse(f"There is no command {words[0]!r}. {did_you_mean(words[0], commands)} See `{_program()} --help`.")
+        raise Misuse(
+            f"There is no command {words[0]!r}. {did_you_mean(words[0], commands)} See"
+            f" `{_program()} --help`."
+        )
     options, unknown = program.parse_known_args(words)
     if unknown:
         command = commands[words[0]]
@@ -158,17 +173,38 @@ def parser() -> Parser:
     program = _program()
     parser = Parser(prog=program, description=_ABOUT, epilog=_EXITS)
     parser.usage = "%(prog)s COMMAND ..."
-    parser.add_argument("--version", action="version", version=f"Layerscope {__version__}", help="Show the version.")
+    parser.add_argument(
+        "--version", action="version", version=f"Layerscope {__version__}", help="Show the version."
+    )
     hidden = argparse.SUPPRESS
-    places = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser, help=hidden, prog=program)
+    places = parser.add_subparsers(
+        required=True, metavar="COMMAND", parser_class=Parser, help=hidden, prog=program
+    )
     lines: dict[str, str] = {}
 
-    def add(name: str, command: Callable[[argparse.Namespace], None], kind: type = Spec, **defaults: object) -> Parser:
+    def add(
+        name: str,
+        command: Callable[[argparse.Namespace], None],
+        kind: type = Spec,
+        **defaults: object,
+    ) -> Parser:
         lines[name] = groups.about(name, kind)
-        sub: Parser = places.add_parser(name, description=lines[name], epilog=groups.example(name, program))
-        sub.set_defaults(**{"asks": None, "command": command, "command_line": command_line, **defaults})
-        sub.add_argument("--json", metavar="FILE", help="File for the JSON, or - for standard output (default: none).")
-        sub.add_argument("--memory", metavar="SIZE", help=_MEMORY if name == "run" or "asks" in defaults else hidden)
+        sub: Parser = places.add_parser(
+            name, description=lines[name], epilog=groups.example(name, program)
+        )
+        sub.set_defaults(
+            **{"asks": None, "command": command, "command_line": command_line, **defaults}
+        )
+        sub.add_argument(
+            "--json",
+            metavar="FILE",
+            help="File for the JSON, or - for standard output (default: none).",
+        )
+        sub.add_argument(
+            "--memory",
+            metavar="SIZE",
+            help=_MEMORY if name == "run" or "asks" in defaults else hidden,
+        )
         parser.commands[name] = sub
         return sub
 
@@ -179,11 +215,23 @@ def parser() -> Parser:
         if entry.name == "heal":
             sub.end = groups.recipes
     options.fill(add("report", report.run), Subcommand("report", report.ReportSpec, (report.OUT,)))
-    options.fill(add("sheet", decision_sheet.run), Subcommand("sheet", decision_sheet.SheetSpec, (decision_sheet.OUT,)))
+    options.fill(
+        add("sheet", decision_sheet.run),
+        Subcommand("sheet", decision_sheet.SheetSpec, (decision_sheet.OUT,)),
+    )
     options.fill(add("front", front.run), Subcommand("front", front.FrontSpec))
     sub = add("run", answers.run_any)
-    sub.add_argument("kind", choices=EXPERIMENTS, help="Kind of the request. The command `models` has the kind inspect.")
-    sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="Field, such as model.source=starter. Repeatable.")
+    sub.add_argument(
+        "kind",
+        choices=EXPERIMENTS,
+        help="Kind of the request. The command `models` has the kind inspect.",
+    )
+    sub.add_argument(
+        "--set",
+        action="append",
+        metavar="NAME=VALUE",
+        help="Field, such as model.source=starter. Repeatable.",
+    )
     rows.add_options(add("dataset", rows.run))
     push.add_options(add("push", push.run))
     packs.add_pack_options(add("pack", packs.pack))

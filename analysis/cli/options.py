@@ -1,8 +1,9 @@
 """Command-line options of the kinds of requests, derived from the annotations of their fields.
 
-A field with an `Option` annotation has an option. A nested request adds its options to those of the outer one (see `Part`), so
-one option may set fields of several nested requests. The docstring of the field is the help, and its default the default.
-Values become a nested dictionary, which the request validates (`requests`). The module is independent of the kinds.
+A field with an `Option` annotation has an option. A nested request adds its options to those of the
+outer one (see `Part`), so one option may set fields of several nested requests. The docstring of
+the field is the help, and its default the default. Values become a nested dictionary, which the
+request validates (`requests`). The module is independent of the kinds.
 """
 
 import argparse
@@ -41,7 +42,9 @@ class Misuse(SpecError):
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser that raises one-line errors, and makes the help of its options when it is shown."""
+    """Argument parser that raises one-line errors, and makes the help of its options when it is
+    shown.
+    """
 
     def __init__(self, **settings: Any) -> None:
         """Create a parser without options."""
@@ -69,7 +72,8 @@ class Parser(argparse.ArgumentParser):
         for action, help_text in self.helps:
             action.help = help_text().replace("%", "%%")
         if self.end is not None:
-            self.epilog, self.end = f"{self.end()}\n\n{self.epilog}".replace("%", "%%"), None
+            self.epilog = f"{self.end()}\n\n{self.epilog}".replace("%", "%%")
+            self.end = None
         return super().format_help()
 
 
@@ -100,7 +104,8 @@ class OptionField:
     hint: Any
     """Type of the values; None for a switch."""
     on: Any
-    """Value that a switch sets: the opposite of the default, or a nested request with its defaults."""
+    """Value that a switch sets: the opposite of the default, or a nested request with its
+    defaults."""
     default: Any
     """Default of the field."""
     is_needed: bool
@@ -139,7 +144,11 @@ class Flag:
     def metavar(self) -> str:
         """Return the name of its value in the help."""
         option = self.first.option
-        return option.metavar or (_metavar(self.first.hint) if option.choices is None else f"{{{','.join(option.choices)}}}")
+        return option.metavar or (
+            _metavar(self.first.hint)
+            if option.choices is None
+            else f"{{{','.join(option.choices)}}}"
+        )
 
     def add_to(self, parser: Parser, *, is_needed: bool) -> argparse.Action:
         """Add it to a parser; the parsed options have it only if it is given, as a string."""
@@ -151,7 +160,8 @@ class Flag:
         return parser.add_argument(self.name, default=argparse.SUPPRESS, **settings)
 
     def read(self, value: Any) -> Any:
-        """Return the value of its fields for a string of the command line, or for a value of Python or JSON.
+        """Return the value of its fields for a string of the command line, or for a value of Python
+        or JSON.
 
         Raises:
             LayerscopeError: if a string cannot be parsed. The request checks other values.
@@ -162,7 +172,13 @@ class Flag:
         if self.takes_none and (value is None or value == NONE):
             return NONE
         if self.first.hint is None and isinstance(value, bool):
-            return self.first.on if value else None if isinstance(self.first.on, type) else not self.first.on
+            return (
+                self.first.on
+                if value
+                else None
+                if isinstance(self.first.on, type)
+                else not self.first.on
+            )
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
         if option.parse is not None:
@@ -175,13 +191,19 @@ class Flag:
         return value
 
     def text(self, value: Any) -> Any:
-        """Return the string of a value, or True for a switch that is on; None if the value cannot be written."""
+        """Return the string of a value, or True for a switch that is on; None if the value cannot
+        be written.
+        """
         field = self.first
         if field.hint is None:
-            return (isinstance(value, field.on) if isinstance(field.on, type) else value is field.on) or None
+            return (
+                isinstance(value, field.on) if isinstance(field.on, type) else value is field.on
+            ) or None
         text = self._text(value)
         if field.is_always_said and "\n" in text:
-            return (text.strip().splitlines() or [text])[0]  # a command is one line: `--set` gives the full text
+            return (text.strip().splitlines() or [text])[
+                0
+            ]  # a command is one line: `--set` gives the full text
         return text if text and len(text.splitlines()) == 1 else None
 
     def words(self, text: Any) -> list[str]:
@@ -201,11 +223,23 @@ class Flag:
         return option.none if value is None else _written(value)
 
     def help(self, defaults: Mapping[str, str] | None = None) -> str:
-        """Return the help with the default: that in `defaults` by the name without dashes, or else the field's."""
+        """Return the help with the default: that in `defaults` by the name without dashes, or else
+        the field's.
+        """
         field = self.first
-        doc = next((doc for kind in field.owner.__mro__ if (doc := docs_of_fields(kind).get(field.path[-1]))), "")
+        doc = next(
+            (
+                doc
+                for kind in field.owner.__mro__
+                if (doc := docs_of_fields(kind).get(field.path[-1]))
+            ),
+            "",
+        )
         if choices := field.option.known:
-            doc += f" One of: {', '.join(resolve_name(choices) if isinstance(choices, str) else choices)}."
+            doc += (
+                " One of:"
+                f" {', '.join(resolve_name(choices) if isinstance(choices, str) else choices)}."
+            )
         is_list = typing.get_origin(field.hint) is tuple
         example = _EXAMPLES.get(typing.get_args(field.hint)[0] if is_list else field.hint)
         notes = [example] if example else []
@@ -213,7 +247,12 @@ class Flag:
         notes += [f"{NONE} = off"] * self.takes_none
         if in_words := (defaults or {}).get(self.name.lstrip("-")):
             notes.append(f"default: {in_words}")
-        elif "(default: " not in doc and field.hint and not field.is_needed and field.default not in (MISSING, None, "", ()):
+        elif (
+            "(default: " not in doc
+            and field.hint
+            and not field.is_needed
+            and field.default not in (MISSING, None, "", ())
+        ):
             notes.append(f"default: {self._text(field.default)}")
         return f"{doc.rstrip('.')} ({', '.join(notes)})." if notes else doc
 
@@ -225,7 +264,9 @@ def _metavar(hint: Any) -> str:
 
 
 def _read(hint: Any, value: Any) -> Any:
-    """Return the value of a type that a string represents; the string itself if it cannot be parsed."""
+    """Return the value of a type that a string represents; the string itself if it cannot be
+    parsed.
+    """
     if typing.get_origin(hint) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
@@ -254,13 +295,17 @@ def _written(value: Any) -> str:
 
 
 def _once(read: Callable[[type[Spec]], T]) -> Callable[[type[Spec]], T]:
-    """Cache a function of a class; the cast is for mypy, which considers classes of dataclasses not hashable."""
+    """Cache a function of a class; the cast is for mypy, which considers classes of dataclasses not
+    hashable.
+    """
     return typing.cast(Callable[[type[Spec]], T], functools.cache(read))
 
 
 @functools.cache
 def docs_of_fields(kind: type) -> dict[str, str]:
-    """Return the docstrings of the fields of a class, each on one line; empty if the source cannot be read."""
+    """Return the docstrings of the fields of a class, each on one line; empty if the source cannot
+    be read.
+    """
     try:
         [tree] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     except (OSError, TypeError, ValueError, SyntaxError):
@@ -270,13 +315,17 @@ def docs_of_fields(kind: type) -> dict[str, str]:
         field.target.id: " ".join(text.value.value.split())
         for field, text in zip(body, body[1:], strict=False)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+        if isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
     }
 
 
 @_once
 def flags_of(kind: type[Any]) -> tuple[Flag, ...]:
-    """Return the options of a kind: first those of the request with the positional argument, then the others."""
+    """Return the options of a kind: first those of the request with the positional argument, then
+    the others.
+    """
     fields_by_name: dict[str, list[OptionField]] = {}
     for field in sorted(_fields(kind), key=lambda field: len(field.path)):
         flag_name = f"{'--no-' if field.on is False else '--'}{field.path[-1].replace('_', '-')}"
@@ -299,9 +348,13 @@ def _fields(
     for name, (hint, is_optional, annotations) in field_types(kind).items():
         if part.only is not None and name not in part.only:
             continue
-        path_here, default = (*path, name), default_of(kind, name) if base is None else getattr(base, name)
-        option = next((annotation for annotation in annotations if isinstance(annotation, Option)), None)
-        nested, is_missing = _nested(hint), is_optional and default is None
+        path_here = (*path, name)
+        default = default_of(kind, name) if base is None else getattr(base, name)
+        option = next(
+            (annotation for annotation in annotations if isinstance(annotation, Option)), None
+        )
+        nested = _nested(hint)
+        is_missing = is_optional and default is None
         if option is not None:
             is_switch = hint is bool or (nested is not None and not option.parse)
             is_required = option.required or (default is MISSING and not path)
@@ -318,9 +371,16 @@ def _fields(
                 switched_by,
             )
             left_out = None
-        inner = next((annotation for annotation in annotations if isinstance(annotation, Part)), None)
-        # A missing nested request needs a switch that enables it, and a tuple of requests needs a `Part`.
-        can_take_part = option is not None if is_missing else inner is not None or typing.get_origin(hint) is not tuple
+        inner = next(
+            (annotation for annotation in annotations if isinstance(annotation, Part)), None
+        )
+        # A missing nested request needs a switch that enables it, and a tuple of requests needs a
+        # `Part`.
+        can_take_part = (
+            option is not None
+            if is_missing
+            else inner is not None or typing.get_origin(hint) is not tuple
+        )
         if nested is not None and can_take_part:
             yield from _fields(
                 nested,
@@ -337,9 +397,17 @@ def field_types(kind: type[Any]) -> dict[str, tuple[Any, bool, tuple[Any, ...]]]
     """Return for each field its type without None, whether it may be None, and its annotations."""
     types_by_name = {}
     for name, field in kind.__pydantic_fields__.items():
-        options = typing.get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
+        options = (
+            typing.get_args(field.annotation)
+            if isinstance(field.annotation, types.UnionType)
+            else (field.annotation,)
+        )
         some_types = [option for option in options if option is not type(None)]
-        types_by_name[name] = functools.reduce(operator.or_, some_types), len(some_types) < len(options), (*field.metadata,)
+        types_by_name[name] = (
+            functools.reduce(operator.or_, some_types),
+            len(some_types) < len(options),
+            (*field.metadata,),
+        )
     return types_by_name
 
 
@@ -360,7 +428,9 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
     """Add the options of a subcommand to a parser."""
     flags = flags_of(subcommand.spec)
     for flag in flags:
-        action = flag.add_to(parser, is_needed=flag.first.is_needed and flag.name not in subcommand.optional)
+        action = flag.add_to(
+            parser, is_needed=flag.first.is_needed and flag.name not in subcommand.optional
+        )
         parser.helps.append((action, functools.partial(flag.help, subcommand.spec.asked_defaults)))
     for name, settings in subcommand.extras:
         parser.add_argument(name, **settings)

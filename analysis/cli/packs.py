@@ -22,17 +22,35 @@ _LISTED = 5
 
 def add_pack_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pack` to a parser."""
-    parser.add_argument("model", metavar="MODEL", help="Model: `starter`, a Hub id, a folder, or a GGUF file.")
-    parser.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a Hub id (default: the default branch).")
+    parser.add_argument(
+        "model", metavar="MODEL", help="Model: `starter`, a Hub id, a folder, or a GGUF file."
+    )
+    parser.add_argument(
+        "--revision",
+        metavar="TEXT",
+        help="Branch, tag or commit of a Hub id (default: the default branch).",
+    )
     parser.add_argument("--out", metavar="FILE", help="File to write, such as results.zip.")
     parser.add_argument(
-        "--kinds", metavar="KIND,…", help="Kinds of results, such as distances,sweep (default: all but export)."
+        "--kinds",
+        metavar="KIND,…",
+        help="Kinds of results, such as distances,sweep (default: all but export).",
     )
     parser.add_argument("--results", metavar="KEY,…", help="Keys of single results (default: all).")
-    parser.add_argument("--title", metavar="TEXT", help="Name of the pack (default: that of the model).")
-    parser.add_argument("--push", metavar="ORG/NAME", help="Dataset on the Hub that receives the pack (default: none).")
-    parser.add_argument("--public", action="store_true", help="Make a new repository public (default: private).")
-    parser.add_argument("--yes", action="store_true", help="With --push: upload (default: only list the files).")
+    parser.add_argument(
+        "--title", metavar="TEXT", help="Name of the pack (default: that of the model)."
+    )
+    parser.add_argument(
+        "--push",
+        metavar="ORG/NAME",
+        help="Dataset on the Hub that receives the pack (default: none).",
+    )
+    parser.add_argument(
+        "--public", action="store_true", help="Make a new repository public (default: private)."
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="With --push: upload (default: only list the files)."
+    )
 
 
 def pack(options: argparse.Namespace) -> None:
@@ -44,7 +62,10 @@ def pack(options: argparse.Namespace) -> None:
     from analysis.results import packs
 
     if not options.out and not options.push:
-        raise SpecError("`pack` needs a target. Name a file with --out results.zip, or a repository with --push ORG/NAME.")
+        raise SpecError(
+            "`pack` needs a target. Name a file with --out results.zip, or a repository with --push"
+            " ORG/NAME."
+        )
     if options.out:
         output.check(options.out, "--out")
     made = packs.make(
@@ -61,7 +82,10 @@ def pack(options: argparse.Namespace) -> None:
     }
     counts = Counter(result.kind for result in made.manifest.results)
     lines = [
-        f"{made.manifest.title}: {_n_results(made.manifest)}, {units.size(len(made.content))}, no weights",
+        (
+            f"{made.manifest.title}: {_n_results(made.manifest)}, {units.size(len(made.content))},"
+            " no weights"
+        ),
         f"  {', '.join(f'{count} {kind}' for kind, count in counts.items())}",
         *(f"  left out: {reason}" for reason in made.left_out[:_LISTED]),
     ]
@@ -72,7 +96,8 @@ def pack(options: argparse.Namespace) -> None:
         lines.append(f"Written to {options.out}")
     if options.push:
         more, further = _push(made, options)
-        data, lines = data | more, [*lines, *further]
+        data = data | more
+        lines = [*lines, *further]
     write(options, data, lines)
 
 
@@ -102,14 +127,24 @@ def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], li
     with tempfile.TemporaryDirectory(prefix="layerscope-pack-") as scratch:
         remote.write(made, options.push, Path(scratch))
         _, data, lines = upload(options, Path(scratch), options.push, DATA_SET)
-    opening = [f"Open it anywhere with `python -m analysis open {options.push}`."] if options.yes else []
+    opening = (
+        [f"Open it anywhere with `python -m analysis open {options.push}`."] if options.yes else []
+    )
     return data, [*lines, *opening]
 
 
 def add_open_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `open` to a parser."""
-    parser.add_argument("pack", metavar="FILE|ORG/NAME", help="Result pack: a file, or the id of a dataset on the Hub.")
-    parser.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a dataset (default: its default branch).")
+    parser.add_argument(
+        "pack",
+        metavar="FILE|ORG/NAME",
+        help="Result pack: a file, or the id of a dataset on the Hub.",
+    )
+    parser.add_argument(
+        "--revision",
+        metavar="TEXT",
+        help="Branch, tag or commit of a dataset (default: its default branch).",
+    )
 
 
 def open_pack(options: argparse.Namespace) -> None:
@@ -122,14 +157,26 @@ def open_pack(options: argparse.Namespace) -> None:
 
     opened = remote.open_anywhere(options.pack, options.revision)
     models = opened.manifest.models if opened.manifest else ()
-    lines = [f"Opened {_in_a_line(opened)}", *(f"  {model.source}" for model in models[:_LISTED] if model.source)]
-    lines.append(f"Its results are on all pages and in reports. `python -m analysis packs remove {opened.id}` removes them.")
+    lines = [
+        f"Opened {_in_a_line(opened)}",
+        *(f"  {model.source}" for model in models[:_LISTED] if model.source),
+    ]
+    lines.append(
+        "Its results are on all pages and in reports. `python -m analysis packs remove"
+        f" {opened.id}` removes them."
+    )
     write(options, {"pack": _of_opened(opened)}, lines)
 
 
 def add_list_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `packs` to a parser."""
-    parser.add_argument("action", nargs="?", choices=("list", "remove"), default="list", help="Action (default: list).")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("list", "remove"),
+        default="list",
+        help="Action (default: list).",
+    )
     parser.add_argument("id", nargs="?", help="Id of the opened pack, or its beginning.")
 
 
@@ -148,14 +195,19 @@ def listed(options: argparse.Namespace) -> None:
         write(options, {"removed": _of_opened(removed)}, [f"Removed {_in_a_line(removed)}"])
         return
     opened_packs = packs.opened()
-    lines = [_in_a_line(pack) for pack in opened_packs] or ["No opened packs. `python -m analysis open FILE` opens one."]
+    lines = [_in_a_line(pack) for pack in opened_packs] or [
+        "No opened packs. `python -m analysis open FILE` opens one."
+    ]
     write(options, {"packs": [_of_opened(pack) for pack in opened_packs]}, lines)
 
 
 def _in_a_line(opened: "OpenedPack") -> str:
     if opened.manifest is None:
         return f"{opened.id}  damaged"
-    newest = time.strftime("%Y-%m-%d", time.localtime(max((each.saved_at for each in opened.manifest.results), default=0.0)))
+    newest = time.strftime(
+        "%Y-%m-%d",
+        time.localtime(max((each.saved_at for each in opened.manifest.results), default=0.0)),
+    )
     return f"{opened.id}  {opened.title}: {_n_results(opened.manifest)}, newest of {newest}"
 
 

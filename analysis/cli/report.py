@@ -13,7 +13,10 @@ from analysis.core.options import Option
 from analysis.core.record import Spec, spec_dataclass
 from analysis.models.source.model_spec import ModelSpec
 
-OUT: Extra = ("--out", {"metavar": "FILE", "required": True, "help": "File to write: .html or .md."})
+OUT: Extra = (
+    "--out",
+    {"metavar": "FILE", "required": True, "help": "File to write: .html or .md."},
+)
 
 
 @spec_dataclass

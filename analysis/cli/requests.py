@@ -1,7 +1,7 @@
 """Requests from options, Python values or settings, and the command line of a request.
 
-A setting is written NAME=VALUE and can set every field of a request. NAME is a path of field names joined by dots. VALUE is
-parsed as JSON, or is the text itself if it is not JSON.
+A setting is written NAME=VALUE and can set every field of a request. NAME is a path of field names
+joined by dots. VALUE is parsed as JSON, or is the text itself if it is not JSON.
 """
 
 import argparse
@@ -15,7 +15,15 @@ from dataclasses import MISSING, fields, replace
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
-from analysis.cli.options import NONE, Flag, OptionField, default_of, field_types, flags_of, value_of
+from analysis.cli.options import (
+    NONE,
+    Flag,
+    OptionField,
+    default_of,
+    field_types,
+    flags_of,
+    value_of,
+)
 from analysis.core import escapes
 from analysis.core.errors import LayerscopeError, SpecError, did_you_mean
 from analysis.core.experiment import EXPERIMENTS
@@ -31,12 +39,17 @@ _ABSENT = object()
 
 
 def of(options: argparse.Namespace) -> Any:
-    """Return the request of parsed options: by the options of its kind, or for `run KIND` by settings alone.
+    """Return the request of parsed options: by the options of its kind, or for `run KIND` by
+    settings alone.
 
     Raises:
         LayerscopeError: if the options are not valid.
     """
-    return request(options.asks.spec, options) if options.asks else built(EXPERIMENTS[options.kind].spec, {}, settings(options))
+    return (
+        request(options.asks.spec, options)
+        if options.asks
+        else built(EXPERIMENTS[options.kind].spec, {}, settings(options))
+    )
 
 
 def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
@@ -53,14 +66,16 @@ def settings(options: argparse.Namespace) -> Settings:
     return [read_setting(text) for text in options.set or []]
 
 
-def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mapping[str, Any]) -> SpecT:
+def request_of_values(
+    kind: type[SpecT], part: Mapping[str, Spec], values: Mapping[str, Any]
+) -> SpecT:
     """Return a request from Python values.
 
     Args:
         kind: class of the request.
         part: nested requests by field, such as the model, whose options take their values.
-        values: values by the name of an option (`max_n`), a field, a field of a nested request, or a path with dots. A value
-            may be a string as on the command line ("11:5").
+        values: values by the name of an option (`max_n`), a field, a field of a nested request, or
+            a path with dots. A value may be a string as on the command line ("11:5").
 
     Raises:
         LayerscopeError: if the values are not valid.
@@ -68,12 +83,19 @@ def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mappi
     flags = {flag.dest: flag for flag in flags_of(kind)}
     option_values = {name: value for flag in flags.values() for name, value in _of_part(flag, part)}
     for name, value in values.items():
-        if name in flags and (value is not None or flags[name].takes_none or flags[name].first.default is not None):
+        if name in flags and (
+            value is not None or flags[name].takes_none or flags[name].first.default is not None
+        ):
             option_values[name] = value
     for name, flag in flags.items():
         if flag.first.is_needed and name not in option_values:
             raise SpecError(f"{kind.__name__} needs {name}. Pass it as {name}=….")
-    others = [(path, _as_json(value)) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
+    others = [
+        (path, _as_json(value))
+        for name, value in values.items()
+        if name not in flags
+        for path in _paths(kind, name)
+    ]
     return built(kind, option_values, others)
 
 
@@ -91,10 +113,17 @@ def _paths(kind: type[Spec], name: str) -> list[str]:
     defaults = {field: default_of(kind, field) for field in field_types(kind)}
     if "." in name or name in defaults:
         return [name]
-    matches = [f"{part}.{name}" for part, default in defaults.items() if isinstance(default, Spec) and hasattr(default, name)]
+    matches = [
+        f"{part}.{name}"
+        for part, default in defaults.items()
+        if isinstance(default, Spec) and hasattr(default, name)
+    ]
     if not matches:
         names = sorted({flag.dest for flag in flags_of(kind)} | set(defaults))
-        raise SpecError(f"{kind.__name__} has no setting {name!r}. It has {', '.join(names)}. {did_you_mean(name, names)}")
+        raise SpecError(
+            f"{kind.__name__} has no setting {name!r}. It has {', '.join(names)}."
+            f" {did_you_mean(name, names)}"
+        )
     return matches
 
 
@@ -103,7 +132,8 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
 
     Args:
         kind: class of the request.
-        values: values of options by `Flag.dest`, as `Flag.read` takes them. Other names are ignored.
+        values: values of options by `Flag.dest`, as `Flag.read` takes them. Other names are
+            ignored.
         settings: paths of fields with JSON values, applied in order.
 
     Raises:
@@ -111,7 +141,11 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
     """
     field_values = _set_fields(kind, values)
     if kind.asked_by and field_values:  # not `run`, which has settings alone
-        plain = {name: value for name, value in settings if "." not in name and not isinstance(value, dict)}
+        plain = {
+            name: value
+            for name, value in settings
+            if "." not in name and not isinstance(value, dict)
+        }
         nested: dict[str, Any] = {}
         for field, value in field_values:
             level = nested
@@ -121,9 +155,13 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
         for name, value in settings:
             part, _, last = name.partition(".")
             if part == "model" and last in ("dtype", "quantization") and isinstance(value, str):
-                nested.setdefault(part, {})[last] = value  # the precision of a recipe depends on them
+                nested.setdefault(part, {})[last] = (
+                    value  # the precision of a recipe depends on them
+                )
         top_level = {
-            field.path[0]: value for field, value in field_values if len(field.path) == 1 and not isinstance(value, type)
+            field.path[0]: value
+            for field, value in field_values
+            if len(field.path) == 1 and not isinstance(value, type)
         }
         kind.check_fields(top_level | plain)  # before other fields are derived from them
         data = resolve_name(kind.asked_by)(nested, plain).to_json()
@@ -134,11 +172,15 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
     for name, value in settings:
         _set(data, name, value, kind.__name__)
     needed = {name for name in field_types(kind) if default_of(kind, name) is MISSING}
-    return kind.from_json({name: value for name, value in data.items() if value is not None or name not in needed})
+    return kind.from_json(
+        {name: value for name, value in data.items() if value is not None or name not in needed}
+    )
 
 
 def _set_fields(kind: type[Spec], values: Mapping[str, Any]) -> list[tuple[OptionField, Any]]:
-    """Return the fields that options set, outer ones first, without those of nested requests that are left out."""
+    """Return the fields that options set, outer ones first, without those of nested requests that
+    are left out.
+    """
     pairs: list[tuple[OptionField, Any]] = []
     for flag in flags_of(kind):
         if flag.dest in values:
@@ -180,19 +222,26 @@ def _set(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
     """Write the value of a setting into the JSON of a request."""
     *path, last = name.split(".")
     if last == "identity" or _gives_identity(value):
-        raise SpecError(f"{name} cannot set an identity, which is computed from the files. Leave it out.")
+        raise SpecError(
+            f"{name} cannot set an identity, which is computed from the files. Leave it out."
+        )
     level: Any = data
     for index, part in enumerate([*path, last]):
         if level is None:
             above = ".".join(path[:index])
-            raise SpecError(f"{name} cannot be set because {above} is not set. Set all of it, as {above}={{…}}.")
+            raise SpecError(
+                f"{name} cannot be set because {above} is not set. Set all of it, as {above}={{…}}."
+            )
         if not isinstance(level, dict) or part not in level:
             names = f". It has {', '.join(level)}" if isinstance(level, dict) else ""
             raise SpecError(f"{kind} has no setting {name!r}{names}.")
         if index < len(path):
             level = level[part]
     if isinstance(level[last], dict) and not (value is None or isinstance(value, dict)):
-        raise SpecError(f"{name} must be written with all of its fields, as {name}={{…}}, not {json.dumps(value)}.")
+        raise SpecError(
+            f"{name} must be written with all of its fields, as {name}={{…}}, not"
+            f" {json.dumps(value)}."
+        )
     level[last] = value
 
 
@@ -200,7 +249,9 @@ def _gives_identity(value: Any) -> bool:
     """Return whether a JSON value sets the identity of files; an empty identity is allowed."""
     if isinstance(value, list):
         return any(map(_gives_identity, value))
-    return isinstance(value, dict) and any((key == "identity" and item) or _gives_identity(item) for key, item in value.items())
+    return isinstance(value, dict) and any(
+        (key == "identity" and item) or _gives_identity(item) for key, item in value.items()
+    )
 
 
 def read_setting(text: str) -> tuple[str, Any]:
@@ -211,13 +262,20 @@ def read_setting(text: str) -> tuple[str, Any]:
     """
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise SpecError(f"A setting is written NAME=VALUE, for example corpus.seed=3, not {text!r}.")
+        raise SpecError(
+            f"A setting is written NAME=VALUE, for example corpus.seed=3, not {text!r}."
+        )
     return name, value_of(value)
 
 
 def written_setting(name: str, value: Any) -> str:
     """Return a setting on one line, the inverse of `read_setting`."""
-    is_plain = isinstance(value, str) and value_of(value) == value and len(value.splitlines()) < 2 and not value.endswith("\n")
+    is_plain = (
+        isinstance(value, str)
+        and value_of(value) == value
+        and len(value.splitlines()) < 2
+        and not value.endswith("\n")
+    )
     return f"{name}={value if is_plain else json.dumps(value, ensure_ascii=False)}"
 
 
@@ -235,7 +293,9 @@ def _as_json(value: Any) -> Any:
 
 
 def as_requested(spec: SpecT) -> SpecT:
-    """Return the request as a user would write it: without the identities of files and without derived values."""
+    """Return the request as a user would write it: without the identities of files and without
+    derived values.
+    """
     return typing.cast(SpecT, _without_derived(spec.request))
 
 
@@ -244,10 +304,25 @@ def _without_derived(value: Any) -> Any:
         return tuple(map(_without_derived, value))
     if not isinstance(value, Spec):
         return value
-    spec = replace(value, **{field.name: _without_derived(getattr(value, field.name)) for field in fields(value)})
+    spec = replace(
+        value,
+        **{field.name: _without_derived(getattr(value, field.name)) for field in fields(value)},
+    )
     types = field_types(type(spec)).items()
-    notes = [(name, note.usual) for name, (_, _, notes) in types for note in notes if isinstance(note, Option | Part)]
-    return replace(spec, **{name: None for name, usual in notes if usual and getattr(spec, name) == resolve_name(usual)(spec)})
+    notes = [
+        (name, note.usual)
+        for name, (_, _, notes) in types
+        for note in notes
+        if isinstance(note, Option | Part)
+    ]
+    return replace(
+        spec,
+        **{
+            name: None
+            for name, usual in notes
+            if usual and getattr(spec, name) == resolve_name(usual)(spec)
+        },
+    )
 
 
 def line(words: Sequence[str]) -> str:
@@ -268,26 +343,46 @@ def words(spec: Spec, name: str | None) -> list[str]:
     if name is not None:
         with contextlib.suppress(LayerscopeError):  # the options cannot express the request
             return [name, *_options(wanted)]
-    return ["run", spec.kind, *_set_words(_differences(_defaults(type(wanted)), wanted.to_json(), ""))]
+    return [
+        "run",
+        spec.kind,
+        *_set_words(_differences(_defaults(type(wanted)), wanted.to_json(), "")),
+    ]
 
 
 def _options(spec: Spec) -> list[str]:
-    """Return the shortest options and settings of a request that a local search from all differing options finds.
+    """Return the shortest options and settings of a request that a local search from all differing
+    options finds.
 
     Raises:
         LayerscopeError: if the options that are always written are not valid by themselves.
     """
     flags = {flag.dest: flag for flag in flags_of(type(spec))}
-    texts = {dest: text for dest, flag in flags.items() if (text := flag.text(_value_at(spec, flag))) is not None}
-    always = frozenset(dest for dest, flag in flags.items() if flag.first.is_always_said and dest in texts)
+    texts = {
+        dest: text
+        for dest, flag in flags.items()
+        if (text := flag.text(_value_at(spec, flag))) is not None
+    }
+    always = frozenset(
+        dest for dest, flag in flags.items() if flag.first.is_always_said and dest in texts
+    )
 
     def words(chosen: Mapping[str, Any]) -> list[str]:
         settings: dict[str, Any] = {}
-        while missing := dict(_differences(built(type(spec), chosen, [*settings.items()]).to_json(), spec.to_json(), "")):
+        while missing := dict(
+            _differences(
+                built(type(spec), chosen, [*settings.items()]).to_json(), spec.to_json(), ""
+            )
+        ):
             if missing.items() <= settings.items():
                 raise SpecError(f"{spec.kind} cannot be asked for by its options.")
             settings |= missing  # a setting may change the default of another field
-        options = [word for dest, flag in flags.items() if dest in chosen for word in flag.words(chosen[dest])]
+        options = [
+            word
+            for dest, flag in flags.items()
+            if dest in chosen
+            for word in flag.words(chosen[dest])
+        ]
         return [*options, *_set_words(settings.items())]
 
     @functools.cache
@@ -298,9 +393,13 @@ def _options(spec: Spec) -> list[str]:
             return math.inf
 
     base = built(type(spec), {dest: texts[dest] for dest in always})
-    differing = {dest for dest in texts if _value_at(base, flags[dest]) != _value_at(spec, flags[dest])}
+    differing = {
+        dest for dest in texts if _value_at(base, flags[dest]) != _value_at(spec, flags[dest])
+    }
     chosen = min(always | differing, always, key=length)
-    while (best := min((chosen ^ {dest} for dest in texts.keys() - always), key=length, default=chosen)) != chosen:
+    while (
+        best := min((chosen ^ {dest} for dest in texts.keys() - always), key=length, default=chosen)
+    ) != chosen:
         if length(best) >= length(chosen):
             break
         chosen = best
@@ -312,18 +411,26 @@ def _set_words(settings: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def _value_at(spec: Spec, flag: Flag) -> Any:
-    """Return the value of the first field of an option that the request has; None if it has none."""
-    return next((value for field in flag.fields if (value := _field_at(spec, field)) is not _ABSENT), None)
+    """Return the value of the first field of an option that the request has; None if it has
+    none.
+    """
+    return next(
+        (value for field in flag.fields if (value := _field_at(spec, field)) is not _ABSENT), None
+    )
 
 
 def _field_at(spec: Spec, field: OptionField) -> Any:
-    """Return the value of a field; for a tuple of nested requests the first one that is not None."""
+    """Return the value of a field; for a tuple of nested requests the first one that is not
+    None.
+    """
     current: Any = spec
     for depth, name in enumerate(field.path):
         if current is None:
             return NONE if field.left_out == field.path[:depth] else _ABSENT
         if isinstance(current, tuple):
-            current = next((value for part in current if (value := getattr(part, name)) is not None), None)
+            current = next(
+                (value for part in current if (value := getattr(part, name)) is not None), None
+            )
         else:
             current = getattr(current, name)
     return current
@@ -334,7 +441,11 @@ def _differences(has: dict[str, Any], want: dict[str, Any], path: str) -> Iterat
     for name, value in want.items():
         if name == "identity" or (name in has and has[name] == value):
             continue
-        if isinstance(value, dict) and isinstance(has.get(name), dict) and has[name].keys() == value.keys():
+        if (
+            isinstance(value, dict)
+            and isinstance(has.get(name), dict)
+            and has[name].keys() == value.keys()
+        ):
             yield from _differences(has[name], value, f"{path}{name}.")
         else:
             yield f"{path}{name}", _without_identities(value)
@@ -343,5 +454,7 @@ def _differences(has: dict[str, Any], want: dict[str, Any], path: str) -> Iterat
 def _without_identities(value: Any) -> Any:
     """Return the JSON of a request without the identities of files, which are computed."""
     if isinstance(value, dict):
-        return {name: _without_identities(entry) for name, entry in value.items() if name != "identity"}
+        return {
+            name: _without_identities(entry) for name, entry in value.items() if name != "identity"
+        }
     return [_without_identities(entry) for entry in value] if isinstance(value, list) else value

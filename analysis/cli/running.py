@@ -48,9 +48,12 @@ def quiet_libraries() -> None:
 
 
 def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
-    """Return the result of a request from another backend, where the job continues if this command ends."""
+    """Return the result of a request from another backend, where the job continues if this command
+    ends.
+    """
     job = _submitted(spec, options)
-    text, job_id = f"Job {job.id} runs on {job.backend} and continues there if this command ends.", job.id
+    text = f"Job {job.id} runs on {job.backend} and continues there if this command ends."
+    job_id = job.id
     with Bar() as bar:
         while job.is_active:
             bar(Progress(job.phase or "", job.done, job.total, text, job.values))
@@ -70,7 +73,9 @@ def _submitted(spec: Spec, options: argparse.Namespace) -> Job:
         sys.stderr.write(escapes.visible(f"{message.removesuffix(' Try again.')} Waiting.\n"))
         sys.stderr.flush()
 
-    return service.jobs.waited(lambda: service.submit(spec, backend=options.run_on, workers=workers), on_wait)
+    return service.jobs.waited(
+        lambda: service.submit(spec, backend=options.run_on, workers=workers), on_wait
+    )
 
 
 def queue(spec: Spec, options: argparse.Namespace) -> None:

@@ -18,8 +18,8 @@ def check(options: argparse.Namespace) -> None:
     """Check the path of the JSON before anything is computed, and set the memory bound.
 
     Raises:
-        LayerscopeError: if the path cannot be written (see `output.check`), or the memory bound is invalid or combined with a
-            background job.
+        LayerscopeError: if the path cannot be written (see `output.check`), or the memory bound is
+            invalid or combined with a background job.
     """
     if options.json not in (None, "-"):
         output.check(options.json, "--json")
@@ -27,14 +27,16 @@ def check(options: argparse.Namespace) -> None:
         return
     if getattr(options, "detach", False):
         raise SpecError(
-            "--memory bounds this process only, but --detach runs the request in another. Leave out one, or set "
-            f"{host.MEMORY} in the environment of the dashboard or worker."
+            "--memory bounds this process only, but --detach runs the request in another. Leave"
+            f" out one, or set {host.MEMORY} in the environment of the dashboard or worker."
         )
     units.read_size(options.memory)
     os.environ[host.MEMORY] = options.memory
 
 
-def write_document(path: str, name: str, formats: Mapping[str, Callable[[T], str | bytes]], document: T) -> None:
+def write_document(
+    path: str, name: str, formats: Mapping[str, Callable[[T], str | bytes]], document: T
+) -> None:
     """Write a file in the format of its extension.
 
     Args:
@@ -48,7 +50,9 @@ def write_document(path: str, name: str, formats: Mapping[str, Callable[[T], str
     """
     file = Path(path)
     if file.suffix not in formats:
-        raise SpecError(f"{name} must end in {' or '.join(formats)}, not {file.name}. Change the extension.")
+        raise SpecError(
+            f"{name} must end in {' or '.join(formats)}, not {file.name}. Change the extension."
+        )
     content = formats[file.suffix](document)
     output.write(path, content if isinstance(content, bytes) else content.encode(), name)
 

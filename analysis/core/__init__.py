@@ -5,4 +5,13 @@ from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.record import Result, Spec
 
-__all__ = ["Block", "Experiment", "LayerSet", "LayerscopeError", "PartSet", "Result", "Spec", "register"]
+__all__ = [
+    "Block",
+    "Experiment",
+    "LayerSet",
+    "LayerscopeError",
+    "PartSet",
+    "Result",
+    "Spec",
+    "register",
+]

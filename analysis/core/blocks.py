@@ -1,8 +1,8 @@
 """Removals: the layers and sublayers that pruning removes from a model.
 
-A layer consists of an attention and a feed-forward sublayer. A contiguous run of layers is a `Block`, other layers are a
-`LayerSet`, and removals with single sublayers are a `PartSet`. `removal` and `removal_of_parts` choose the class, so that equal
-removals are equal objects.
+A layer consists of an attention and a feed-forward sublayer. A contiguous run of layers is a
+`Block`, other layers are a `LayerSet`, and removals with single sublayers are a `PartSet`.
+`removal` and `removal_of_parts` choose the class, so that equal removals are equal objects.
 """
 
 import itertools
@@ -14,7 +14,8 @@ from analysis.core.bounds import MAX_VALUE_LENGTH, MOST_LAYERS, WHOLE, shown
 from analysis.core.errors import BlockRangeError
 from analysis.core.record import Spec, spec_dataclass
 
-ATTENTION, FEED_FORWARD = "attention", "feed-forward"
+ATTENTION = "attention"
+FEED_FORWARD = "feed-forward"
 Part = tuple[int, str]
 """Sublayer: a 0-based layer and `ATTENTION` or `FEED_FORWARD`."""
 _RUN = re.compile(r"([am]?)(-?\d{1,9})(?::(-?\d{1,9}))?", re.ASCII)
@@ -35,8 +36,8 @@ def check_count(n: int, n_layers: int, setting: str) -> None:
     """
     if not 0 <= n < n_layers:
         raise BlockRangeError(
-            f"{n} layers cannot be removed: this model has {n_layers} layers and must keep at least 1. Choose "
-            f"{setting}..{n_layers - 1}."
+            f"{n} layers cannot be removed: this model has {n_layers} layers and must keep at least"
+            f" 1. Choose {setting}..{n_layers - 1}."
         )
 
 
@@ -50,7 +51,9 @@ class _Removed(Spec):
     @property
     def parts(self) -> frozenset[Part]:
         """Removed sublayers, with both sublayers of removed layers."""
-        return frozenset((layer, part) for layer in self.layers for part in (ATTENTION, FEED_FORWARD))
+        return frozenset(
+            (layer, part) for layer in self.layers for part in (ATTENTION, FEED_FORWARD)
+        )
 
     @property
     def touched(self) -> tuple[int, ...]:
@@ -80,9 +83,14 @@ class _Removed(Spec):
         name = self.brief()
         problem = f"{name[:1].upper()}{name[1:]} cannot be removed"
         if self.touched[-1] >= n_layers:
-            raise BlockRangeError(f"{problem}: this model has layers 0..{n_layers - 1}. Choose from those.")
+            raise BlockRangeError(
+                f"{problem}: this model has layers 0..{n_layers - 1}. Choose from those."
+            )
         if sum(part == ATTENTION for _, part in self.parts) >= n_layers:
-            raise BlockRangeError(f"{problem}: none of the {n_layers} layers would keep its attention. Remove fewer layers.")
+            raise BlockRangeError(
+                f"{problem}: none of the {n_layers} layers would keep its attention. Remove fewer"
+                " layers."
+            )
 
 
 class _Scattered(_Removed):
@@ -95,7 +103,9 @@ class _Scattered(_Removed):
 
     @property
     def size(self) -> int:
-        """Number of layers that lose a sublayer; the number of removed layers is the length of `layers`."""
+        """Number of layers that lose a sublayer; the number of removed layers is the length of
+        `layers`.
+        """
         return len(self.touched)
 
 
@@ -118,13 +128,13 @@ class Block(_Removed):
     def __post_init__(self) -> None:
         if self.start < 0 or self.size < 1:
             raise BlockRangeError(
-                f"A block needs a start of at least 0 and a size of at least 1, not start {shown(self.start)} and "
-                f"size {shown(self.size)}."
+                "A block needs a start of at least 0 and a size of at least 1, not start"
+                f" {shown(self.start)} and size {shown(self.size)}."
             )
         if self.stop > MOST_LAYERS:
             raise BlockRangeError(
-                f"A block of {shown(self.size)} layers from layer {shown(self.start)} cannot be removed: no model has "
-                f"more than {MOST_LAYERS:,} layers."
+                f"A block of {shown(self.size)} layers from layer {shown(self.start)} cannot be"
+                f" removed: no model has more than {MOST_LAYERS:,} layers."
             )
 
     @property
@@ -139,8 +149,14 @@ class Block(_Removed):
 
 
 def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
-    """Return all blocks of 1 .. `max_size` layers in a model of `n_layers`, by size and then by start."""
-    return [Block(start, size) for size in range(1, max_size + 1) for start in range(n_layers - size + 1)]
+    """Return all blocks of 1 .. `max_size` layers in a model of `n_layers`, by size and then by
+    start.
+    """
+    return [
+        Block(start, size)
+        for size in range(1, max_size + 1)
+        for start in range(n_layers - size + 1)
+    ]
 
 
 @spec_dataclass
@@ -155,7 +171,8 @@ class LayerSet(_Scattered):
     def __post_init__(self) -> None:
         if not self.layers or not _is_ascending(self.layers):
             raise BlockRangeError(
-                f"Removed layers must be distinct, ascending and 0..{MOST_LAYERS - 1}, not {shown(self.layers)}."
+                f"Removed layers must be distinct, ascending and 0..{MOST_LAYERS - 1}, not"
+                f" {shown(self.layers)}."
             )
 
 
@@ -176,27 +193,38 @@ class PartSet(_Scattered):
         lists = (self.attention, self.feed_forward, self.layers)
         if not all(map(_is_ascending, lists)) or len(set().union(*lists)) < sum(map(len, lists)):
             raise BlockRangeError(
-                f"Pruned layers must be ascending, within 0..{MOST_LAYERS - 1}, and named once, as whole layers if both "
-                f"sublayers are removed. Given: attention {shown(self.attention)}, feed-forward {shown(self.feed_forward)}, "
-                f"whole {shown(self.layers)}."
+                f"Pruned layers must be ascending, within 0..{MOST_LAYERS - 1}, and named once, as"
+                " whole layers if both sublayers are removed. Given: attention"
+                f" {shown(self.attention)}, feed-forward {shown(self.feed_forward)}, whole"
+                f" {shown(self.layers)}."
             )
         if not self.attention and not self.feed_forward:
-            raise BlockRangeError(f"Sublayer pruning needs at least one sublayer, not only whole layers {shown(self.layers)}.")
+            raise BlockRangeError(
+                "Sublayer pruning needs at least one sublayer, not only whole layers"
+                f" {shown(self.layers)}."
+            )
 
     @property
     def parts(self) -> frozenset[Part]:
         """Removed sublayers, with both sublayers of removed layers."""
-        single = {(layer, ATTENTION) for layer in self.attention} | {(layer, FEED_FORWARD) for layer in self.feed_forward}
+        single = {(layer, ATTENTION) for layer in self.attention} | {
+            (layer, FEED_FORWARD) for layer in self.feed_forward
+        }
         return super().parts | single
 
     def describe(self) -> str:
-        """Describe the removal: "attention of layers 3, 5-6 + layer 9 (one sublayer of 3 layers, 1 whole)"."""
-        n_parts, n_whole = len(self.attention) + len(self.feed_forward), len(self.layers)
+        """Describe the removal: "attention of layers 3, 5-6 + layer 9 (one sublayer of 3 layers, 1
+        whole)".
+        """
+        n_parts = len(self.attention) + len(self.feed_forward)
+        n_whole = len(self.layers)
         whole = f", {n_whole} whole" if n_whole else ""
         return f"{self.brief()} (one sublayer of {n_parts} layer{'s' * (n_parts != 1)}{whole})"
 
     def brief(self) -> str:
-        """Describe the removal without numbers of layers: "attention of layers 3, 5-6 + layer 9"."""
+        """Describe the removal without numbers of layers: "attention of layers 3, 5-6 + layer
+        9".
+        """
         parts = [f"attention of {_layers(self.attention)}"] if self.attention else []
         parts += [f"feed-forward of {_layers(self.feed_forward)}"] if self.feed_forward else []
         return " + ".join([*parts, *([_layers(self.layers)] if self.layers else [])])
@@ -215,7 +243,9 @@ def _consecutive(numbers: typing.Iterable[int]) -> list[list[int]]:
 
 def _layers(layers: typing.Sequence[int]) -> str:
     """Return layers in words: "layer 3" or "layers 3, 5-6"."""
-    runs = ", ".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in _runs(layers))
+    runs = ", ".join(
+        str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in _runs(layers)
+    )
     return f"layer{'s' * (len(layers) != 1)} {runs}"
 
 
@@ -243,16 +273,19 @@ def single_parts(cut: Removal) -> list[Part]:
 def gaps(cut: Removal) -> list[Removal]:
     """Return the contiguous runs of removed sublayers in the order of computation.
 
-    If only entire layers are removed, these are its `blocks`. Other runs may begin or end within a layer.
+    If only entire layers are removed, these are its `blocks`. Other runs may begin or end within a
+    layer.
     """
     order = sorted(2 * layer + (part == FEED_FORWARD) for layer, part in cut.parts)
     return [
-        removal_of_parts((entry // 2, FEED_FORWARD if entry % 2 else ATTENTION) for entry in run) for run in _consecutive(order)
+        removal_of_parts((entry // 2, FEED_FORWARD if entry % 2 else ATTENTION) for entry in run)
+        for run in _consecutive(order)
     ]
 
 
 def shape(cut: Removal) -> tuple[int, int, int]:
-    """Return the numbers of single attention sublayers, single feed-forward sublayers and entire layers.
+    """Return the numbers of single attention sublayers, single feed-forward sublayers and entire
+    layers.
 
     Removals of equal shape save equal amounts of memory and time.
     """
@@ -267,38 +300,52 @@ def removal_of_parts(parts: typing.Iterable[Part]) -> Removal:
         BlockRangeError: if there are none.
     """
     distinct = set(parts)
-    attention, feed_forward = ({layer for layer, kind in distinct if kind == part} for part in (ATTENTION, FEED_FORWARD))
+    attention, feed_forward = (
+        {layer for layer, kind in distinct if kind == part} for part in (ATTENTION, FEED_FORWARD)
+    )
     if attention == feed_forward:
         return removal(attention)
     whole = attention & feed_forward
-    return PartSet(*(tuple(sorted(layers)) for layers in (attention - whole, feed_forward - whole, whole)))
+    return PartSet(
+        *(tuple(sorted(layers)) for layers in (attention - whole, feed_forward - whole, whole))
+    )
 
 
 def parse_removal(text: str) -> Removal:
     """Parse START:SIZE, or several of them joined by "+": "11:5", "3:1+7:2".
 
-    The prefix "a" removes only the attention of a run, and "m" only its feed-forward sublayers. With a prefix ":1" may be
-    omitted: "a12+m15:2+3:1".
+    The prefix "a" removes only the attention of a run, and "m" only its feed-forward sublayers.
+    With a prefix ":1" may be omitted: "a12+m15:2+3:1".
 
     Raises:
-        BlockRangeError: if the text has another form, names a sublayer twice, or has too many layers.
+        BlockRangeError: if the text has another form, names a sublayer twice, or has too many
+            layers.
     """
     runs: list[tuple[str, Block]] = []
     for piece in text.split("+", 2 * MOST_LAYERS):
         match = _RUN.fullmatch(piece.strip())
         if match is None or not (match[1] or match[3]):
             raise BlockRangeError(
-                f"A block is written START:SIZE, for example 11:5, not {piece[:MAX_VALUE_LENGTH]!r}. "
-                "The prefix a removes attention alone, m feed-forward alone."
+                "A block is written START:SIZE, for example 11:5, not"
+                f" {piece[:MAX_VALUE_LENGTH]!r}. The prefix a removes attention alone, m"
+                " feed-forward alone."
             )
         runs.append((match[1], Block(int(match[2]), int(match[3] or 1))))
     if sum(run.size * (1 if letter else 2) for letter, run in runs) > 2 * MOST_LAYERS:
         raise BlockRangeError(
-            f"{text[:MAX_VALUE_LENGTH]!r} removes more than {MOST_LAYERS:,} layers, but no model has as many."
+            f"{text[:MAX_VALUE_LENGTH]!r} removes more than {MOST_LAYERS:,} layers, but no model"
+            " has as many."
         )
-    parts = [part for letter, run in runs for part in run.parts if not letter or part[1] == _LETTERS[letter]]
+    parts = [
+        part
+        for letter, run in runs
+        for part in run.parts
+        if not letter or part[1] == _LETTERS[letter]
+    ]
     if len(set(parts)) != len(parts):
-        raise BlockRangeError(f"{text[:MAX_VALUE_LENGTH]!r} names a layer twice. Name every layer once.")
+        raise BlockRangeError(
+            f"{text[:MAX_VALUE_LENGTH]!r} names a layer twice. Name every layer once."
+        )
     return removal_of_parts(parts)
 
 
@@ -308,5 +355,7 @@ def written(cut: Removal) -> str:
     if isinstance(cut, PartSet):
         by_letter = (("a", cut.attention), ("m", cut.feed_forward))
         single = [(letter, run) for letter, layers in by_letter for run in _runs(layers)]
-        runs = [f"{letter}{run.start}" + f":{run.size}" * (run.size > 1) for letter, run in single] + runs
+        runs = [
+            f"{letter}{run.start}" + f":{run.size}" * (run.size > 1) for letter, run in single
+        ] + runs
     return "+".join(runs)

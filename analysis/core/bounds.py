@@ -32,7 +32,9 @@ _NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """Annotation of a numeric field, which may be None or a tuple, with its smallest and largest value."""
+    """Annotation of a numeric field, which may be None or a tuple, with its smallest and largest
+    value.
+    """
 
     least: float
     most: float
@@ -47,7 +49,9 @@ class Bound:
             value < self.most if self.below else value <= self.most
         )
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: pydantic.GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         """Validate the type, then the bounds of each number."""
 
         def check(value: Any) -> Any:
@@ -62,9 +66,14 @@ class Bound:
     def describe(self) -> str:
         """Return the possible values in words, to follow "must be"."""
         if self.above or self.below:
-            lower, upper = "above" if self.above else "at least", "below" if self.below else "at most"
+            lower = "above" if self.above else "at least"
+            upper = "below" if self.below else "at most"
             return f"{lower} {self.least:,} and {upper} {self.most:,}"
-        return f"{self.least:,}..{self.most:,}" if self.most < MOST_WHOLE else f"at least {self.least:,}"
+        return (
+            f"{self.least:,}..{self.most:,}"
+            if self.most < MOST_WHOLE
+            else f"at least {self.least:,}"
+        )
 
 
 SEED = Bound(0, MOST_WHOLE)
@@ -77,14 +86,18 @@ class FieldError(SpecError):
     """A field of a request has an invalid value."""
 
     def __init__(self, name: str, message: str) -> None:
-        """Store the dotted name of the field and the problem, which follows the name in the message."""
+        """Store the dotted name of the field and the problem, which follows the name in the
+        message.
+        """
         super().__init__(f"{name} {message}{'' if message.endswith('?') else '.'}")
         self.name = name
         self.message = message
 
 
 def captured(value: Any, validate: Callable[[Any], Any]) -> Any:
-    """Validate a request, converting a `LayerscopeError` for pydantic, so that it tries the next member of a union."""
+    """Validate a request, converting a `LayerscopeError` for pydantic, so that it tries the next
+    member of a union.
+    """
     try:
         return validate(value)
     except LayerscopeError as error:
@@ -103,7 +116,8 @@ def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
         error: error raised by pydantic.
     """
     faults = error.errors(include_url=False)
-    # Each member of a union has errors. An invalid value is more informative than a missing field of another member.
+    # Each member of a union has errors. An invalid value is more informative than a missing field
+    # of another member.
     faults.sort(key=lambda fault: (fault["type"] != "refused", fault["type"] in MISSING))
     fault = faults[0]
     path = _path(fault)
@@ -111,27 +125,43 @@ def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
         missing = [_path(each) for each in faults]
         return SpecError(f"This {kind.__name__} is incomplete: it lacks {', '.join(missing)}.")
     if fault["type"] in ("dataclass_type", "dataclass_exact_type"):
-        return SpecError(f"A {fault['ctx']['class_name']} must be an object with fields by name, not {shown(fault['input'])}.")
+        return SpecError(
+            f"A {fault['ctx']['class_name']} must be an object with fields by name, not"
+            f" {shown(fault['input'])}."
+        )
     if fault["type"] in ("unexpected_keyword_argument", "no_such_attribute"):
         names = ", ".join(sorted(field.name for field in dataclasses.fields(kind)))
         return SpecError(f"A {kind.__name__} has no field {path}. Its fields are {names}.")
     if fault["type"] == "refused":
         cause = fault["ctx"]["error"]
-        return FieldError(".".join(filter(None, (path, cause.name))), cause.message) if isinstance(cause, FieldError) else cause
+        return (
+            FieldError(".".join(filter(None, (path, cause.name))), cause.message)
+            if isinstance(cause, FieldError)
+            else cause
+        )
     if fault["type"] == "bound":
         return FieldError(path, fault["msg"])
-    return FieldError(path, f"must be {_NAMES.get(fault['type'], fault['msg'])}, not {shown(fault['input'])}")
+    return FieldError(
+        path, f"must be {_NAMES.get(fault['type'], fault['msg'])}, not {shown(fault['input'])}"
+    )
 
 
 def _path(fault: ErrorDetails) -> str:
     """Return the dotted name of a field, without list positions and members of unions."""
-    return ".".join(part for part in fault["loc"] if isinstance(part, str) and part.isidentifier() and part[0].islower())
+    return ".".join(
+        part
+        for part in fault["loc"]
+        if isinstance(part, str) and part.isidentifier() and part[0].islower()
+    )
 
 
 def one_of(name: str, value: str, choices: Collection[str]) -> None:
     """Raise `SpecError` if the value of a field is not one of the choices."""
     if value not in choices:
-        message = f"must be one of {', '.join(choices)}, not {value[:MAX_VALUE_LENGTH]!r}. {did_you_mean(value, choices)}"
+        message = (
+            f"must be one of {', '.join(choices)}, not {value[:MAX_VALUE_LENGTH]!r}."
+            f" {did_you_mean(value, choices)}"
+        )
         raise FieldError(name, message.rstrip(" ."))
 
 

@@ -1,7 +1,8 @@
 """Atomic, durable replacement of files and folders, removal of leftovers, and locks.
 
-A draft is an unfinished file or folder, with a hidden name next to its final path. A draft without changes for an hour is a
-leftover of a killed process, and any process may remove it. Errors are `OSError`s.
+A draft is an unfinished file or folder, with a hidden name next to its final path. A draft without
+changes for an hour is a leftover of a killed process, and any process may remove it. Errors are
+`OSError`s.
 """
 
 import contextlib
@@ -43,14 +44,16 @@ def make(folder: Path, *, private: bool) -> None:
 
 @contextlib.contextmanager
 def draft(path: Path, *, is_folder: bool, private: bool) -> Iterator[Path]:
-    """Create a hidden file or folder next to `path`, which is removed at the end unless it has replaced `path`.
+    """Create a hidden file or folder next to `path`, which is removed at the end unless it has
+    replaced `path`.
 
     Args:
         path: final path, in an existing folder.
         is_folder: whether to create a folder.
         private: whether only the owner has access (default mode: that of the umask).
     """
-    draft, mode = _hidden(path, "part"), 0o700 if private else 0o777
+    draft = _hidden(path, "part")
+    mode = 0o700 if private else 0o777
     try:
         if is_folder:
             draft.mkdir(mode)
@@ -62,12 +65,18 @@ def draft(path: Path, *, is_folder: bool, private: bool) -> Iterator[Path]:
 
 
 def _hidden(path: Path, what: str) -> Path:
-    name = path.name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore") if what == "part" else path.name
+    name = (
+        path.name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
+        if what == "part"
+        else path.name
+    )
     return path.with_name(f".{name}.{secrets.token_hex(6)}.{what}")
 
 
 def lock(path: Path) -> FileLock | None:
-    """Take the lock of a file; None if another process or thread holds it. The system releases it if the process ends."""
+    """Take the lock of a file; None if another process or thread holds it. The system releases it
+    if the process ends.
+    """
     held = FileLock(path, mode=0o600, thread_local=False)
     try:
         held.acquire(blocking=False)
@@ -76,20 +85,25 @@ def lock(path: Path) -> FileLock | None:
     return held
 
 
-def awaited_lock(path: Path, on_wait: Callable[[], Any]) -> contextlib.AbstractContextManager[FileLock]:
+def awaited_lock(
+    path: Path, on_wait: Callable[[], Any]
+) -> contextlib.AbstractContextManager[FileLock]:
     """Take the lock of a file as soon as nobody else holds it; leaving the context releases it.
 
     Args:
         path: path of the file.
         on_wait: called twice a second until then; it may raise.
     """
-    return FileLock(path, mode=0o600, thread_local=False).acquire(poll_interval=_POLL_S, cancel_check=on_wait)
+    return FileLock(path, mode=0o600, thread_local=False).acquire(
+        poll_interval=_POLL_S, cancel_check=on_wait
+    )
 
 
 def replace(source: Path, target: Path) -> None:
     """Move a file or folder to a path and replace what exists there, atomically and durably.
 
-    A replaced folder is missing between two renames. If the process is killed then, `remove_leftovers` restores it.
+    A replaced folder is missing between two renames. If the process is killed then,
+    `remove_leftovers` restores it.
     """
     for path in (source, *source.rglob("*")):
         if not path.is_symlink():
@@ -144,7 +158,8 @@ def sync(path: Path) -> None:
 
 
 def remove_leftovers(top: Path, *, deep: bool) -> dict[Path, int]:
-    """Remove drafts without changes for `DRAFT_S`, and restore folders whose replacement was interrupted.
+    """Remove drafts without changes for `DRAFT_S`, and restore folders whose replacement was
+    interrupted.
 
     Args:
         top: folder to search.
@@ -156,14 +171,18 @@ def remove_leftovers(top: Path, *, deep: bool) -> dict[Path, int]:
     leftovers = {}
     for base, folders, files in os.walk(top):
         for name in (*folders, *files):
-            path, match = Path(base, name), _OURS.fullmatch(name)
+            path = Path(base, name)
+            match = _OURS.fullmatch(name)
             if match is None or path.is_symlink() or not (path.is_file() or path.is_dir()):
                 continue
             target = path.with_name(match["name"])
             with contextlib.suppress(OSError):
                 if match["what"] == "old" and not target.exists():
                     os.rename(path, target)
-                elif time.time() - max(entry.lstat().st_mtime for entry in (path, *path.rglob("*"))) > DRAFT_S:
+                elif (
+                    time.time() - max(entry.lstat().st_mtime for entry in (path, *path.rglob("*")))
+                    > DRAFT_S
+                ):
                     leftovers[path] = size_bytes(path)
                     remove(path)
         folders[:] = [name for name in folders if deep and not _OURS.fullmatch(name)]
@@ -182,8 +201,14 @@ def free_bytes(path: Path) -> int:
 
 
 def size_bytes(top: Path) -> int:
-    """Return the bytes of a file or of all files in a folder, without following links; files that vanish count 0."""
-    files = [Path(base, name) for base, _, names in os.walk(top) for name in names] if top.is_dir() else [top]
+    """Return the bytes of a file or of all files in a folder, without following links; files that
+    vanish count 0.
+    """
+    files = (
+        [Path(base, name) for base, _, names in os.walk(top) for name in names]
+        if top.is_dir()
+        else [top]
+    )
     total = 0
     for file in files:
         with contextlib.suppress(OSError):

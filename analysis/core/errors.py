@@ -1,7 +1,7 @@
 """Exceptions of Layerscope, all derived from `LayerscopeError`.
 
-Each message states the problem, the possible values and the fix. Pages and the command line catch `LayerscopeError`;
-`failures.in_a_sentence` explains any other exception.
+Each message states the problem, the possible values and the fix. Pages and the command line catch
+`LayerscopeError`; `failures.in_a_sentence` explains any other exception.
 """
 
 import re
@@ -91,7 +91,9 @@ class JobError(LayerscopeError):
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line: with spaces for line breaks, escapes for control characters, and shortened long words."""
+    """Return a text as one line: with spaces for line breaks, escapes for control characters, and
+    shortened long words.
+    """
     line = escapes.visible(" ".join(text.split()))
     return re.sub(rf"\S{{{_MAX_WORD},}}", lambda match: f"{match[0][:60]}…{match[0][-20:]}", line)
 

@@ -1,8 +1,9 @@
 """Escaping of control and direction characters in all output.
 
-Names of folders, tensors and Hub repositories may contain terminal commands (ESC) or reverse the line around them (U+202E).
-All text for terminals, logs, command lines, reports, sheets, model cards and CSV files is escaped by `visible`. Pages, which
-show single lines of Markdown, use `is_hidden` (`pages.components.shared.words`).
+Names of folders, tensors and Hub repositories may contain terminal commands (ESC) or reverse the
+line around them (U+202E). All text for terminals, logs, command lines, reports, sheets, model cards
+and CSV files is escaped by `visible`. Pages, which show single lines of Markdown, use `is_hidden`
+(`pages.components.shared.words`).
 """
 
 import logging
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories: control, format, surrogate, private and unassigned characters, line and paragraph separators."""
+"""Unicode categories: control, format, surrogate, private and unassigned characters, line and
+paragraph separators."""
 _FORMULA = ("=", "+", "-", "@")
 _PLAIN = re.compile(r"[\n\t -~]*")
 
@@ -29,26 +31,39 @@ def is_hidden(letter: str) -> bool:
 
 
 def visible(text: str) -> str:
-    r"""Replace every hidden character by its Python escape ("\x1b", "\u202e"), except line breaks and tabs."""
+    r"""Replace every hidden character by its Python escape ("\x1b", "\u202e"), except line breaks
+    and tabs.
+    """
     if _PLAIN.fullmatch(text):
         return text
-    return "".join(ascii(letter)[1:-1] if letter not in "\n\t" and is_hidden(letter) else letter for letter in text)
+    return "".join(
+        ascii(letter)[1:-1] if letter not in "\n\t" and is_hidden(letter) else letter
+        for letter in text
+    )
 
 
 def command(words: Sequence[str]) -> str:
-    r"""Return words as a shell command. Words with hidden characters use the quoting of bash: $'\x1b[31m'."""
-    return " ".join(_ansi_quoted(word) if any(map(is_hidden, word)) else quote(word) for word in words)
+    r"""Return words as a shell command. Words with hidden characters use the quoting of bash:
+    $'\x1b[31m'.
+    """
+    return " ".join(
+        _ansi_quoted(word) if any(map(is_hidden, word)) else quote(word) for word in words
+    )
 
 
 def _ansi_quoted(word: str) -> str:
-    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    plain = (
+        chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}"
+        for byte in os.fsencode(word)
+    )
     return f"$'{''.join(plain)}'"
 
 
 def csv(table: "DataFrame") -> bytes:
     """Return a table as the bytes of a CSV file in which no cell is a formula.
 
-    Texts and column names that begin with =, +, - or @, also after blanks, are prefixed with an apostrophe, as spreadsheets do.
+    Texts and column names that begin with =, +, - or @, also after blanks, are prefixed with an
+    apostrophe, as spreadsheets do.
     """
     cells = table.map(_cell)
     cells.columns = [_cell(name) for name in cells.columns]
@@ -63,7 +78,9 @@ def _cell(value: Any) -> Any:
 
 
 def guard_logs() -> None:
-    """Escape the messages and tracebacks of all loggers, including those of libraries. Repeated calls have no effect."""
+    """Escape the messages and tracebacks of all loggers, including those of libraries. Repeated
+    calls have no effect.
+    """
     make: Callable[..., logging.LogRecord] = logging.getLogRecordFactory()
     if getattr(make, "is_guarded", False):
         return
@@ -73,7 +90,9 @@ def guard_logs() -> None:
         get_message = record.getMessage
         record.getMessage = lambda: visible(get_message())  # type: ignore[method-assign]
         if record.exc_info and record.exc_info[0] is not None:
-            record.exc_text = visible("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+            record.exc_text = visible(
+                "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+            )
         return record
 
     guarded.is_guarded = True  # type: ignore[attr-defined]

@@ -1,8 +1,9 @@
 """Registry of the kinds of experiment.
 
-A kind is a file with a `register(Experiment(...))`. The name of a built-in file ends in `spec` or `result`, and it imports no
-model library; other files are extensions (`extensions`). A registered kind is available in the command line, the job queue, the
-lists of runs, the report and the glossary.
+A kind is a file with a `register(Experiment(...))`. The name of a built-in file ends in `spec` or
+`result`, and it imports no model library; other files are extensions (`extensions`). A registered
+kind is available in the command line, the job queue, the lists of runs, the report and the
+glossary.
 """
 
 from dataclasses import dataclass
@@ -22,27 +23,34 @@ class Experiment:
     spec: type[Spec]
     result: type[Result]
     run: str
-    """`module:function`, called as `run(spec, on_progress, *, load) -> Result` and imported at its first use."""
+    """`module:function`, called as `run(spec, on_progress, *, load) -> Result` and imported at its
+    first use."""
     title: str
     """Title, such as "Distance map"."""
     shards: str = ""
     """`module:class` of a `shards.Work` if several processes can share the work, else ""."""
     resolve: str = ""
-    """`module:function` that resolves a request, without torch if the dtype and device of this machine are known. A complete
-    stored result of the resolved request is then the answer. "" if a stored result is not sufficient."""
+    """`module:function` that resolves a request, without torch if the dtype and device of this
+    machine are known. A complete stored result of the resolved request is then the answer. "" if a
+    stored result is not sufficient."""
     help: str = ""
     """Explanation for the glossary; "" for none."""
     figure: str = ""
-    """`module:function`, called as `figure(result, *, dark) -> Figure`; "" for no chart or the charts in `charts.kinds`."""
+    """`module:function`, called as `figure(result, *, dark) -> Figure`; "" for no chart or the
+    charts in `charts.kinds`."""
     panel: str = ""
-    """`module:function`, called as `panel(result)` to draw the result on a page; "" for its tables and chart."""
+    """`module:function`, called as `panel(result)` to draw the result on a page; "" for its tables
+    and chart."""
     place: int = ADDED
     """Position in lists. Kinds before `ADDED` have their own pages and sections of the report."""
 
     def __post_init__(self) -> None:
         """Check that the request is a `spec_dataclass`."""
         if "__pydantic_validator__" not in self.spec.__dict__:
-            raise TypeError(f"{self.spec.__name__} validates no field. Decorate it with `record.spec_dataclass`.")
+            raise TypeError(
+                f"{self.spec.__name__} validates no field. Decorate it with"
+                " `record.spec_dataclass`."
+            )
 
     @property
     def kind(self) -> str:
@@ -67,7 +75,9 @@ register = EXPERIMENTS.add
 
 def additions() -> dict[str, Experiment]:
     """Return the kinds without their own page, by name."""
-    return {kind: experiment for kind, experiment in EXPERIMENTS.items() if experiment.place >= ADDED}
+    return {
+        kind: experiment for kind, experiment in EXPERIMENTS.items() if experiment.place >= ADDED
+    }
 
 
 def title(kind: str) -> str:

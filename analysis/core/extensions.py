@@ -1,7 +1,9 @@
-"""User extensions: modules that register metrics, question sets, recipes or experiments when they are imported.
+"""User extensions: modules that register metrics, question sets, recipes or experiments when they
+are imported.
 
-Set `LAYERSCOPE_EXTENSIONS` to files or importable modules, separated as in `PATH`. They run in the dashboard, in the command
-line and in the worker with the rights of the user. No model, result or address can add an extension.
+Set `LAYERSCOPE_EXTENSIONS` to files or importable modules, separated as in `PATH`. They run in the
+dashboard, in the command line and in the worker with the rights of the user. No model, result or
+address can add an extension.
 """
 
 import hashlib
@@ -15,7 +17,8 @@ from analysis.core.errors import SpecError
 
 VARIABLE = "LAYERSCOPE_EXTENSIONS"
 _failed: dict[str, str] = {}
-"""Errors of failed imports. A second import would fail because of the entries registered by the first."""
+"""Errors of failed imports. A second import would fail because of the entries registered by the
+first."""
 
 
 def load() -> list[str]:
@@ -32,7 +35,8 @@ def load() -> list[str]:
 
 def _load(name: str) -> str:
     path = Path(name).expanduser()
-    # The hash of the path separates files with equal names, and gives all processes the same module name.
+    # The hash of the path separates files with equal names, and gives all processes the same module
+    # name.
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     module = f"layerscope_{path.stem}_{digest}" if path.suffix == ".py" else name
     if module in sys.modules:
@@ -45,8 +49,8 @@ def _load(name: str) -> str:
             sys.modules.pop(module, None)
             _failed[module] = f"{type(error).__name__}: {' '.join(str(error).split())}"
     raise SpecError(
-        f"{VARIABLE} names {name}, which cannot be imported ({_failed[module]}). Fix the module or remove it from the "
-        "variable, and start again."
+        f"{VARIABLE} names {name}, which cannot be imported ({_failed[module]}). Fix the module or"
+        " remove it from the variable, and start again."
     )
 
 

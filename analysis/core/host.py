@@ -13,10 +13,11 @@ import psutil
 from analysis.core import units
 
 MEMORY = "LAYERSCOPE_MEMORY"
-"""Environment variable with the memory limit of a model and its measurements, as parsed by `units.read_size`."""
+"""Environment variable with the memory limit of a model and its measurements, as parsed by
+`units.read_size`."""
 VIEWER = (
-    "This is a viewer without torch: it shows the gallery and result packs, and starts no jobs. Run `pip install -r "
-    "requirements.txt` to measure models."
+    "This is a viewer without torch: it shows the gallery and result packs, and starts no jobs. Run"
+    " `pip install -r requirements.txt` to measure models."
 )
 """Error message if torch is not installed."""
 _LOOKS = 5000
@@ -25,18 +26,23 @@ _LOOKS = 5000
 
 @functools.cache
 def is_viewer() -> bool:
-    """Return whether this installation only shows stored results, because torch is not installed."""
+    """Return whether this installation only shows stored results, because torch is not
+    installed.
+    """
     return importlib.util.find_spec("torch") is None
 
 
 def cores(root: Path = Path("/")) -> int:
-    """Return the number of CPU cores that this process may use, within the limits of its container, rounded up.
+    """Return the number of CPU cores that this process may use, within the limits of its container,
+    rounded up.
 
     Args:
         root: folder that contains `proc` and `sys`.
     """
     limits = [_cores_of_group(group) for group in control_groups("cpu", root)]
-    scheduled = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    scheduled = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min([scheduled, *(limit for limit in limits if limit is not None)])
 
 
@@ -46,18 +52,26 @@ def _cores_of_group(group: Path) -> int | None:
         if (file := group / "cpu.max").exists():
             quota, period = map(int, file.read_text().split())
         else:
-            quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+            quota, period = (
+                int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
+            )
         return -(-quota // period) if quota > 0 and period > 0 else None
     return None
 
 
 def cards() -> int:
-    """Return the number of visible NVIDIA GPUs according to their driver, for pages, which do not import torch.
+    """Return the number of visible NVIDIA GPUs according to their driver, for pages, which do not
+    import torch.
 
-    Jobs use torch instead (`models.loading.machine`), which also supports other GPUs and MIG devices.
+    Jobs use torch instead (`models.loading.machine`), which also supports other GPUs and MIG
+    devices.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return _n_cards() if visible is None else min(_n_cards(), len([name for name in visible.split(",") if name.strip()]))
+    return (
+        _n_cards()
+        if visible is None
+        else min(_n_cards(), len([name for name in visible.split(",") if name.strip()]))
+    )
 
 
 @functools.cache  # called thousands of times per page
@@ -65,7 +79,12 @@ def _n_cards() -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
-_INSTRUCTION_SETS = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("avx512f", "AVX-512"), ("avx2", "AVX2"))
+_INSTRUCTION_SETS = (
+    ("amx_bf16", "AMX"),
+    ("avx512_bf16", "AVX-512 BF16"),
+    ("avx512f", "AVX-512"),
+    ("avx2", "AVX2"),
+)
 """Flags and names of x86 instruction sets, the fastest for matrix products first."""
 
 
@@ -93,9 +112,10 @@ def cpuinfo(key: str) -> str:
 def wait_asleep() -> None:
     """Make waiting OpenMP threads sleep early, in this process and its children.
 
-    By default GNU's OpenMP, which torch uses on Linux, spins for milliseconds. If another program occupies a core, this blocks
-    the thread that is waited for: next to one such program a layer took 260 ms in a background job instead of 23 ms. Call
-    this before torch is imported. It does not override settings of the user.
+    By default GNU's OpenMP, which torch uses on Linux, spins for milliseconds. If another program
+    occupies a core, this blocks the thread that is waited for: next to one such program a layer
+    took 260 ms in a background job instead of 23 ms. Call this before torch is imported. It does
+    not override settings of the user.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_LOOKS))
@@ -108,7 +128,8 @@ def hand_back_freed_memory() -> None:
 
 
 def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
-    """Return the control groups (version 1 or 2) of this process, innermost first; none on other systems than Linux.
+    """Return the control groups (version 1 or 2) of this process, innermost first; none on other
+    systems than Linux.
 
     Args:
         controller: "memory" or "cpu".
@@ -121,15 +142,19 @@ def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
             if controllers and controller not in controllers.split(","):
                 continue
             top = root / "sys/fs/cgroup" / (controller if controllers else "")
-            # Inside a container the path may be that of the host, while only its own group is visible, at the top.
+            # Inside a container the path may be that of the host, while only its own group is
+            # visible, at the top.
             own_group = top / path.lstrip("/")
-            around = [group for group in (own_group, *own_group.parents) if group.is_relative_to(top)]
+            around = [
+                group for group in (own_group, *own_group.parents) if group.is_relative_to(top)
+            ]
             groups += [group for group in around if ".." not in group.parts and group.is_dir()]
     return groups
 
 
 def free_bytes(root: Path = Path("/")) -> int:
-    """Return the free memory in bytes, within the limits of the machine, of its container and of `MEMORY`.
+    """Return the free memory in bytes, within the limits of the machine, of its container and of
+    `MEMORY`.
 
     Reclaimable page cache counts as free.
 
@@ -141,7 +166,13 @@ def free_bytes(root: Path = Path("/")) -> int:
     """
     own_limit = [units.read_size(os.environ[MEMORY])] if os.environ.get(MEMORY) else []
     group_limits = [_free_of_group(group) for group in control_groups("memory", root)]
-    return min([*own_limit, int(psutil.virtual_memory().available), *(free for free in group_limits if free is not None)])
+    return min(
+        [
+            *own_limit,
+            int(psutil.virtual_memory().available),
+            *(free for free in group_limits if free is not None),
+        ]
+    )
 
 
 def free_in_words(n_bytes: int, where: str) -> str:
@@ -161,10 +192,23 @@ def free_in_words(n_bytes: int, where: str) -> str:
 
 def _free_of_group(group: Path) -> int | None:
     """Return the free bytes within the limit of a control group; None if it has no limit."""
-    limits = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
-    used = next((n for name in ("memory.current", "memory.usage_in_bytes") if (n := _number(group / name)) is not None), None)
+    limits = [
+        _number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")
+    ]
+    used = next(
+        (
+            n
+            for name in ("memory.current", "memory.usage_in_bytes")
+            if (n := _number(group / name)) is not None
+        ),
+        None,
+    )
     limit_bytes = min((limit for limit in limits if limit is not None), default=None)
-    return None if limit_bytes is None or used is None else max(0, limit_bytes - max(0, used - _reclaimable(group)))
+    return (
+        None
+        if limit_bytes is None or used is None
+        else max(0, limit_bytes - max(0, used - _reclaimable(group)))
+    )
 
 
 def _reclaimable(group: Path) -> int:

@@ -50,8 +50,9 @@ class ResultFilter:
     kinds: tuple[str, ...]
     """Kinds, in the order in which results are listed."""
     weights: tuple[str, str, str] | None = None
-    """Identity, source and revision of the model; None for any model. If the identity of the request ("") or of a result is
-    unknown, source and revision are compared. Results of several models match each of their known identities."""
+    """Identity, source and revision of the model; None for any model. If the identity of the
+    request ("") or of a result is unknown, source and revision are compared. Results of several
+    models match each of their known identities."""
     words: tuple[str, ...] = ()
     """Lower-case words that the searched text must contain."""
     materials: tuple[str, ...] = ()
@@ -71,7 +72,9 @@ class ResultFilter:
         # The plus sign keeps SQLite from searching by place instead of by model.
         filters = [("kind", self.kinds), ("+place", self.places or values["places"]), *self.having]
         if self.quantization is not None:
-            filters.append(("coalesce(quantization, '')", (self.quantization, "")))  # "" for results of several models
+            filters.append(
+                ("coalesce(quantization, '')", (self.quantization, ""))
+            )  # "" for results of several models
         for number, (column, value) in enumerate(filters):
             parts.append(f"{column} IN (SELECT value FROM json_each(:choices{number}))")
             values[f"choices{number}"] = value if isinstance(value, tuple) else (value,)
@@ -82,8 +85,10 @@ class ResultFilter:
         parts += [f"instr(said, :word{number})" for number in range(len(self.words))]
         values |= {f"word{number}": word for number, word in enumerate(self.words)}
         if self.materials:
-            parts.append(f"({' OR '.join(f'instr(materials, :material{number})' for number in range(len(self.materials)))})")
-            values |= {f"material{number}": material for number, material in enumerate(self.materials)}
+            names = [f"material{number}" for number in range(len(self.materials))]
+            measured_on = " OR ".join(f"instr(materials, :{name})" for name in names)
+            parts.append(f"({measured_on})")
+            values |= dict(zip(names, self.materials, strict=True))
         return " AND ".join(parts), values
 
     def select(self, columns: str, end: str = "", **values: Any) -> list[tuple[Any, ...]]:
@@ -91,11 +96,14 @@ class ResultFilter:
 
         Args:
             columns: SQL expressions.
-            end: rest of the statement after its condition, such as further conditions, groups and order.
+            end: rest of the statement after its condition, such as further conditions, groups and
+                order.
             values: values of the parameters in `end`.
         """
         where, own_values = self.condition()
-        return rows(self.kinds, f"SELECT {columns} FROM results WHERE {where} {end}", own_values | values)
+        return rows(
+            self.kinds, f"SELECT {columns} FROM results WHERE {where} {end}", own_values | values
+        )
 
 
 _BY_KIND = "instr(:kind_order, char(10) || kind || char(10))"
@@ -105,7 +113,8 @@ _BY_PLACE = "instr(:place_order, char(10) || {table}.place || char(10))"
 _HAS_PRECEDENCE = f"""(place = :own OR NOT EXISTS (
     SELECT 1 FROM json_each(:places) CROSS JOIN results same
     ON same.place = json_each.value AND same.kind = results.kind AND same.key = results.key
-    WHERE same.is_readable AND {_BY_PLACE.format(table="same")} < {_BY_PLACE.format(table="results")}
+    WHERE same.is_readable
+    AND {_BY_PLACE.format(table="same")} < {_BY_PLACE.format(table="results")}
 ))"""
 """Condition that no place of higher precedence has the same result."""
 
@@ -120,7 +129,10 @@ def _weights_condition(weights: tuple[str, str, str]) -> tuple[str, dict[str, An
     if not weights[0]:
         return "(source = :source AND revision = :revision)", values
     values["named"] = named_weights(weights[1], weights[2])
-    return "(weights IN (:identity, :named) OR (source IS NULL AND instr(identities, :identity)))", values
+    return (
+        "(weights IN (:identity, :named) OR (source IS NULL AND instr(identities, :identity)))",
+        values,
+    )
 
 
 def named_weights(source: str, revision: str) -> str:
@@ -146,15 +158,26 @@ def entries(
         most: maximum number of results; None for all.
     """
     where, values = wanted.condition()
-    order, order_values = like.order() if like else (f"{_BY_KIND}, {_BY_PLACE.format(table='results')}, mtime_ns DESC, key", {})
+    order, order_values = (
+        like.order()
+        if like
+        else (f"{_BY_KIND}, {_BY_PLACE.format(table='results')}, mtime_ns DESC, key", {})
+    )
     values |= order_values
     if of_first is not None:
         first, first_values = _weights_condition(of_first)
-        first, values = f"{first} DESC", values | first_values
+        first = f"{first} DESC"
+        values = values | first_values
     # The summaries, which are long, are read for the first rows only.
-    query = f"SELECT number FROM results WHERE {where} ORDER BY {f'{first}, {order}' if first else order} LIMIT :most"
+    query = (
+        f"SELECT number FROM results WHERE {where} ORDER BY"
+        f" {f'{first}, {order}' if first else order} LIMIT :most"
+    )
     sql = f"SELECT {_ENTRY} FROM ({query}) CROSS JOIN results USING (number)"
-    return [IndexEntry(*row) for row in rows(wanted.kinds, sql, values | {"most": -1 if most is None else most})]
+    return [
+        IndexEntry(*row)
+        for row in rows(wanted.kinds, sql, values | {"most": -1 if most is None else most})
+    ]
 
 
 def entry(kind: str, key: str) -> IndexEntry | None:
@@ -179,9 +202,18 @@ class Ranking:
 
     def order(self) -> tuple[str, dict[str, Any]]:
         """Return the order in SQL, with the values of its parameters."""
-        fits = ["coalesce(quantization != :like_quantization, 0)", "coalesce(:like_dtype NOT IN ('auto', dtype), 0)"]
-        strength = [*fits, "strength DESC", "coalesce(healed_loss, 1e9)", "coalesce(source != :like_source, 1)"]
-        # Results of the gallery have the time of the checkout, so equal maps are sorted by text, C4 first as in the paper.
+        fits = [
+            "coalesce(quantization != :like_quantization, 0)",
+            "coalesce(:like_dtype NOT IN ('auto', dtype), 0)",
+        ]
+        strength = [
+            *fits,
+            "strength DESC",
+            "coalesce(healed_loss, 1e9)",
+            "coalesce(source != :like_source, 1)",
+        ]
+        # Results of the gallery have the time of the checkout, so equal maps are sorted by text, C4
+        # first as in the paper.
         last = [
             "CASE WHEN place != :own AND kind = 'distances' THEN told_on ELSE '' END",
             "place != :own",
@@ -189,14 +221,25 @@ class Ranking:
             "key",
         ]
         parts = [*strength, _BY_KIND, ":usual NOT IN ('', strategy)", *last]
-        values = {"like_source": self.source, "like_dtype": self.dtype, "like_quantization": self.quantization}
+        values = {
+            "like_source": self.source,
+            "like_dtype": self.dtype,
+            "like_quantization": self.quantization,
+        }
         return ", ".join(parts), values | {"usual": self.usual}
 
 
 def firsts(
-    wanted: ResultFilter, like: Ranking, per: Sequence[str], *, each: int = 1, most: int | None = None, first: str = ""
+    wanted: ResultFilter,
+    like: Ranking,
+    per: Sequence[str],
+    *,
+    each: int = 1,
+    most: int | None = None,
+    first: str = "",
 ) -> list[tuple[IndexEntry, int]]:
-    """Return the strongest results of each group of equal columns, with the largest number of questions in the group.
+    """Return the strongest results of each group of equal columns, with the largest number of
+    questions in the group.
 
     Args:
         wanted, like, first: as in `entries`.
@@ -207,11 +250,12 @@ def firsts(
     where, values = wanted.condition()
     order, order_values = like.order()
     values |= order_values | {"each": each, "most": -1 if most is None else most}
-    order, group = f"{first}, {order}" if first else order, ", ".join(per)
+    order = f"{first}, {order}" if first else order
+    group = ", ".join(per)
     ranked = (
-        f"SELECT number, row_number() OVER (PARTITION BY {group} ORDER BY {order}) AS rank, "
-        f"max(n_asked) OVER (PARTITION BY {group}) AS largest_n, row_number() OVER (ORDER BY {order}) AS position "
-        f"FROM results WHERE {where}"
+        f"SELECT number, row_number() OVER (PARTITION BY {group} ORDER BY {order}) AS rank,"
+        f" max(n_asked) OVER (PARTITION BY {group}) AS largest_n, row_number() OVER (ORDER BY"
+        f" {order}) AS position FROM results WHERE {where}"
     )
     sql = (
         f"SELECT {_ENTRY}, largest_n FROM ({ranked}) CROSS JOIN results USING (number) "
@@ -232,7 +276,8 @@ class Score(NamedTuple):
 
 
 def scores(wanted: ResultFilter, like: Ranking, cuts: Sequence[str]) -> list[Score]:
-    """Return the score of the strongest result for each condition and removal, the strongest results first.
+    """Return the score of the strongest result for each condition and removal, the strongest
+    results first.
 
     Args:
         wanted, like: as in `entries`.
@@ -242,8 +287,9 @@ def scores(wanted: ResultFilter, like: Ranking, cuts: Sequence[str]) -> list[Sco
     order, order_values = like.order()
     # CROSS JOIN makes SQLite read the scores first, which are few.
     sql = (
-        "SELECT results.key, s.quantity, s.condition, s.cut FROM scores s CROSS JOIN results ON results.number = s.number "
-        f"WHERE s.repair = '' AND s.cut IN (SELECT value FROM json_each(:cuts)) AND {where} ORDER BY {order}"
+        "SELECT results.key, s.quantity, s.condition, s.cut FROM scores s CROSS JOIN results ON"
+        " results.number = s.number WHERE s.repair = '' AND s.cut IN (SELECT value FROM"
+        f" json_each(:cuts)) AND {where} ORDER BY {order}"
     )
     strongest: dict[tuple[str, str], Score] = {}
     for row in rows(wanted.kinds, sql, values | order_values | {"cuts": tuple(cuts)}):
@@ -266,7 +312,8 @@ def groups(wanted: ResultFilter) -> list[ResultGroup]:
     """Return matching results in groups, without results of no model."""
     # SQLite returns the other columns from the row with the maximum.
     groups = wanted.select(
-        "identity, source, revision, quantization != 'none' AS is_quantized, count(*), place, kind, key, max(mtime_ns), ''",
+        "identity, source, revision, quantization != 'none' AS is_quantized, count(*), place, kind,"
+        " key, max(mtime_ns), ''",
         "AND source IS NOT NULL GROUP BY kind, place, identity, source, revision, is_quantized",
     )
     return [ResultGroup._make((*group[:5], IndexEntry(*group[5:]))) for group in groups]
@@ -274,7 +321,9 @@ def groups(wanted: ResultFilter) -> list[ResultGroup]:
 
 def names(kinds: Sequence[str]) -> list[tuple[str, str]]:
     """Return the pairs of kind and model name with results, newest first."""
-    return ResultFilter(tuple(kinds)).select("kind, name", "GROUP BY kind, name ORDER BY max(mtime_ns) DESC")
+    return ResultFilter(tuple(kinds)).select(
+        "kind, name", "GROUP BY kind, name ORDER BY max(mtime_ns) DESC"
+    )
 
 
 def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
@@ -283,7 +332,9 @@ def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
     Results of the cache come first, then those of the gallery and of packs.
     """
     of_name = ResultFilter(tuple(kinds), ("", source, revision))
-    order = "ORDER BY place = :own DESC, place = :committed DESC, mtime_ns DESC, identity DESC LIMIT 1"
+    order = (
+        "ORDER BY place = :own DESC, place = :committed DESC, mtime_ns DESC, identity DESC LIMIT 1"
+    )
     identities = of_name.select("identity", f"AND identity != '' {order}", committed=committed())
     return str(identities[0][0]) if identities else ""
 

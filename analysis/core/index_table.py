@@ -1,8 +1,8 @@
 """SQLite index of the stored results, with a row per result.
 
-A row is written when its result is saved. Before each query, `rows` compares the table with the result folders, so that copied
-or deleted folders, opened packs and machines that share the cache are taken into account. A missing or damaged index is rebuilt
-from the folders.
+A row is written when its result is saved. Before each query, `rows` compares the table with the
+result folders, so that copied or deleted folders, opened packs and machines that share the cache
+are taken into account. A missing or damaged index is rebuilt from the folders.
 """
 
 import contextlib
@@ -26,40 +26,52 @@ from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, StorageError, UnknownRequestError
 
 DESCRIBE = "analysis.results.stored.summaries:described"
-"""Function in a higher package that returns the column values of a stored result, with the rows of the table `scores` under
-"scores"."""
+"""Function in a higher package that returns the column values of a stored result, with the rows of
+the table `scores` under "scores"."""
 
 LAYOUT = 12
-"""Version of the layout, part of the file name. Raise it if a column or a summary changes its meaning."""
+"""Version of the layout, part of the file name. Raise it if a column or a summary changes its
+meaning."""
 OWN = "results"
-"""Place of the results of this cache. The other places are read-only: the gallery and opened packs."""
+"""Place of the results of this cache. The other places are read-only: the gallery and opened
+packs."""
 PACKS = "packs"
 """Folder of the opened packs in the cache. Each pack is a place, `packs/ID`."""
 _PACK_ID = re.compile("[0-9a-f]{20}")
 _TABLES = (
     """CREATE TABLE results (
-    number INTEGER PRIMARY KEY, place, kind, key, is_readable, is_complete, mtime_ns, size, source, revision, identity,
-    identities, name, builds_on, materials, said, weights, quantization, dtype, strength, healed_loss, told_on, strategy,
-    draw, dataset, questions, asked_model, map, request, block, generation, adapter, is_score, accuracy_on, loss_on,
+    number INTEGER PRIMARY KEY, place, kind, key, is_readable, is_complete, mtime_ns, size,
+    source, revision, identity, identities, name, builds_on, materials, said, weights,
+    quantization, dtype, strength, healed_loss, told_on, strategy, draw, dataset, questions,
+    asked_model, map, request, block, generation, adapter, is_score, accuracy_on, loss_on,
     n_asked, n_cuts, largest, summary,
     UNIQUE (place, kind, key)
 )""",
     # A row per score of a result: its condition, the removed layers and the healing method.
     """CREATE TABLE scores (
-    condition TEXT, cut TEXT, repair TEXT, number INTEGER, quantity TEXT, PRIMARY KEY (condition, cut, repair, number)
+    condition TEXT, cut TEXT, repair TEXT, number INTEGER, quantity TEXT,
+    PRIMARY KEY (condition, cut, repair, number)
 ) WITHOUT ROWID""",
     """CREATE INDEX of_model ON results (
-    kind, weights, is_readable, place, quantization, dtype, strength, healed_loss, source, told_on, mtime_ns, key,
-    is_score, strategy, dataset, accuracy_on, loss_on, n_cuts, n_asked, questions, draw
+    kind, weights, is_readable, place, quantization, dtype, strength, healed_loss, source, told_on,
+    mtime_ns, key, is_score, strategy, dataset, accuracy_on, loss_on, n_cuts, n_asked,
+    questions, draw
 )""",
-    "CREATE INDEX of_source ON results (source, revision, kind, is_readable, place, identity, mtime_ns)",
-    "CREATE INDEX unfinished ON results (place, kind, key, mtime_ns, size) WHERE NOT (is_readable AND is_complete)",
+    (
+        "CREATE INDEX of_source ON results (source, revision, kind, is_readable, place, identity,"
+        " mtime_ns)"
+    ),
+    (
+        "CREATE INDEX unfinished ON results (place, kind, key, mtime_ns, size) WHERE NOT"
+        " (is_readable AND is_complete)"
+    ),
     "CREATE INDEX scores_of_cut ON scores (cut, repair, condition, number)",
     "CREATE INDEX scores_of_result ON scores (number)",
 )
 _BUSY_TIMEOUT_S = 10.0
 _UNSETTLED_NS = 2_000_000_000
-"""Age from which on a folder's modification time shows each later change, given the resolution of time stamps."""
+"""Age from which on a folder's modification time shows each later change, given the resolution of
+time stamps."""
 _CHUNK = 200
 """Number of results written in one transaction."""
 _log = logging.getLogger(__name__)
@@ -83,7 +95,9 @@ def committed() -> str:
 def packs() -> tuple[str, ...]:
     """Return the places of the opened packs."""
     folders = (store.cache_dir() / PACKS).glob("*")
-    return tuple(sorted(f"{PACKS}/{folder.name}" for folder in folders if _PACK_ID.fullmatch(folder.name)))
+    return tuple(
+        sorted(f"{PACKS}/{folder.name}" for folder in folders if _PACK_ID.fullmatch(folder.name))
+    )
 
 
 def places() -> tuple[str, ...]:
@@ -103,7 +117,8 @@ def rows(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tuple[A
         StorageError: if the table cannot be rebuilt.
     """
     values = {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else value for name, value in values.items()
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else value
+        for name, value in values.items()
     }
     try:
         return _answer(kinds, sql, values)
@@ -112,7 +127,9 @@ def rows(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tuple[A
     try:
         return _answer(kinds, sql, values)
     except sqlite3.DatabaseError as error:
-        raise StorageError(f"The index of the stored results cannot be read ({error}). Try again.") from error
+        raise StorageError(
+            f"The index of the stored results cannot be read ({error}). Try again."
+        ) from error
 
 
 def _answer(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -141,7 +158,9 @@ def _opened() -> Iterator[sqlite3.Connection]:
     if not file.exists():
         with store.disk_errors_explained(file):
             _create(file)
-    with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as db:
+    with contextlib.closing(
+        sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    ) as db:
         db.execute("PRAGMA synchronous = NORMAL")  # rows lost in a power cut are read again
         yield db
 
@@ -180,37 +199,57 @@ def _replace_file(error: Exception) -> None:
     """Delete a damaged file, or continue in memory if no file can be written."""
     if store.cache_dir() in _in_memory:
         raise error
-    if isinstance(error, StorageError) or isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
-        _log.warning("The index of the stored results cannot be written (%s). This process keeps it in memory.", error)
+    if (
+        isinstance(error, StorageError)
+        or isinstance(error, sqlite3.OperationalError)
+        and "no such" not in str(error)
+    ):
+        _log.warning(
+            "The index of the stored results cannot be written (%s). This process keeps it in"
+            " memory.",
+            error,
+        )
         _in_memory[store.cache_dir()] = _new_tables()
         return
-    _log.warning("The index of the stored results, %s, is damaged (%s). It is rebuilt.", _file(), error)
+    _log.warning(
+        "The index of the stored results, %s, is damaged (%s). It is rebuilt.", _file(), error
+    )
     _remove(_file())
 
 
 def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
     """Write the rows of new and changed results, and delete the rows of deleted ones.
 
-    Only folders with a new modification time are listed. Time and size of `result.json` are compared at each query for
-    incomplete results, and once per process for the others.
+    Only folders with a new modification time are listed. Time and size of `result.json` are
+    compared at each query for incomplete results, and once per process for the others.
     """
     growing: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
     (table,) = db.execute("PRAGMA user_version").fetchone()
     for place, kind, key, mtime_ns, size in db.execute(
-        "SELECT place, kind, key, mtime_ns, size FROM results WHERE NOT (is_readable AND is_complete)"
+        "SELECT place, kind, key, mtime_ns, size FROM results WHERE NOT (is_readable AND"
+        " is_complete)"
     ):
         growing.setdefault((place, kind), {})[key] = mtime_ns, size
     for place, kind in itertools.product(places(), kinds):
         folder = folder_of(place, kind)
-        (folder_ns, _), now_ns = _stamp(folder), time.time_ns()
+        folder_ns, _ = _stamp(folder)
+        now_ns = time.time_ns()
         stamps = growing.get((place, kind), {})
-        names, gone = set(stamps), set[str]()
+        names = set(stamps)
+        gone = set[str]()
         if is_changed := _compared.get((table, place, kind)) != folder_ns:
-            rows = db.execute("SELECT key, mtime_ns, size FROM results WHERE place = ? AND kind = ?", (place, kind))
+            rows = db.execute(
+                "SELECT key, mtime_ns, size FROM results WHERE place = ? AND kind = ?",
+                (place, kind),
+            )
             stamps = {key: (mtime_ns, size) for key, mtime_ns, size in rows}
             names = _names_in(folder)
             gone = stamps.keys() - names
-        changed = [(place, kind, key) for key in sorted(names) if stamps.get(key) != _stamp(folder / key / "result.json")]
+        changed = [
+            (place, kind, key)
+            for key in sorted(names)
+            if stamps.get(key) != _stamp(folder / key / "result.json")
+        ]
         if len(changed) > 10 * _CHUNK:
             _log.warning("Indexing %s stored results, once.", f"{len(changed):,}")
         for start in range(0, len(changed), _CHUNK):
@@ -249,17 +288,29 @@ def _write(db: sqlite3.Connection, results: Sequence[tuple[str, str, str]]) -> N
             columns |= {"place": place, "kind": kind, "key": key}
             names = ", ".join(columns)
             number = db.execute(
-                f"INSERT INTO results ({names}) VALUES ({', '.join(f':{name}' for name in columns)})", columns
+                f"INSERT INTO results ({names}) VALUES"
+                f" ({', '.join(f':{name}' for name in columns)})",
+                columns,
             ).lastrowid
-            values = ((condition, cut, repair, number, quantity) for quantity, condition, cut, repair in scores)
+            values = (
+                (condition, cut, repair, number, quantity)
+                for quantity, condition, cut, repair in scores
+            )
             db.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)", values)
 
 
-def _described(place: str, kind: str, key: str) -> tuple[dict[str, Any], Sequence[tuple[str, str, str, str]]]:
+def _described(
+    place: str, kind: str, key: str
+) -> tuple[dict[str, Any], Sequence[tuple[str, str, str, str]]]:
     """Return the column values and scores of a result; only time and size if it cannot be read."""
     folder = folder_of(place, kind) / key
     mtime_ns, size = _stamp(folder / "result.json")
-    columns: dict[str, Any] = {"is_readable": 0, "is_complete": 0, "mtime_ns": mtime_ns, "size": size}
+    columns: dict[str, Any] = {
+        "is_readable": 0,
+        "is_complete": 0,
+        "mtime_ns": mtime_ns,
+        "size": size,
+    }
     if size:
         try:
             facts = resolve_name(DESCRIBE)(kind, store.read(folder, precomputed=place != OWN))
@@ -274,5 +325,7 @@ def _described(place: str, kind: str, key: str) -> tuple[dict[str, Any], Sequenc
 
 def _delete(db: sqlite3.Connection, results: Sequence[tuple[str, str, str]]) -> None:
     same = "place = ? AND kind = ? AND key = ?"
-    db.executemany(f"DELETE FROM scores WHERE number = (SELECT number FROM results WHERE {same})", results)
+    db.executemany(
+        f"DELETE FROM scores WHERE number = (SELECT number FROM results WHERE {same})", results
+    )
     db.executemany(f"DELETE FROM results WHERE {same}", results)

@@ -9,7 +9,8 @@ from typing import Any
 
 
 def regular(path: Path) -> os.stat_result:
-    """Return the status of a regular file; opening other files may block forever. Links are followed.
+    """Return the status of a regular file; opening other files may block forever. Links are
+    followed.
 
     Raises:
         OSError: if it is not a regular file, with the reason as `strerror`.
@@ -19,7 +20,11 @@ def regular(path: Path) -> os.stat_result:
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, "no file can have such a name", str(path)) from error
     if not stat.S_ISREG(status.st_mode):
-        kind = "it is a folder, not a regular file" if stat.S_ISDIR(status.st_mode) else "it is not a regular file"
+        kind = (
+            "it is a folder, not a regular file"
+            if stat.S_ISDIR(status.st_mode)
+            else "it is not a regular file"
+        )
         raise OSError(errno.EINVAL, kind, str(path))
     return status
 

@@ -4,7 +4,9 @@ from analysis.core.units import number
 
 
 class Interval:
-    """Mixin for a difference with a 95 % interval; both ends are None if the interval is unknown."""
+    """Mixin for a difference with a 95 % interval; both ends are None if the interval is
+    unknown.
+    """
 
     low: float | None
     high: float | None
@@ -21,6 +23,9 @@ class Interval:
         """
         if self.low is None or self.high is None:
             return "unknown"
-        low, high = size * self.low, size * self.high
-        digits = next((n for n in range(digits, digits + 3) if round(low, n) != round(high, n)), digits)
+        low = size * self.low
+        high = size * self.high
+        digits = next(
+            (n for n in range(digits, digits + 3) if round(low, n) != round(high, n)), digits
+        )
         return f"{number(low, digits, '+')} to {number(high, digits, '+')}"

@@ -25,7 +25,8 @@ class ResourceUsage:
     seconds: float = 0.0
     """Duration including loading, summed over all attempts."""
     peak_bytes: int = 0
-    """Peak memory on the accelerator, or resident memory on the CPU; 0 if other processes ran the model."""
+    """Peak memory on the accelerator, or resident memory on the CPU; 0 if other processes ran the
+    model."""
 
     def in_words(self) -> str:
         """Return the peak memory in words; "" if it is unknown."""
@@ -34,7 +35,9 @@ class ResourceUsage:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Build from the result of `asdict`, ignoring unknown entries of other versions."""
-        return cls(**{column.name: data[column.name] for column in fields(cls) if column.name in data})
+        return cls(
+            **{column.name: data[column.name] for column in fields(cls) if column.name in data}
+        )
 
 
 class Meter:
@@ -51,7 +54,8 @@ class Meter:
             elsewhere: whether other processes compute, whose memory is unknown.
         """
         self._elsewhere = elsewhere
-        self._before, self._started = before or ResourceUsage(), time.monotonic()
+        self._before = before or ResourceUsage()
+        self._started = time.monotonic()
         self._peak_bytes = self._before.peak_bytes
         if self._device is not None:
             self._device.reset_peak()
@@ -64,4 +68,6 @@ class Meter:
         """Return the usage so far. Call it repeatedly while the job runs."""
         if self._device is not None:
             self._peak_bytes = max(self._peak_bytes, self._device.peak_bytes())
-        return ResourceUsage(self._before.seconds + time.monotonic() - self._started, self._peak_bytes)
+        return ResourceUsage(
+            self._before.seconds + time.monotonic() - self._started, self._peak_bytes
+        )

@@ -9,12 +9,13 @@ from typing import Any
 class Option:
     """Annotation of a field with a command-line option.
 
-    The field's docstring is the help text, and its default is the default of the option. On a nested request that may be None,
-    the option is a switch that adds the request.
+    The field's docstring is the help text, and its default is the default of the option. On a
+    nested request that may be None, the option is a switch that adds the request.
     """
 
     flag: str = ""
-    """Flag, such as "--samples" (default: two dashes and the field's name). A name without dashes is a positional argument."""
+    """Flag, such as "--samples" (default: two dashes and the field's name). A name without dashes
+    is a positional argument."""
     metavar: str = ""
     """Name of the value in the help; "" for one that suits the type."""
     choices: Collection[str] | None = None
@@ -26,21 +27,27 @@ class Option:
     none: str = ""
     """Text that stands for None."""
     parse: Callable[[str], Any] | None = None
-    """Function from the text to the value if the type alone is not enough; it may raise a `LayerscopeError`."""
+    """Function from the text to the value if the type alone is not enough; it may raise a
+    `LayerscopeError`."""
     write: str = ""
-    """`module:function` that returns the text form of a value, or None if it has none; "" for the value itself."""
+    """`module:function` that returns the text form of a value, or None if it has none; "" for the
+    value itself."""
     usual: str = ""
-    """`module:function` that returns the value of None for a request. A command line omits that value."""
+    """`module:function` that returns the value of None for a request. A command line omits that
+    value."""
     resets: tuple[str, ...] = ()
-    """Fields that return to their defaults if this field changes, because they belong to its old value."""
+    """Fields that return to their defaults if this field changes, because they belong to its old
+    value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Annotation of a nested request that selects which of its options the outer request has (default: all).
+    """Annotation of a nested request that selects which of its options the outer request has
+    (default: all).
 
-    An option that several nested requests share is passed to each of them, and to each item of a tuple, unless `asked_by`
-    does otherwise. A nested request that is None by default adds no options, unless it has an `Option` that adds the request.
+    An option that several nested requests share is passed to each of them, and to each item of a
+    tuple, unless `asked_by` does otherwise. A nested request that is None by default adds no
+    options, unless it has an `Option` that adds the request.
     """
 
     only: Collection[str] | None = None

@@ -1,6 +1,7 @@
 """Output files and folders named by the user.
 
-Regular files are replaced atomically, and links are followed. Pipes, terminals and other character devices are written to.
+Regular files are replaced atomically, and links are followed. Pipes, terminals and other character
+devices are written to.
 """
 
 import os
@@ -20,14 +21,19 @@ def check(name: str, option: str) -> None:
         option: option that has this value.
 
     Raises:
-        SpecError: if the name is empty, or a folder, block device or socket, or its folder does not exist.
+        SpecError: if the name is empty, or a folder, block device or socket, or its folder does not
+            exist.
         StorageError: if it is not writable.
     """
     path, mode = _resolved(name, option)
     if mode is None or stat.S_ISREG(mode):
         _check_folder(path.parent, f"{option} {name}")
     elif not _is_stream(mode):
-        kind = "is a folder. Name a file in it" if stat.S_ISDIR(mode) else "is not a regular file. Name a file"
+        kind = (
+            "is a folder. Name a file in it"
+            if stat.S_ISDIR(mode)
+            else "is not a regular file. Name a file"
+        )
         raise SpecError(f"{option} {name} {kind}.")
     if mode is not None and not os.access(path, os.W_OK):
         raise StorageError(f"{option} {name} exists and is not writable. Name another file.")
@@ -44,7 +50,9 @@ def check_folder(name: str, option: str) -> None:
     if Path(name).is_symlink():
         raise SpecError(f"{option} {name} is a link to {path}. Name a new folder.")
     if mode is None or stat.S_ISDIR(mode):
-        _check_folder(next(folder for folder in path.parents if folder.exists()), f"{option} {name}")
+        _check_folder(
+            next(folder for folder in path.parents if folder.exists()), f"{option} {name}"
+        )
 
 
 def write(name: str, content: bytes, option: str) -> None:
@@ -65,7 +73,9 @@ def write(name: str, content: bytes, option: str) -> None:
 
 
 def _resolved(name: str, option: str) -> tuple[Path, int | None]:
-    """Return the path of a name with links resolved, and its file mode, None if it does not exist."""
+    """Return the path of a name with links resolved, and its file mode, None if it does not
+    exist.
+    """
     if not name.strip() or "\0" in name:
         raise SpecError(f"{option} has no value. Write the name of a file or folder after it.")
     path = Path(os.path.realpath(name))
@@ -78,9 +88,15 @@ def _resolved(name: str, option: str) -> tuple[Path, int | None]:
 
 def _check_folder(folder: Path, description: str) -> None:
     if not folder.is_dir():
-        raise SpecError(f"{description} cannot be written: the folder {folder} does not exist. Create it, or name another.")
+        raise SpecError(
+            f"{description} cannot be written: the folder {folder} does not exist. Create it, or"
+            " name another."
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(f"{description} cannot be written: the folder {folder} is not writable. Name another folder.")
+        raise StorageError(
+            f"{description} cannot be written: the folder {folder} is not writable. Name another"
+            " folder."
+        )
 
 
 def _is_stream(mode: int | None) -> bool:

@@ -15,7 +15,8 @@ class Progress:
     phase: str
     """Current work in words, such as "loading the model" or "scoring questions"."""
     done: int = 0
-    """Finished units of this phase. Units have equal cost, since the time left is estimated from them."""
+    """Finished units of this phase. Units have equal cost, since the time left is estimated from
+    them."""
     total: int = 0
     """Units in this phase; 0 while unknown."""
     message: str = ""
@@ -27,13 +28,16 @@ class Progress:
 def doing(name: str, inner: Progress) -> str:
     """Describe the current work of a part of a larger job: "swaps: scoring questions, 40 %".
 
-    The percentage is rounded down to tens, because a worker writes each new message to disk at once.
+    The percentage is rounded down to tens, because a worker writes each new message to disk at
+    once.
 
     Args:
         name: name of the part; "" for none.
         inner: progress of the part.
     """
-    share = f"{inner.phase}, {10 * inner.done // inner.total * 10} %" if inner.total else inner.phase
+    share = (
+        f"{inner.phase}, {10 * inner.done // inner.total * 10} %" if inner.total else inner.phase
+    )
     return ": ".join(part for part in (name, share) if part)
 
 
@@ -51,7 +55,9 @@ def how_far(done: int, total: int, values: Mapping[str, Any]) -> str:
     """
     if total and values.get("of_bytes") == total:
         speed = values.get("bytes_per_s")
-        return f"{units.size(done)} of {units.size(total)}" + (f", {units.size(speed)}/s" if speed else "")
+        return f"{units.size(done)} of {units.size(total)}" + (
+            f", {units.size(speed)}/s" if speed else ""
+        )
     if total < _MAX_COUNT:
         return f"{done}/{total}"
     return f"{values.get(REMAINING, {}).get('share', min(1.0, done / total)):.0%}"
@@ -70,8 +76,10 @@ def ignore(progress: Progress) -> None:
 
 
 REMAINING = "remaining"
-"""Key in `Progress.values`: finished share of all work, seconds left and per unit if they are measured, and the stage."""
-_MEASURED, _MEASURED_S = 0.15, 30.0
+"""Key in `Progress.values`: finished share of all work, seconds left and per unit if they are
+measured, and the stage."""
+_MEASURED = 0.15
+_MEASURED_S = 30.0
 """Minimum share of the planned work, or minimum seconds, for a measured rate."""
 
 
@@ -96,31 +104,44 @@ class Stage:
 class Stages:
     """Progress callback that adds the finished share of a job and its time left to every report.
 
-    The work of each stage is known before it starts. The time left is the remaining work times the seconds per work that this
-    job has measured for each kind of work. It is reported as soon as every kind is measured.
+    The work of each stage is known before it starts. The time left is the remaining work times the
+    seconds per work that this job has measured for each kind of work. It is reported as soon as
+    every kind is measured.
     """
 
     def __init__(
-        self, on_progress: OnProgress, stages: Mapping[str, Stage] | None = None, clock: Callable[[], float] = perf_counter
+        self,
+        on_progress: OnProgress,
+        stages: Mapping[str, Stage] | None = None,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         """Begin the first stage.
 
         Args:
             on_progress: called with every report.
-            stages: stages by name, in order. A report whose phase is the name of a stage begins that stage. By default each
-                phase with units is a stage, whose work is not known before it starts.
+            stages: stages by name, in order. A report whose phase is the name of a stage begins
+                that stage. By default each phase with units is a stage, whose work is not known
+                before it starts.
             clock: function that returns the time in seconds.
         """
-        self._on_progress, self._clock, self._is_planned = on_progress, clock, stages is not None
+        self._on_progress = on_progress
+        self._clock = clock
+        self._is_planned = stages is not None
         self.stages = dict(stages or {"": Stage(1.0)})
         self.now = next(iter(self.stages))
         self.started = self._began = clock()
-        self._share, self._units, self._total = 0.0, 0, 0
+        self._share = 0.0
+        self._units = 0
+        self._total = 0
         self._part: Mapping[str, Any] | None = None
 
     @classmethod
-    def after_loading(cls, on_progress: OnProgress, work: Mapping[str, float] | None = None) -> "Stages":
-        """Return the stages of a job that loads a model and then does the planned work of each phase."""
+    def after_loading(
+        cls, on_progress: OnProgress, work: Mapping[str, float] | None = None
+    ) -> "Stages":
+        """Return the stages of a job that loads a model and then does the planned work of each
+        phase.
+        """
         stages = cls(on_progress, {"load": Stage(0.0)})
         stages.plan(work or {})
         return stages
@@ -141,7 +162,9 @@ class Stages:
         for earlier in names[: names.index(name)]:
             self.stages[earlier].finished = 1.0
         stage = self.stages[name]
-        self.now, stage.resumed, stage.finished = name, finished, finished
+        self.now = name
+        stage.resumed = finished
+        stage.finished = finished
         self._units = 0
 
     def _spend(self) -> None:
@@ -151,15 +174,25 @@ class Stages:
         self._began = now
 
     def rate(self, kind: str) -> float | None:
-        """Return the measured seconds per unit of work of a kind; None while too little of it is finished."""
-        begun = [stage for stage in self.stages.values() if stage.kind == kind and stage.spent_s and stage.work]
+        """Return the measured seconds per unit of work of a kind; None while too little of it is
+        finished.
+        """
+        begun = [
+            stage
+            for stage in self.stages.values()
+            if stage.kind == kind and stage.spent_s and stage.work
+        ]
         finished = sum((stage.finished - stage.resumed) * stage.work for stage in begun)
         spent_s = sum(stage.spent_s for stage in begun)
-        is_measured = finished >= _MEASURED * sum(stage.work for stage in begun) or spent_s >= _MEASURED_S
+        is_measured = (
+            finished >= _MEASURED * sum(stage.work for stage in begun) or spent_s >= _MEASURED_S
+        )
         return spent_s / finished if finished > 0 and is_measured else None
 
     def seconds(self, is_counted: Callable[[Stage], bool] = lambda stage: True) -> float | None:
-        """Return the seconds that the unfinished work of the selected stages takes; None if a rate is not measured."""
+        """Return the seconds that the unfinished work of the selected stages takes; None if a rate
+        is not measured.
+        """
         total = 0.0
         for stage, rest in self._rest():
             if rest and is_counted(stage):
@@ -186,18 +219,24 @@ class Stages:
         return 1 - sum(rest for _, rest in self._rest()) / work if work else 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Forward a report with the time left of the job. The report of a nested job is progress of the current stage."""
+        """Forward a report with the time left of the job. The report of a nested job is progress of
+        the current stage.
+        """
         part = progress.values.get(REMAINING)
         if not self._is_planned and (part is not None or self._part is not None):
             self._part = self._part if part is None else part
-            return self._on_progress(replace(progress, values={**progress.values, REMAINING: self._part}))
+            return self._on_progress(
+                replace(progress, values={**progress.values, REMAINING: self._part})
+            )
         finished = progress.done / progress.total if progress.total else None
         if part is not None and progress.phase not in self.stages:
             finished = part["share"]
         if progress.phase in self.stages and progress.phase != self.now:
             self.begin(progress.phase, finished or 0.0)
         elif not self._is_planned and progress.total not in (0, self._total):
-            self.stages, self._share, self._total = {"": Stage(1.0)}, 0.0, progress.total
+            self.stages = {"": Stage(1.0)}
+            self._share = 0.0
+            self._total = progress.total
             self._began = self._clock()
             self.begin("", finished or 0.0)
         self._spend()
@@ -207,8 +246,11 @@ class Stages:
                 self._units = progress.done
             stage.finished = min(1.0, finished)
         self._share = max(self._share, self.share)
-        left_s, units = self.left_s, progress.done - self._units
-        titles = list(dict.fromkeys(each.title for each in self.stages.values() if each.title and each.work))
+        left_s = self.left_s
+        units = progress.done - self._units
+        titles = list(
+            dict.fromkeys(each.title for each in self.stages.values() if each.title and each.work)
+        )
         estimate = {
             **({} if left_s is None else {"left_s": round(left_s, 1)}),
             **({"unit_s": round(stage.spent_s / units, 3)} if units > 0 else {}),

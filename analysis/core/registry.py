@@ -27,10 +27,14 @@ class Registry(Mapping[str, T]):
         Args:
             noun: word for an entry in error messages.
             key: function that returns the name of an entry.
-            modules: function that returns the modules with built-in entries, which are imported at the first lookup.
+            modules: function that returns the modules with built-in entries, which are imported at
+                the first lookup.
             order: sort key of an entry. Entries with equal keys keep the order of registration.
         """
-        self._noun, self._key, self._modules, self._order = noun, key, modules, order
+        self._noun = noun
+        self._key = key
+        self._modules = modules
+        self._order = order
         self._entries: dict[str, T] = {}
         self._is_loaded = False
 
@@ -42,7 +46,9 @@ class Registry(Mapping[str, T]):
         """
         name = self._key(entry)
         if self._entries.setdefault(name, entry) is not entry:
-            raise SpecError(f"The {self._noun} {name!r} is registered twice. Rename one of the two.")
+            raise SpecError(
+                f"The {self._noun} {name!r} is registered twice. Rename one of the two."
+            )
         return entry
 
     def remove(self, name: str) -> None:
@@ -77,7 +83,9 @@ def modules_in(package: str, *endings: str) -> Callable[[], Iterable[str]]:
 
     def listed() -> Iterable[str]:
         for folder in importlib.import_module(package).__path__:
-            for file in sorted(Path(folder).rglob("*.py") if endings else Path(folder).glob("[!_]*.py")):
+            for file in sorted(
+                Path(folder).rglob("*.py") if endings else Path(folder).glob("[!_]*.py")
+            ):
                 if file.stem.endswith(endings or ""):
                     yield ".".join((package, *file.relative_to(folder).with_suffix("").parts))
 

@@ -1,7 +1,8 @@
 """Function calls on untrusted input in a child process with limited memory and time.
 
-Linux limits the memory by the address space of the process (RLIMIT_AS). macOS does not enforce this limit and Windows has
-none, so that only the time is limited there. Only one such process runs at a time.
+Linux limits the memory by the address space of the process (RLIMIT_AS). macOS does not enforce this
+limit and Windows has none, so that only the time is limited there. Only one such process runs at a
+time.
 """
 
 import json
@@ -32,7 +33,8 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
     """Call a function in a child process and return its value.
 
     Args:
-        function: `module:function`. Its arguments are strings and its return value must be serializable as JSON.
+        function: `module:function`. Its arguments are strings and its return value must be
+            serializable as JSON.
         arguments: arguments of the call.
         memory_bytes: maximum address space, including that of the interpreter and its libraries.
         seconds: maximum duration.
@@ -41,10 +43,24 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
         LayerscopeError: error raised by the function, of the same class of `errors`.
         OverLimitError: if the call exceeds a limit.
     """
-    command = [sys.executable, "-m", "analysis.core.sandbox", str(memory_bytes), str(round(seconds) + 1), function, *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "analysis.core.sandbox",
+        str(memory_bytes),
+        str(round(seconds) + 1),
+        function,
+        *arguments,
+    ]
     with _one_at_a_time:
         try:
-            done = subprocess.run(command, cwd=_REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
+            done = subprocess.run(
+                command,
+                cwd=_REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=seconds,
+            )
         except subprocess.TimeoutExpired as error:
             raise OverLimitError(f"{seconds:g} s") from error
     if done.returncode == 0:
@@ -58,7 +74,9 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
         done.returncode < 0 or done.returncode == _OVER or b"MemoryError" in done.stderr
     ):  # a library may abort if an allocation fails
         raise OverLimitError(f"{memory_bytes >> 20:,} MB of memory")
-    raise RuntimeError(f"{function} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
+    raise RuntimeError(
+        f"{function} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}"
+    )
 
 
 def _lower(name: str, limit: int) -> None:
@@ -69,14 +87,18 @@ def _lower(name: str, limit: int) -> None:
         return
     kind = getattr(resource, name)
     soft, hard = resource.getrlimit(kind)
-    resource.setrlimit(kind, (min([limit, *(bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY)]), hard))
+    resource.setrlimit(
+        kind,
+        (min([limit, *(bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY)]), hard),
+    )
 
 
 def bound_further(memory_bytes: int) -> None:
     """Limit the memory of this process to its current size plus an amount, on Linux only.
 
     Args:
-        memory_bytes: memory for the work after all libraries are imported, whose size differs between machines.
+        memory_bytes: memory for the work after all libraries are imported, whose size differs
+            between machines.
     """
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])

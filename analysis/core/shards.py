@@ -1,8 +1,9 @@
 """Shards: independent parts of an experiment that any process with the model can measure.
 
-A shard is stored under a hash of its content, and its values depend on nothing else, so that any number of processes gives the
-same result. The normal run of a request looks up each shard before measuring it. To share work, several processes measure the
-missing shards, and the request then runs with all of them stored. Shards of a process that was lost are reused.
+A shard is stored under a hash of its content, and its values depend on nothing else, so that any
+number of processes gives the same result. The normal run of a request looks up each shard before
+measuring it. To share work, several processes measure the missing shards, and the request then runs
+with all of them stored. Shards of a process that was lost are reused.
 """
 
 import contextlib
@@ -33,14 +34,17 @@ class Shard:
     kind: str
     """Kind of measurement: "distance", "damage", "questions", "texts"."""
     content: Mapping[str, Any] = field(hash=False)
-    """Everything that its values depend on, as JSON types: model with identity, texts or questions, removals."""
+    """Everything that its values depend on, as JSON types: model with identity, texts or questions,
+    removals."""
     size: int = field(default=1, compare=False)
     """Amount of work, comparable between the shards of one request."""
 
     @property
     def address(self) -> str:
         """Hash of the content, twenty hexadecimal digits."""
-        canonical = json.dumps({"kind": self.kind, "content": self.content}, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(
+            {"kind": self.kind, "content": self.content}, sort_keys=True, separators=(",", ":")
+        )
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]
 
     def is_stored(self) -> bool:
@@ -48,7 +52,9 @@ class Shard:
         return (store.result_dir(FOLDER, self.address) / "result.json").exists()
 
     def figures(self) -> dict[str, np.ndarray] | None:
-        """Return the stored values by name; None if there are none or they are damaged, which moves them aside."""
+        """Return the stored values by name; None if there are none or they are damaged, which moves
+        them aside.
+        """
         try:
             stored = store.load_result(FOLDER, self.address)
             return None if stored is None else stored.arrays()
@@ -62,17 +68,21 @@ class Shard:
         Raises:
             StorageError: if the disk is full or the cache is not writable.
         """
-        store.save_result(FOLDER, self.address, {"kind": self.kind, "content": dict(self.content)}, figures)
+        store.save_result(
+            FOLDER, self.address, {"kind": self.kind, "content": dict(self.content)}, figures
+        )
 
 
 class Work(Protocol):
-    """Interface of a request that is prepared in one process, with its model loaded and its data tokenized.
+    """Interface of a request that is prepared in one process, with its model loaded and its data
+    tokenized.
 
     Experiments that can be shared name their class in `Experiment.shards`.
     """
 
     reads_disk: bool
-    """Whether the layers are streamed from disk. If so, a process measures all its shards in one pass."""
+    """Whether the layers are streamed from disk. If so, a process measures all its shards in one
+    pass."""
 
     def __init__(self, spec: Spec, on_progress: OnProgress, *, load: Any) -> None:
         """Prepare a resolved request; `load` is a `models.loading.load.Loader`."""

@@ -10,23 +10,29 @@ import numpy as np
 
 
 def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error (sample deviation over root n, as in lm-evaluation-harness), 0 for one value."""
+    """Return the mean and its standard error (sample deviation over root n, as in
+    lm-evaluation-harness), 0 for one value.
+    """
     return fmean(values), stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
 
 
-def weighted_mean_and_stderr(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
+def weighted_mean_and_stderr(
+    values: Sequence[float], weights: Sequence[float]
+) -> tuple[float, float]:
     """Return the mean over clusters of unequal size and its standard error, 0 for one cluster.
 
-    Losses per text, weighted by their tokens, give the loss per token of all texts. With equal weights this is
-    `mean_and_stderr`.
+    Losses per text, weighted by their tokens, give the loss per token of all texts. With equal
+    weights this is `mean_and_stderr`.
 
     Args:
         values: mean of each cluster.
         weights: size of each cluster, above 0.
 
-    Source: the ratio estimator of cluster sampling, Cochran, Sampling Techniques (1977), section 6.4.
+    Source: the ratio estimator of cluster sampling, Cochran, Sampling Techniques (1977), section
+    6.4.
     """
-    pairs, n = list(zip(values, weights, strict=True)), len(values)
+    pairs = list(zip(values, weights, strict=True))
+    n = len(values)
     mean = sum(value * weight for value, weight in pairs) / sum(weights)
     spread = sum((weight * (value - mean)) ** 2 for value, weight in pairs)
     return mean, sqrt(n / (n - 1) * spread) / sum(weights) if n > 1 else 0.0
@@ -43,8 +49,8 @@ Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 def share_interval(share: float, n: int) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion.
 
-    Unlike accuracy ± 1.96 standard errors it stays within [0, 1], and it covers well for few questions and for proportions
-    near 0 or 1.
+    Unlike accuracy ± 1.96 standard errors it stays within [0, 1], and it covers well for few
+    questions and for proportions near 0 or 1.
 
     Args:
         share: proportion of right answers.
@@ -55,7 +61,8 @@ def share_interval(share: float, n: int) -> tuple[float, float]:
 
     Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
     """
-    share, spread = round(share * n) / n, Z * Z / n
+    share = round(share * n) / n
+    spread = Z * Z / n
     centre = (share + spread / 2) / (1 + spread)
     half = Z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -64,10 +71,12 @@ def share_interval(share: float, n: int) -> tuple[float, float]:
 def mean_interval(mean: float, stderr: float | None, n: int) -> tuple[float, float] | None:
     """Return the confidence interval of a mean by Student's t.
 
-    The t distribution matters for few texts: with 4 of them, 1.96 standard errors cover the true mean in only 85 % of cases.
+    The t distribution matters for few texts: with 4 of them, 1.96 standard errors cover the true
+    mean in only 85 % of cases.
 
     Args:
-        mean, stderr: as returned by `mean_and_stderr`; the standard error may be None if it is unknown.
+        mean, stderr: as returned by `mean_and_stderr`; the standard error may be None if it is
+            unknown.
         n: number of values.
 
     Returns:
@@ -83,7 +92,8 @@ def mean_interval(mean: float, stderr: float | None, n: int) -> tuple[float, flo
 
 @lru_cache(maxsize=1024)
 def t_quantile(freedom: float) -> float:
-    """Return the half-width of Student's interval in standard errors: 12.7 for one degree of freedom, 1.96 for many.
+    """Return the half-width of Student's interval in standard errors: 12.7 for one degree of
+    freedom, 1.96 for many.
 
     Args:
         freedom: degrees of freedom, at least 1.
@@ -93,7 +103,9 @@ def t_quantile(freedom: float) -> float:
     return float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2))
 
 
-def independent(value: float, error: float | None, reference: float, reference_error: float | None) -> Interval:
+def independent(
+    value: float, error: float | None, reference: float, reference_error: float | None
+) -> Interval:
     """Return the 95 % interval of the difference of two independent numbers.
 
     Args:
@@ -110,21 +122,25 @@ def independent(value: float, error: float | None, reference: float, reference_e
 
 
 MIN_TEXTS = 4
-"""Minimum number of texts for an interval of a loss difference; with fewer, its coverage falls below 95 %."""
+"""Minimum number of texts for an interval of a loss difference; with fewer, its coverage falls
+below 95 %."""
 
 MAX_SKEW = 0.7
-"""Maximum skewness correction, as skewness x quantile of t / root n. The longer side is then about 1.4 times as long."""
+"""Maximum skewness correction, as skewness x quantile of t / root n. The longer side is then about
+1.4 times as long."""
 
 
 def compare_losses(
     first: Sequence[float], second: Sequence[float], weights: Sequence[float] | None = None
 ) -> tuple[float, float | None, float | None]:
-    """Return the mean difference of two models' losses on the same texts with its paired 95 % interval.
+    """Return the mean difference of two models' losses on the same texts with its paired 95 %
+    interval.
 
     Args:
         first: loss per text of the reference.
         second: loss per text of the other model, in the same order.
-        weights: predicted tokens of each text, as in `weighted_mean_and_stderr`. None or empty if unknown, for equal weights.
+        weights: predicted tokens of each text, as in `weighted_mean_and_stderr`. None or empty if
+            unknown, for equal weights.
 
     Returns:
         Mean of second minus first, and the lower and upper end of its interval, in nats per token.
@@ -137,25 +153,30 @@ def compare_losses(
 
 
 def ratio_of_means(
-    numerators: Sequence[float], denominators: Sequence[float], weights: Sequence[float] | None = None
+    numerators: Sequence[float],
+    denominators: Sequence[float],
+    weights: Sequence[float] | None = None,
 ) -> tuple[float, float | None, float | None]:
-    """Return the ratio of two means over the same texts with its paired 95 % interval, by the delta method and Student's t.
+    """Return the ratio of two means over the same texts with its paired 95 % interval, by the delta
+    method and Student's t.
 
-    Three corrections keep the coverage near 95 % for few texts: jackknife residuals, fewer degrees of freedom for texts of
-    unequal size, and a longer interval on the side of the longer tail.
+    Three corrections keep the coverage near 95 % for few texts: jackknife residuals, fewer degrees
+    of freedom for texts of unequal size, and a longer interval on the side of the longer tail.
 
     Args:
         numerators, denominators: one of each per text; the mean of the denominators is not 0.
         weights: size of each text; None or empty for equal weights.
 
     Returns:
-        The ratio, and the lower and upper end of its interval; the ends are None for fewer than `MIN_TEXTS` texts.
+        The ratio, and the lower and upper end of its interval; the ends are None for fewer than
+        `MIN_TEXTS` texts.
 
     Raises:
         ValueError: if the numbers of values and weights differ, or there are none.
 
-    Source: the ratio estimator, Cochran, Sampling Techniques (1977), section 6.4; degrees of freedom of Bell and McCaffrey,
-    Survey Methodology 28 (2002) 169; skewness by the transformation of Hall, J. R. Stat. Soc. B 54 (1992) 221.
+    Source: the ratio estimator, Cochran, Sampling Techniques (1977), section 6.4; degrees of
+    freedom of Bell and McCaffrey, Survey Methodology 28 (2002) 169; skewness by the transformation
+    of Hall, J. R. Stat. Soc. B 54 (1992) 221.
     """
     return _ratio(tuple(numerators), tuple(denominators), tuple(weights or ()))
 
@@ -169,7 +190,9 @@ def _ratio(
         raise ValueError("There is no text to compare on.")
     if weights and len(weights) != n:
         raise ValueError(f"There are {n} texts but {len(weights)} weights.")
-    above, below, sizes = np.array(numerators), np.array(denominators), np.array(weights or [1.0] * n)
+    above = np.array(numerators)
+    below = np.array(denominators)
+    sizes = np.array(weights or [1.0] * n)
     total = math.fsum(sizes * below)
     ratio = math.fsum(sizes * above) / total
     sizes = sizes / total
@@ -181,19 +204,29 @@ def _ratio(
     deviation = float(np.sqrt((deviations**2).mean()))
     if deviation == 0:
         return ratio, ratio, ratio
-    # Covariance of residuals of equal variance; the variance of their squares gives the degrees of freedom.
-    covariance = np.eye(n) - np.outer(below, sizes) - np.outer(sizes, below) + (sizes @ sizes) * np.outer(below, below)
+    # Covariance of residuals of equal variance; the variance of their squares gives the degrees of
+    # freedom.
+    covariance = (
+        np.eye(n)
+        - np.outer(below, sizes)
+        - np.outer(sizes, below)
+        + (sizes @ sizes) * np.outer(below, below)
+    )
     covariance *= np.outer(factors, factors)
     t = t_quantile(max(1.0, float(np.trace(covariance) ** 2 / (covariance**2).sum())))
     reach = t / sqrt(n)
-    skewness = float(np.clip((deviations**3).mean() / deviation**3, -MAX_SKEW / reach, MAX_SKEW / reach))
+    skewness = float(
+        np.clip((deviations**3).mean() / deviation**3, -MAX_SKEW / reach, MAX_SKEW / reach)
+    )
     scale = deviation * sqrt(n * (n - 1))
     low, high = (ratio - scale * _skewed(end, skewness, n) for end in (reach, -reach))
     return ratio, low, high
 
 
 def _skewed(quantile: float, skewness: float, n: int) -> float:
-    """Return the quantile of a studentized mean over root n from that of Student's t, by inverting Hall's transformation."""
+    """Return the quantile of a studentized mean over root n from that of Student's t, by inverting
+    Hall's transformation.
+    """
     if abs(skewness) < 1e-6:
         return quantile
     return float(np.cbrt(1 + skewness * (quantile - skewness / (6 * n))) - 1) * 3 / skewness
@@ -204,17 +237,19 @@ POWER = 0.8
 
 
 def needed(difference: float, deviation: float) -> int | None:
-    """Return the number of pairs needed to detect a mean paired difference with a 95 % interval and power `POWER`.
+    """Return the number of pairs needed to detect a mean paired difference with a 95 % interval and
+    power `POWER`.
 
     Args:
         difference: mean of the second minus the first of a pair.
-        deviation: standard deviation over pairs, at least 0. For proportions g of questions gained and l lost, it is
-            sqrt(g + l - (g - l) ** 2).
+        deviation: standard deviation over pairs, at least 0. For proportions g of questions gained
+            and l lost, it is sqrt(g + l - (g - l) ** 2).
 
     Returns:
         Number of questions or texts, at least 2; None if the difference is 0.
 
-    Source: Connor, Biometrics 43 (1987) 207, with the variance under the alternative; for means the same normal approximation.
+    Source: Connor, Biometrics 43 (1987) 207, with the variance under the alternative; for means the
+    same normal approximation.
     """
     if difference == 0:
         return None
@@ -236,8 +271,8 @@ def mcnemar_p(gained: int, lost: int) -> float:
 def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
     """Return the interval of the difference of two proportions of the same questions.
 
-    Adding one question of each kind keeps the coverage if few answers change: a bootstrap of 0 gained and 4 lost of 200 never
-    draws a gain.
+    Adding one question of each kind keeps the coverage if few answers change: a bootstrap of 0
+    gained and 4 lost of 200 never draws a gain.
 
     Args:
         gained: number of questions that only the second answered right.
@@ -249,28 +284,36 @@ def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
 
     Source: Bonett and Price, J. Educ. Behav. Stat. 37 (2012) 479.
     """
-    gain_share, loss_share = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    gain_share = (gained + 1) / (n + 2)
+    loss_share = (lost + 1) / (n + 2)
     half = Z * math.sqrt((gain_share + loss_share - (gain_share - loss_share) ** 2) / (n + 2))
     return max(-1.0, gain_share - loss_share - half), min(1.0, gain_share - loss_share + half)
 
 
-def bootstrap_wins(rows: Sequence[np.ndarray], *, seed: int = 0, n_resamples: int = 1000) -> list[list[float]]:
+def bootstrap_wins(
+    rows: Sequence[np.ndarray], *, seed: int = 0, n_resamples: int = 1000
+) -> list[list[float]]:
     """Return the share of bootstrap resamples of the texts in which each candidate is best.
 
     Args:
-        rows: array (n_texts, n_candidates) of each comparison, all on the same texts. The lowest mean over texts is best.
+        rows: array (n_texts, n_candidates) of each comparison, all on the same texts. The lowest
+            mean over texts is best.
         seed: seed of the resamples, which all comparisons share.
         n_resamples: number of resamples.
 
     Returns:
-        Share of each candidate for each comparison, in [0, 1], 1 in total. Ties go to the last candidate, as in
-        `distance_spec.best_blocks`.
+        Share of each candidate for each comparison, in [0, 1], 1 in total. Ties go to the last
+        candidate, as in `distance_spec.best_blocks`.
 
     Source: Efron, Ann. Stat. 7 (1979) 1.
     """
     n_texts = len(rows[0])
     # Counts of a draw with replacement are multinomial, so all means are one matrix product.
-    weights = np.random.default_rng(seed).multinomial(n_texts, np.full(n_texts, 1 / n_texts), size=n_resamples).astype(float)
+    weights = (
+        np.random.default_rng(seed)
+        .multinomial(n_texts, np.full(n_texts, 1 / n_texts), size=n_resamples)
+        .astype(float)
+    )
     wins = []
     for values in rows:
         n_candidates = values.shape[1]
@@ -287,7 +330,8 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
         b: as many finite values.
 
     Returns:
-        Correlation in [-1, 1]; None for fewer than three pairs, or if all values of one side are equal.
+        Correlation in [-1, 1]; None for fewer than three pairs, or if all values of one side are
+        equal.
 
     Source: Spearman, Am. J. Psychol. 15 (1904) 72.
     """
@@ -309,8 +353,9 @@ def independent_pairs(a: Sequence[float], b: Sequence[float], overlap: int) -> f
         overlap: number of dependent neighbours, such as the size of overlapping blocks.
 
     Returns:
-        Number from 1 to `len(a)`: N / (1 + 2 Σ (1 - k/N) r_a(k) r_b(k)) over the lags k, with the autocorrelations r of the
-        ranks. Lags go up to the larger of `overlap` and N/5. Negative products count as 0.
+        Number from 1 to `len(a)`: N / (1 + 2 Σ (1 - k/N) r_a(k) r_b(k)) over the lags k, with the
+        autocorrelations r of the ranks. Lags go up to the larger of `overlap` and N/5. Negative
+        products count as 0.
 
     Source: Pyper and Peterman, Can. J. Fish. Aquat. Sci. 55 (1998) 2127, equation 1.
     """
@@ -323,5 +368,7 @@ def independent_pairs(a: Sequence[float], b: Sequence[float], overlap: int) -> f
         return float(n)
     last = min(n // 2, max(overlap, n // 5))
     products = [float(x[:-k] @ x[k:]) * float(y[:-k] @ y[k:]) / spread for k in range(1, last + 1)]
-    inflation = 1 + 2 * sum((1 - k / n) * max(product, 0.0) for k, product in enumerate(products, start=1))
+    inflation = 1 + 2 * sum(
+        (1 - k / n) * max(product, 0.0) for k, product in enumerate(products, start=1)
+    )
     return min(float(n), max(1.0, n / inflation))

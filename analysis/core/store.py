@@ -1,11 +1,13 @@
 """Cache folder: paths, atomic writes, and stored results with checksums.
 
-A result is a folder `results/KIND/FINGERPRINT/` with `result.json`, which begins with the SHA-256 of its rest, and safetensors
-files for its arrays, whose checksums `result.json` lists. Arrays are written first and `result.json` last, each under a
-temporary name that is then renamed, so that a reader finds the old or the new result. Nothing is pickled.
+A result is a folder `results/KIND/FINGERPRINT/` with `result.json`, which begins with the SHA-256
+of its rest, and safetensors files for its arrays, whose checksums `result.json` lists. Arrays are
+written first and `result.json` last, each under a temporary name that is then renamed, so that a
+reader finds the old or the new result. Nothing is pickled.
 
-A damaged result is never shown. Lists hide it and log a warning (`index_table`). Opening it raises `CorruptResultError`
-(`results.stored.result.read`). A run moves it aside and computes it again (`record.Result.load`), as a shard does.
+A damaged result is never shown. Lists hide it and log a warning (`index_table`). Opening it raises
+`CorruptResultError` (`results.stored.result.read`). A run moves it aside and computes it again
+(`record.Result.load`), as a shard does.
 """
 
 import contextlib
@@ -43,17 +45,19 @@ _log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: `LAYERSCOPE_CACHE`, `cache/` in a checkout, or `~/.cache/layerscope`.
+    """Return the cache folder: `LAYERSCOPE_CACHE`, `cache/` in a checkout, or
+    `~/.cache/layerscope`.
 
     Raises:
-        StorageError: if `LAYERSCOPE_CACHE` is an address, because object stores can neither rename nor lock.
+        StorageError: if `LAYERSCOPE_CACHE` is an address, because object stores can neither rename
+            nor lock.
     """
     setting = os.environ.get("LAYERSCOPE_CACHE") or ""
     if _ADDRESS.match(setting):
         raise StorageError(
-            f"LAYERSCOPE_CACHE is {setting}, but it must be a folder. Object storage cannot rename or lock files, so a "
-            "reader could find half a result. Name a folder on a disk or network file system, and copy results from "
-            "there."
+            f"LAYERSCOPE_CACHE is {setting}, but it must be a folder. Object storage cannot rename"
+            " or lock files, so a reader could find half a result. Name a folder on a disk or"
+            " network file system, and copy results from there."
         )
     return _resolved(setting) if os.path.isabs(setting) or not setting else Path(setting).resolve()
 
@@ -62,14 +66,17 @@ def cache_dir() -> Path:
 def _resolved(setting: str) -> Path:
     """Resolve the links of the cache folder once, because a page needs it hundreds of times."""
     is_checkout = (_REPOSITORY / "requirements.txt").is_file()
-    return Path(setting or (_REPOSITORY / "cache" if is_checkout else Path.home() / ".cache" / "layerscope")).resolve()
+    return Path(
+        setting or (_REPOSITORY / "cache" if is_checkout else Path.home() / ".cache" / "layerscope")
+    ).resolve()
 
 
 def local_dir() -> Path:
-    """Return the folder for files of this machine: the job list, the index, and the locks of its worker.
+    """Return the folder for files of this machine: the job list, the index, and the locks of its
+    worker.
 
-    This is the cache folder, unless it is on a network file system. Machines that share a cache folder share results, but each
-    has its own jobs and worker.
+    This is the cache folder, unless it is on a network file system. Machines that share a cache
+    folder share results, but each has its own jobs and worker.
 
     Raises:
         StorageError: if no folder is on a local disk.
@@ -78,12 +85,17 @@ def local_dir() -> Path:
     if not mounts.is_network(cache):
         return cache
     setting = os.environ.get("LAYERSCOPE_LOCAL")
-    top = Path(setting or os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute().resolve()
+    top = (
+        Path(setting or os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        .absolute()
+        .resolve()
+    )
     local = top / "layerscope" / hashlib.sha256(os.fsencode(cache)).hexdigest()[:12]
     if mounts.is_network(local):
         raise StorageError(
-            f"{cache} and {top} are on network file systems ({mounts.kind(cache)}, {mounts.kind(local)}), which would damage "
-            "the list of jobs. Set LAYERSCOPE_LOCAL to a folder on a disk of this machine. The results stay in place."
+            f"{cache} and {top} are on network file systems ({mounts.kind(cache)},"
+            f" {mounts.kind(local)}), which would damage the list of jobs. Set LAYERSCOPE_LOCAL to"
+            " a folder on a disk of this machine. The results stay in place."
         )
     return local
 
@@ -96,12 +108,16 @@ def precomputed_dir() -> Path:
 def find(path: str) -> Path:
     """Return a path within the cache, or within the gallery if only that has it."""
     committed = precomputed_dir() / path
-    return committed if committed.exists() and not (cache_dir() / path).exists() else cache_dir() / path
+    return (
+        committed
+        if committed.exists() and not (cache_dir() / path).exists()
+        else cache_dir() / path
+    )
 
 
 NO_SPACE = (
-    "There is no space left on the disk. Saved files are intact. Free some space, or point LAYERSCOPE_CACHE at another "
-    "disk, then {then}."
+    "There is no space left on the disk. Saved files are intact. Free some space, or point"
+    " LAYERSCOPE_CACHE at another disk, then {then}."
 )
 """Error message for a full disk, with the action `{then}` after the fix."""
 
@@ -115,12 +131,15 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(NO_SPACE.format(then="run it again")) from error
         raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}. Check that the folder is writable."
+            f"{path} cannot be written: {error.strerror or error}. Check that the folder is"
+            " writable."
         ) from error
 
 
 def is_private(path: Path) -> bool:
-    """Return whether only the owner may access a file, as in the cache, which has requests, texts and prompts."""
+    """Return whether only the owner may access a file, as in the cache, which has requests, texts
+    and prompts.
+    """
     path = path.absolute()
     return path.is_relative_to(cache_dir()) or path.is_relative_to(local_dir())
 
@@ -138,7 +157,8 @@ def make_folder(path: Path) -> None:
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file atomically and durably.
 
-    In the cache only the owner has access. Elsewhere the umask applies, and an existing file keeps its mode.
+    In the cache only the owner has access. Elsewhere the umask applies, and an existing file keeps
+    its mode.
 
     Raises:
         StorageError: if the disk is full or the folder is not writable; the old content is kept.
@@ -166,7 +186,8 @@ def check_writable() -> None:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Create a folder under a temporary name with `fill(folder)`, then move it to `path`, replacing an existing folder.
+    """Create a folder under a temporary name with `fill(folder)`, then move it to `path`, replacing
+    an existing folder.
 
     Leftovers of killed processes next to it are removed.
 
@@ -189,7 +210,11 @@ def remove_leftovers() -> None:
 
 def _sweep(top: Path, *, deep: bool) -> None:
     for path, size in disk.remove_leftovers(top, deep=deep).items():
-        _log.warning("Removed %s, left unfinished by a process that has ended, and freed %.1f MB.", path, size / 1e6)
+        _log.warning(
+            "Removed %s, left unfinished by a process that has ended, and freed %.1f MB.",
+            path,
+            size / 1e6,
+        )
 
 
 @dataclass(frozen=True)
@@ -216,11 +241,15 @@ class StoredResult:
             for name, digest in self.files.items():
                 content = (self.path / name).read_bytes()
                 if hashlib.sha256(content).hexdigest() != digest:
-                    raise CorruptResultError(f"{self.path / name} does not match its checksum: {_CHANGED}.")
+                    raise CorruptResultError(
+                        f"{self.path / name} does not match its checksum: {_CHANGED}."
+                    )
                 arrays |= load(content)
             return arrays
         except (OSError, ValueError, SafetensorError) as error:
-            raise CorruptResultError(f"The arrays stored in {self.path} cannot be read: {error!r}.") from error
+            raise CorruptResultError(
+                f"The arrays stored in {self.path} cannot be read: {error!r}."
+            ) from error
 
 
 def result_dir(kind: str, fingerprint: str) -> Path:
@@ -256,7 +285,13 @@ def save_result(
         files[name] = digest
         if not (folder / name).exists():
             write_atomic(folder / name, content)
-    envelope = {"format": FORMAT, "kind": kind, "fingerprint": fingerprint, "files": files, "data": dict(data)}
+    envelope = {
+        "format": FORMAT,
+        "kind": kind,
+        "fingerprint": fingerprint,
+        "files": files,
+        "data": dict(data),
+    }
     rest = json.dumps(envelope, indent=1, allow_nan=False).encode().removeprefix(b"{")
     checksum = hashlib.sha256(rest).hexdigest().encode()
     write_atomic(folder / "result.json", b'{\n "sha256": "%s",' % checksum + rest)
@@ -271,7 +306,9 @@ def _is_whole(content: bytes) -> bool:
     """Return whether the JSON of a result matches its checksum, with any line endings."""
     content = content.replace(b"\r\n", b"\n")
     seal = _SEAL.match(content)
-    return seal is not None and hashlib.sha256(content[seal.end() :]).hexdigest().encode() == seal[1]
+    return (
+        seal is not None and hashlib.sha256(content[seal.end() :]).hexdigest().encode() == seal[1]
+    )
 
 
 def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> StoredResult | None:
@@ -285,8 +322,14 @@ def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> St
     Raises:
         CorruptResultError: if it is damaged.
     """
-    folder = precomputed_dir() / kind / fingerprint if precomputed else result_dir(kind, fingerprint)
-    return read(folder, precomputed=precomputed, arrays=True) if (folder / "result.json").exists() else None
+    folder = (
+        precomputed_dir() / kind / fingerprint if precomputed else result_dir(kind, fingerprint)
+    )
+    return (
+        read(folder, precomputed=precomputed, arrays=True)
+        if (folder / "result.json").exists()
+        else None
+    )
 
 
 def delete_folder(folder: Path) -> int:
@@ -305,7 +348,9 @@ def delete_folder(folder: Path) -> int:
 
 
 def discard_result(kind: str, fingerprint: str) -> None:
-    """Move a corrupt result to `FINGERPRINT.corrupt`, so that it is computed again and can still be examined."""
+    """Move a corrupt result to `FINGERPRINT.corrupt`, so that it is computed again and can still be
+    examined.
+    """
     folder = result_dir(kind, fingerprint)
     if folder.exists():
         aside = folder.with_name(f"{folder.name}.corrupt")
@@ -333,13 +378,18 @@ def read(folder: Path, *, precomputed: bool, arrays: bool = False) -> StoredResu
             raise CorruptResultError(f"{file} does not match its checksum: {_CHANGED}.")
         if (envelope["kind"], envelope["fingerprint"]) != (folder.parent.name, folder.name):
             raise CorruptResultError(
-                f"{file} holds the {envelope['kind']} result {envelope['fingerprint']}, under the name of another."
+                f"{file} holds the {envelope['kind']} result {envelope['fingerprint']}, under the"
+                " name of another."
             )
         if envelope["format"] != FORMAT:
-            raise CorruptResultError(f"{file} has layout {envelope['format']}, but this version reads layout {FORMAT}.")
+            raise CorruptResultError(
+                f"{file} has layout {envelope['format']}, but this version reads layout {FORMAT}."
+            )
         if not all(map(input_files.is_file_name, envelope["files"])):
             raise CorruptResultError(f"{file} has files outside of its folder.")
         files = envelope["files"] if arrays else {}
         return StoredResult(folder, envelope["data"], files, precomputed, file.stat().st_mtime)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptResultError(f"The stored result in {folder} cannot be read: {error!r}.") from error
+        raise CorruptResultError(
+            f"The stored result in {folder} cannot be read: {error!r}."
+        ) from error

@@ -22,15 +22,18 @@ class Column:
     unit: str = ""
     """Unit, appended to the title."""
     format: str = ""
-    """Format specification of the numbers; "" for four significant digits, with integers unchanged."""
+    """Format specification of the numbers; "" for four significant digits, with integers
+    unchanged."""
     scale: float = 1.0
     """Factor applied before formatting: 1000 to show seconds as milliseconds."""
     low: str = ""
-    """Column with the lower end of the 95 % interval, which is shown in the same cell: 0.410 (0.320 to 0.508)."""
+    """Column with the lower end of the 95 % interval, which is shown in the same cell: 0.410 (0.320
+    to 0.508)."""
     high: str = ""
     """Column with the upper end."""
     to: str = ""
-    """Column with the upper end of a range that starts here, which is shown in the same cell: 0.320 to 0.508."""
+    """Column with the upper end of a range that starts here, which is shown in the same cell: 0.320
+    to 0.508."""
     parts: tuple[str, ...] = ()
     """Columns with related values, such as the standard error, that are in data frames only."""
     missing: str = MISSING
@@ -65,15 +68,24 @@ class Column:
         return format(value, self.format or (".4g" if isinstance(value, float) else ""))
 
 
-def interval_columns(name: str, title: str = "", unit: str = "", format: str = ".3f") -> tuple[Column, Column, Column]:
-    """Return the columns of a number and of the ends of its 95 % interval, which are shown as one."""
-    low, high = f"{name}_low", f"{name}_high"
+def interval_columns(
+    name: str, title: str = "", unit: str = "", format: str = ".3f"
+) -> tuple[Column, Column, Column]:
+    """Return the columns of a number and of the ends of its 95 % interval, which are shown as
+    one.
+    """
+    low = f"{name}_low"
+    high = f"{name}_high"
     return Column(name, title, unit, format, low=low, high=high), Column(low), Column(high)
 
 
-def interval_values(name: str, ends: tuple[float | None, float | None, float | None] | None) -> dict[str, float | None]:
+def interval_values(
+    name: str, ends: tuple[float | None, float | None, float | None] | None
+) -> dict[str, float | None]:
     """Return the values of `interval_columns` by column name; empty for None."""
-    return {} if ends is None else dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return (
+        {} if ends is None else dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    )
 
 
 REMOVED = (Column("removed", parts=("start", "size")), Column("start"), Column("size"))
@@ -101,7 +113,8 @@ class Table:
     def titled(self, **titles: str) -> "Table":
         """Return the table with other headings, by column name."""
         columns = (
-            replace(column, title=titles[column.name], unit="") if column.name in titles else column for column in self.columns
+            replace(column, title=titles[column.name], unit="") if column.name in titles else column
+            for column in self.columns
         )
         return replace(self, columns=tuple(columns))
 
@@ -124,7 +137,8 @@ class Table:
         columns = [list(column) for column in zip(self.heads, *self.cells, strict=True)]
         for index, column in enumerate(self._shown):
             is_text = index > 0 and any(isinstance(row.get(column.name), str) for row in self.rows)
-            width, justify = max(map(len, columns[index])), str.ljust if is_text else str.rjust
+            width = max(map(len, columns[index]))
+            justify = str.ljust if is_text else str.rjust
             columns[index] = [justify(cell, width) for cell in columns[index]]
         return [f"  {'  '.join(row)}".rstrip() for row in zip(*columns, strict=True)]
 
@@ -132,7 +146,11 @@ class Table:
         """Return the plain values as a data frame without empty columns."""
         from pandas import DataFrame
 
-        names = [column.name for column in self.columns if any(row.get(column.name) is not None for row in self.rows)]
+        names = [
+            column.name
+            for column in self.columns
+            if any(row.get(column.name) is not None for row in self.rows)
+        ]
         return DataFrame(self.records(), columns=names)
 
     @property
@@ -144,5 +162,14 @@ class Table:
 
 def of_values(title: str, rows: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
     """Build a table from rows of values, with one column for each plain value of the first row."""
-    names = [name for name in (rows[0] if rows else ()) if all(isinstance(row.get(name), _PLAIN) for row in rows)]
-    return Table(title, tuple(map(Column, names)), [{name: row.get(name) for name in names} for row in rows], caption)
+    names = [
+        name
+        for name in (rows[0] if rows else ())
+        if all(isinstance(row.get(name), _PLAIN) for row in rows)
+    ]
+    return Table(
+        title,
+        tuple(map(Column, names)),
+        [{name: row.get(name) for name in names} for row in rows],
+        caption,
+    )

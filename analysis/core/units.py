@@ -6,7 +6,16 @@ import re
 from analysis.core.bounds import shown
 from analysis.core.errors import SpecError
 
-_UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_UNITS = {
+    "kb": 1e3,
+    "mb": 1e6,
+    "gb": 1e9,
+    "tb": 1e12,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+    "tib": 1 << 40,
+}
 _DECIMAL = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _MAX_DECIMALS = 5
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([kmgt]i?b)", re.IGNORECASE | re.ASCII)
@@ -20,7 +29,10 @@ def read_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise SpecError(f"{shown(text)} is not an amount of memory. Give a number with its unit, such as 4GB or 512MB.")
+        raise SpecError(
+            f"{shown(text)} is not an amount of memory. Give a number with its unit, such as 4GB or"
+            " 512MB."
+        )
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
@@ -33,7 +45,11 @@ def size(n_bytes: float, *, exact: bool = False) -> str:
     """
     divisor, unit = next((scale for scale in _DECIMAL if n_bytes >= scale[0]), (1, "B"))
     amount = n_bytes / divisor
-    return f"{amount:.12g} {unit}" if exact else f"{amount:.{0 if amount >= 100 or divisor == 1 else 1}f} {unit}"
+    return (
+        f"{amount:.12g} {unit}"
+        if exact
+        else f"{amount:.{0 if amount >= 100 or divisor == 1 else 1}f} {unit}"
+    )
 
 
 def two_digits(count: int) -> str:

@@ -1,7 +1,7 @@
 """Reading untrusted zip archives: all names and sizes are checked before any entry is read.
 
-File types and modes of entries are ignored. Errors are `ValueError`s with a clause: "its entry ... has another size than it
-states".
+File types and modes of entries are ignored. Errors are `ValueError`s with a clause: "its entry ...
+has another size than it states".
 """
 
 import contextlib
@@ -18,13 +18,26 @@ from typing import Any
 from analysis.core import units
 from analysis.core.bounds import shown
 
-_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, OverflowError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+)
 """Errors of zipfile for a damaged archive."""
 
 
 @contextlib.contextmanager
 def opened(
-    path: Path | io.BytesIO, is_entry: Callable[[str], bool], *, most_files: int, most_bytes: int, file_bytes: int
+    path: Path | io.BytesIO,
+    is_entry: Callable[[str], bool],
+    *,
+    most_files: int,
+    most_bytes: int,
+    file_bytes: int,
 ) -> Iterator[Mapping[str, Callable[[], bytes]]]:
     """Open an archive and yield functions that return the content of its entries, by name.
 
@@ -43,7 +56,9 @@ def opened(
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
             if len(infos) > most_files:
-                raise ValueError(f"it has {len(infos):,} files, and at most {most_files:,} are allowed")
+                raise ValueError(
+                    f"it has {len(infos):,} files, and at most {most_files:,} are allowed"
+                )
             entries: dict[str, Callable[[], bytes]] = {}
             for info in infos:
                 # zipfile cuts a name at a NUL, so the original name is checked.
@@ -52,17 +67,22 @@ def opened(
                     raise ValueError(f"its entry {shown(name)} is not a file of such an archive")
                 if info.file_size > file_bytes:
                     raise ValueError(
-                        f"its entry {shown(name)} unpacks to {units.size(info.file_size)}, and at most "
-                        f"{units.size(file_bytes)} are allowed"
+                        f"its entry {shown(name)} unpacks to {units.size(info.file_size)}, and at"
+                        f" most {units.size(file_bytes)} are allowed"
                     )
                 if name in entries:
                     raise ValueError(f"it has two entries named {shown(name)}")
                 entries[name] = functools.partial(_content, archive, info)
             if (total := sum(info.file_size for info in infos)) > most_bytes:
-                raise ValueError(f"it unpacks to {units.size(total)}, and at most {units.size(most_bytes)} are allowed")
+                raise ValueError(
+                    f"it unpacks to {units.size(total)}, and at most {units.size(most_bytes)} are"
+                    " allowed"
+                )
             yield entries
     except _BROKEN as error:
-        raise ValueError(f"it is damaged, or not a zip file ({str(error)[:80] or type(error).__name__})") from error
+        raise ValueError(
+            f"it is damaged, or not a zip file ({str(error)[:80] or type(error).__name__})"
+        ) from error
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

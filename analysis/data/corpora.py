@@ -18,7 +18,10 @@ from analysis.data.spec import MIN_DOCUMENT_TOKENS, STREAMED, CorpusSpec
 TITLES = {"c4": "C4", "c4-train": "C4 (training split)", "wiki": "Wikipedia"}
 """Display names of the built-in texts."""
 STARTER = ("c4", "wiki")
-_HUB = {"c4": ("allenai/c4", "en", "validation"), "wiki": ("wikimedia/wikipedia", "20231101.en", "train")}
+_HUB = {
+    "c4": ("allenai/c4", "en", "validation"),
+    "wiki": ("wikimedia/wikipedia", "20231101.en", "train"),
+}
 _HUB_DOCUMENTS = 4000
 """Number of documents streamed from the Hub if the starter pack is not installed."""
 _STREAM = ("allenai/c4", "en", "train")
@@ -39,7 +42,8 @@ class Texts:
     token_ids: list[list[int]]
     """Token ids of each document, at most `seq_len`, in random order and without padding."""
     n_skipped: int
-    """Number of documents skipped because they have fewer than 16 tokens, or because longer ones were available."""
+    """Number of documents skipped because they have fewer than 16 tokens, or because longer ones
+    were available."""
 
 
 def title(spec: CorpusSpec) -> str:
@@ -57,12 +61,17 @@ def shortfall(spec: CorpusSpec, lengths: Sequence[int]) -> str:
     long = sum(length >= spec.long_enough for length in lengths)
     if long >= spec.n_texts:
         return ""
-    return f"Only {long} of {spec.n_texts} texts of {title(spec)} have at least {spec.long_enough} tokens."
+    return (
+        f"Only {long} of {spec.n_texts} texts of {title(spec)} have at least {spec.long_enough}"
+        " tokens."
+    )
 
 
 def resolve(spec: CorpusSpec) -> CorpusSpec:
     """Return the request with the current identity of its text."""
-    return replace(spec, identity=_identity(spec.source) + (f", {_SPLIT_RULE}" if spec.split != "all" else ""))
+    return replace(
+        spec, identity=_identity(spec.source) + (f", {_SPLIT_RULE}" if spec.split != "all" else "")
+    )
 
 
 def _identity(source: str) -> str:
@@ -86,19 +95,24 @@ def documents(spec: CorpusSpec) -> list[str]:
     """
     if spec.source == STREAMED:
         raise CorpusError(
-            f"The text {STREAMED} has no end, so it can be used for healing only. Choose `c4`, `wiki`, or a TXT or JSONL file."
+            f"The text {STREAMED} has no end, so it can be used for healing only. Choose `c4`,"
+            " `wiki`, or a TXT or JSONL file."
         )
-    texts = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source))
+    texts = (
+        _starter_documents(spec.source)
+        if spec.source in STARTER
+        else _file_documents(Path(spec.source))
+    )
     texts = list(dict.fromkeys(texts))  # a repeated document must not be on both sides of a split
     if spec.split != "all":
         parts = near_copies.split(texts)
         selected = parts.train if spec.split == "train" else parts.validation
         texts = [text for text in texts if text in selected]
     if not texts:
+        part = f" in its {spec.split} part (near-copies stay in one part)"
         raise CorpusError(
-            f"{spec.source} has no "
-            f"documents{'' if spec.split == 'all' else f' in its {spec.split} part (near-copies stay in one part)'}. "
-            "Give a file with more different documents, separated by blank lines or one per line."
+            f"{spec.source} has no documents{'' if spec.split == 'all' else part}."
+            " Give a file with more different documents, separated by blank lines or one per line."
         )
     random.Random(spec.seed).shuffle(texts)
     return texts
@@ -148,17 +162,21 @@ def _streamed(ordered: Callable[[Any], Any]) -> Iterator[str]:
     try:
         for row in ordered(_hub_rows(*_STREAM)):
             yield row["text"]
-    except Exception as error:  # the client raises many unrelated types if the Hub cannot be reached
+    except (
+        Exception
+    ) as error:  # the client raises many unrelated types if the Hub cannot be reached
         raise CorpusError(
-            f"The text {STREAMED!r} cannot be streamed from {_STREAM[0]} on the Hub ({failures.clause(error)}). "
-            "Connect to the network, or choose `c4`, `wiki`, or a TXT or JSONL file."
+            f"The text {STREAMED!r} cannot be streamed from {_STREAM[0]} on the Hub"
+            f" ({failures.clause(error)}). Connect to the network, or choose `c4`, `wiki`, or a TXT"
+            " or JSONL file."
         ) from error
 
 
 def tokenize(spec: CorpusSpec, tokenizer: Any, *, skip: int = 0) -> Texts:
     """Select `n_texts` documents and truncate each to `seq_len` tokens.
 
-    A smaller selection is the beginning of a larger one. Documents with fewer than `min_tokens` come last.
+    A smaller selection is the beginning of a larger one. Documents with fewer than `min_tokens`
+    come last.
 
     Args:
         spec: request.
@@ -185,8 +203,8 @@ def tokenize(spec: CorpusSpec, tokenizer: Any, *, skip: int = 0) -> Texts:
             break
     if not long and not shorter:
         raise CorpusError(
-            f"Every document of {spec.source} is shorter than {MIN_DOCUMENT_TOKENS} tokens ({skipped} skipped). "
-            "Give longer texts, separated by blank lines."
+            f"Every document of {spec.source} is shorter than {MIN_DOCUMENT_TOKENS} tokens"
+            f" ({skipped} skipped). Give longer texts, separated by blank lines."
         )
     selected = [*long, *shorter][:n_wanted]
     return Texts(selected[skip:], skipped + len(long) + len(shorter) - len(selected))
@@ -199,7 +217,9 @@ def _starter_documents(name: str) -> list[str]:
         return _hub_documents(name)
     if name == "c4":
         return [line for line in text.split("\n") if line.strip()]
-    articles = [part.partition(">")[2].partition("</doc>")[0].strip() for part in text.split("<doc ")[1:]]
+    articles = [
+        part.partition(">")[2].partition("</doc>")[0].strip() for part in text.split("<doc ")[1:]
+    ]
     return [article for article in articles if article]
 
 
@@ -207,18 +227,22 @@ def _hub_documents(name: str) -> list[str]:
     path, config, split = _HUB[name]
     try:
         return [row["text"] for row in _hub_rows(path, config, split).take(_HUB_DOCUMENTS)]
-    except Exception as error:  # the client raises many unrelated types if the Hub cannot be reached
+    except (
+        Exception
+    ) as error:  # the client raises many unrelated types if the Hub cannot be reached
         raise CorpusError(
-            f"The text {name!r} is missing: the starter pack is not installed, and the Hub did not send {path} "
-            f"({failures.clause(error)}). Install the pack with `{starter.GET_IT}`, connect to the network, or "
-            "give a TXT or JSONL file."
+            f"The text {name!r} is missing: the starter pack is not installed, and the Hub did not"
+            f" send {path} ({failures.clause(error)}). Install the pack with `{starter.GET_IT}`,"
+            " connect to the network, or give a TXT or JSONL file."
         ) from error
 
 
 def _hub_rows(path: str, config: str, split: str) -> Any:
     import datasets
 
-    return datasets.load_dataset(path, config, split=split, streaming=True, token=hub.refusal.token() or False)
+    return datasets.load_dataset(
+        path, config, split=split, streaming=True, token=hub.refusal.token() or False
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -226,8 +250,8 @@ def _read(path: Path) -> bytes:
         return input_files.read(path, _MAX_BYTES)
     except OSError as error:
         raise CorpusError(
-            f"The text file {str(path)!r} cannot be read ({error.strerror}). Give an existing TXT or JSONL file, "
-            "`c4` or `wiki`."
+            f"The text file {str(path)!r} cannot be read ({error.strerror}). Give an existing TXT"
+            " or JSONL file, `c4` or `wiki`."
         ) from error
 
 
@@ -237,14 +261,18 @@ def _file_documents(path: Path) -> list[str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{path.name} is not UTF-8 text (byte {error.start} is {content[error.start]:#04x}). Save it as UTF-8 "
-            "and try again."
+            f"{path.name} is not UTF-8 text (byte {error.start} is {content[error.start]:#04x})."
+            " Save it as UTF-8 and try again."
         ) from error
     if (position := content.find(b"\0")) >= 0:
-        raise CorpusError(f"{path.name} is not text (byte {position} is NUL). Save it as UTF-8 text and try again.")
+        raise CorpusError(
+            f"{path.name} is not text (byte {position} is NUL). Save it as UTF-8 text and try"
+            " again."
+        )
     if not text.strip():
         raise CorpusError(
-            f"{path.name} is empty. Give a file with documents separated by blank lines, or one document per line."
+            f"{path.name} is empty. Give a file with documents separated by blank lines, or one"
+            " document per line."
         )
     if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
         return _json_lines(path.name, text)
@@ -271,6 +299,7 @@ def _json_lines(name: str, text: str) -> list[str]:
             texts.append(_text(parsed(line)["text"]))
         except (ValueError, KeyError, TypeError) as error:
             raise CorpusError(
-                f'Line {number} of {name} is not a JSON object with a field "text". Each line must look like {{"text": "…"}}.'
+                f'Line {number} of {name} is not a JSON object with a field "text". Each line must'
+                ' look like {"text": "…"}.'
             ) from error
     return [document for document in texts if document.strip()]

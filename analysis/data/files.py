@@ -1,7 +1,8 @@
 """Question files of the user in JSONL, CSV or Parquet, with an error for each invalid row.
 
-The limits here apply to the content of a file. Uploads are also limited by Streamlit's `server.maxUploadSize` and by the total
-size of uploads (`pages.components.shared.access`). `read_sandboxed` adds limits of memory and time.
+The limits here apply to the content of a file. Uploads are also limited by Streamlit's
+`server.maxUploadSize` and by the total size of uploads (`pages.components.shared.access`).
+`read_sandboxed` adds limits of memory and time.
 """
 
 import ast
@@ -39,10 +40,12 @@ _MAX_LINE = 1 << 20
 """Maximum characters of a row, whose parsed values may take twenty times as much memory."""
 _BATCH = 16
 """Number of Parquet rows unpacked at once."""
-_SANDBOX_BYTES, _SANDBOX_S = 2 << 30, 30.0
+_SANDBOX_BYTES = 2 << 30
+_SANDBOX_S = 30.0
 """Limits of memory, including libraries, and of time for the file of a visitor."""
 _MAX_COLUMNS = 28
-"""Maximum columns of a file without header: a question, a choice per letter of the alphabet, an answer."""
+"""Maximum columns of a file without header: a question, a choice per letter of the alphabet, an
+answer."""
 
 
 class BadRowError(Exception):
@@ -89,7 +92,9 @@ def keep_upload(path: Path, content: bytes, name: str) -> None:
         StorageError: if it cannot be stored.
     """
     store.write_atomic(path, content)
-    printable = "".join(letter for letter in name.replace("\\", "/").rsplit("/", 1)[-1] if letter.isprintable())
+    printable = "".join(
+        letter for letter in name.replace("\\", "/").rsplit("/", 1)[-1] if letter.isprintable()
+    )
     store.write_atomic(name_file(path), printable[-_MAX_NAME:].encode("utf-8", "replace"))
 
 
@@ -104,7 +109,10 @@ def identity(path: Path) -> str:
 
 def _check_rows(name: str, n_rows: int) -> None:
     if n_rows > MOST_ROWS:
-        raise BenchmarkError(f"{name} has {n_rows:,} rows, but at most {MOST_ROWS:,} can be read. Give a part of the file.")
+        raise BenchmarkError(
+            f"{name} has {n_rows:,} rows, but at most {MOST_ROWS:,} can be read. Give a part of the"
+            " file."
+        )
 
 
 def read_table(path: Path) -> RawTable:
@@ -113,18 +121,23 @@ def read_table(path: Path) -> RawTable:
     Raises:
         BenchmarkError: if the file is missing or not in the format of its name.
     """
-    content, ending = _content(path), path.suffix.lower()
+    content = _content(path)
+    ending = path.suffix.lower()
     if ending == ".parquet":
         return _parquet(path.name, content)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in content:
-        raise BenchmarkError(f"{path.name} is not UTF-8 text (it looks like UTF-16). Save it as UTF-8 and try again.")
+        raise BenchmarkError(
+            f"{path.name} is not UTF-8 text (it looks like UTF-16). Save it as UTF-8 and try again."
+        )
     # Invalid bytes become surrogates, so that only their rows are invalid.
     text = content.decode("utf-8-sig", errors="surrogateescape")
     if ending in (".csv", ".tsv"):
         return _csv(path.name, text, "\t" if ending == ".tsv" else ",")
     if ending == ".json" and text.lstrip().startswith("["):
         return _json_list(path.name, text)
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    lines = [
+        (number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()
+    ]
     _check_rows(path.name, len(lines))
     return RawTable([(number, _json_line(line)) for number, line in lines], frozenset())
 
@@ -134,8 +147,8 @@ def _content(path: Path) -> bytes:
         return input_files.read(path, MOST_BYTES)
     except OSError as error:
         raise BenchmarkError(
-            f"The question file {str(path)!r} cannot be read ({error.strerror}). Give an existing file that ends "
-            f"in {', '.join(QUESTION_FILES)}."
+            f"The question file {str(path)!r} cannot be read ({error.strerror}). Give an existing"
+            f" file that ends in {', '.join(QUESTION_FILES)}."
         ) from error
 
 
@@ -148,23 +161,30 @@ def _parquet(name: str, content: bytes) -> RawTable:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(content), pre_buffer=False)
         names = [str(column).lower() for column in file.schema_arrow.names]
         if len(set(names)) < len(names):
-            raise BenchmarkError(f"{name} has several columns with the same name. Rename them and try again.")
+            raise BenchmarkError(
+                f"{name} has several columns with the same name. Rename them and try again."
+            )
         _check_rows(name, file.metadata.num_rows)
-        unpacked, rows = 0, []
+        unpacked = 0
+        rows = []
         for batch in file.iter_batches(_BATCH, use_threads=False):
             # The size in the file's metadata counts repeated values once.
             unpacked += batch.nbytes
             if unpacked > MOST_BYTES:
                 raise BenchmarkError(
-                    f"{name} unpacks to more than {MOST_BYTES >> 20} MB, which is the limit. Give a part of the file."
+                    f"{name} unpacks to more than {MOST_BYTES >> 20} MB, which is the limit. Give a"
+                    " part of the file."
                 )
             rows += batch.to_pylist()
     except MemoryError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise BenchmarkError(f"{name} is not a readable Parquet file. Save it again and retry.") from error
+        raise BenchmarkError(
+            f"{name} is not a readable Parquet file. Save it again and retry."
+        ) from error
     numbered: list[Numbered] = [
-        (number, dict(zip(names, row.values(), strict=True))) for number, row in enumerate(rows, start=1)
+        (number, dict(zip(names, row.values(), strict=True)))
+        for number, row in enumerate(rows, start=1)
     ]
     return RawTable(numbered, frozenset(names))
 
@@ -173,9 +193,13 @@ def _json_list(name: str, text: str) -> RawTable:
     try:
         entries = input_files.parsed(text)
     except ValueError as error:
-        raise BenchmarkError(f"{name} is not valid JSON ({error}). Give one object per line, or a list of objects.") from error
+        raise BenchmarkError(
+            f"{name} is not valid JSON ({error}). Give one object per line, or a list of objects."
+        ) from error
     _check_rows(name, len(entries))
-    return RawTable([(number, _lowered(entry)) for number, entry in enumerate(entries, start=1)], frozenset())
+    return RawTable(
+        [(number, _lowered(entry)) for number, entry in enumerate(entries, start=1)], frozenset()
+    )
 
 
 def _json_line(line: str) -> Fields:
@@ -198,12 +222,16 @@ def _csv(name: str, text: str, delimiter: str) -> RawTable:
     _check_rows(name, len(records) - 1)
     readable = [(line, cells) for line, cells in records if not isinstance(cells, BadRowError)]
     if not readable:
-        return RawTable([(line, cells) for line, cells in records if isinstance(cells, BadRowError)], frozenset())
+        return RawTable(
+            [(line, cells) for line, cells in records if isinstance(cells, BadRowError)],
+            frozenset(),
+        )
     names = [cell.strip().lower() for cell in readable[0][1]]
     if set(names) & set(QUESTION_NAMES) and set(names) & set(ANSWER_NAMES):
         records.remove(readable[0])
     else:
-        # Without header: question, choices, answer. Rows of another width have a stray comma or lack a cell.
+        # Without header: question, choices, answer. Rows of another width have a stray comma or
+        # lack a cell.
         width = Counter(len(cells) for _, cells in readable).most_common(1)[0][0]
         width = min(width, _MAX_COLUMNS)
         names = ["question", *(chr(ord("a") + index) for index in range(width - 2)), "answer"]
@@ -233,7 +261,9 @@ def _named(names: Sequence[str], cells: list[str] | BadRowError) -> Fields:
     if isinstance(cells, BadRowError):
         return cells
     if len(cells) != len(names):
-        return BadRowError(f"{len(cells)} columns, {len(names)} are expected: a cell with a comma needs quotes")
+        return BadRowError(
+            f"{len(cells)} columns, {len(names)} are expected: a cell with a comma needs quotes"
+        )
     return dict(zip(names, cells, strict=True))
 
 
@@ -288,17 +318,23 @@ class _Raw:
 def read(path: Path) -> QuestionFile:
     """Read all questions of a file.
 
-    A row has a question, at least two choices and an answer. Choices are a list, columns A, B, C …, or option1, option2 …. The
-    answer is a label, a letter, a number from 0 or from 1, or the text of the right choice; its type is determined for the
-    whole column. Files in the layout of Hendrycks et al., with lettered columns or with the columns of the Hub, use prompts
-    with lettered choices. All others use the choices as continuations of "Question: … Answer:". A column `subject` defines
-    groups.
+    A row has a question, at least two choices and an answer. Choices are a list, columns A, B, C …,
+    or option1, option2 …. The answer is a label, a letter, a number from 0 or from 1, or the text
+    of the right choice; its type is determined for the whole column. Files in the layout of
+    Hendrycks et al., with lettered columns or with the columns of the Hub, use prompts with
+    lettered choices. All others use the choices as continuations of "Question: … Answer:". A column
+    `subject` defines groups.
 
     Raises:
         BenchmarkError: if the file is missing or not in the format of its name.
     """
     table = read_table(path)
-    letters = {"a", "b", "answer"} <= table.names or {"question", "subject", "choices", "answer"} <= table.names
+    letters = {"a", "b", "answer"} <= table.names or {
+        "question",
+        "subject",
+        "choices",
+        "answer",
+    } <= table.names
     raws: list[_Raw] = []
     errors: list[RowError] = []
     for number, fields in table.rows:
@@ -324,12 +360,20 @@ def read_sandboxed(path: Path) -> QuestionFile:
     """
     try:
         answer = sandbox.answer(
-            "analysis.data.files:read_plain", str(path.absolute()), memory_bytes=_SANDBOX_BYTES, seconds=_SANDBOX_S
+            "analysis.data.files:read_plain",
+            str(path.absolute()),
+            memory_bytes=_SANDBOX_BYTES,
+            seconds=_SANDBOX_S,
         )
     except sandbox.OverLimitError as error:
-        raise BenchmarkError(f"Reading {title(str(path))} takes more than {error}. Give a smaller file.") from error
+        raise BenchmarkError(
+            f"Reading {title(str(path))} takes more than {error}. Give a smaller file."
+        ) from error
     return QuestionFile(
-        [Question(**{**entry, "contexts": tuple(entry["contexts"])}) for entry in answer["questions"]],
+        [
+            Question(**{**entry, "contexts": tuple(entry["contexts"])})
+            for entry in answer["questions"]
+        ],
         [RowError(**entry) for entry in answer["errors"]],
         answer["answers_as"],
     )
@@ -350,7 +394,9 @@ def _parts(number: int, fields: Fields) -> _Raw:
         raise BadRowError("the question is not text")
     choices, labels = _choices(fields)
     answer = _first(fields, ANSWER_NAMES)
-    if answer is None or not str(answer).strip() or answer != answer:  # missing numbers in Parquet are NaN
+    if (
+        answer is None or not str(answer).strip() or answer != answer
+    ):  # missing numbers in Parquet are NaN
         raise BadRowError("no answer")
     if isinstance(answer, list | dict):
         raise BadRowError("the answer is neither text nor a number")
@@ -363,9 +409,18 @@ def _parts(number: int, fields: Fields) -> _Raw:
             raise BadRowError(f"choice {index} is empty")
     for text in (str(question), *choices, str(answer)):
         _check_encoding(text)
-    id, subject = _first(fields, _ID_NAMES), fields.get("subject")
+    id = _first(fields, _ID_NAMES)
+    subject = fields.get("subject")
     name = f"row/{number}" if id is None or not str(id).strip() else str(id)
-    return _Raw(number, name, str(question), choices, labels, answer, "" if subject is None else str(subject))
+    return _Raw(
+        number,
+        name,
+        str(question),
+        choices,
+        labels,
+        answer,
+        "" if subject is None else str(subject),
+    )
 
 
 def _check_encoding(text: str) -> None:
@@ -385,16 +440,28 @@ def _choices(fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     if isinstance(choices, str):
         choices = _parse_list(choices)
     if isinstance(choices, dict):
-        texts, labels = choices.get("text"), choices.get("label")
+        texts = choices.get("text")
+        labels = choices.get("label")
         if not isinstance(texts, list) or not isinstance(labels, list) or len(texts) != len(labels):
-            raise BadRowError("choices is an object without lists text and label of the same length")
+            raise BadRowError(
+                "choices is an object without lists text and label of the same length"
+            )
         return _texts(texts), [str(label).strip() for label in labels]
     if isinstance(choices, list):
         return _texts(choices), []
     if choices is not None:
         raise BadRowError("choices is not a list")
-    for pattern in ("{letter}", "option_{letter}", "option{number}", "choice{number}", "answer{letter}"):
-        names = [pattern.format(letter=letter.lower(), number=number) for number, letter in enumerate(LETTERS, start=1)]
+    for pattern in (
+        "{letter}",
+        "option_{letter}",
+        "option{number}",
+        "choice{number}",
+        "answer{letter}",
+    ):
+        names = [
+            pattern.format(letter=letter.lower(), number=number)
+            for number, letter in enumerate(LETTERS, start=1)
+        ]
         values = [fields.get(name) for name in names if name in fields]
         while values and (values[-1] is None or not str(values[-1]).strip()):
             values.pop()  # a row may have fewer choices than columns
@@ -423,7 +490,12 @@ def _parse_list(text: str) -> Any:
         return [ast.literal_eval(literal) for literal in literals]
     try:
         return ast.literal_eval(inside)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:  # the last two for deep nesting
+    except (
+        ValueError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last two for deep nesting
         raise BadRowError("choices is not a list") from error
 
 
@@ -433,7 +505,11 @@ def _number(answer: Any) -> int | None:
         return None
     if isinstance(answer, int) or (isinstance(answer, float) and answer.is_integer()):
         return int(answer)
-    return int(answer) if isinstance(answer, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", answer) else None
+    return (
+        int(answer)
+        if isinstance(answer, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", answer)
+        else None
+    )
 
 
 def _by_label(raw: _Raw) -> int | None:
@@ -458,7 +534,8 @@ def _by_number_from_one(raw: _Raw) -> int | None:
 
 
 def _by_text(raw: _Raw) -> int | None:
-    choices, answer = [choice.strip() for choice in raw.choices], str(raw.answer).strip()
+    choices = [choice.strip() for choice in raw.choices]
+    answer = str(raw.answer).strip()
     return choices.index(answer) if answer in choices else None
 
 
@@ -474,20 +551,30 @@ def _kind_of_answers(raws: Sequence[_Raw]) -> str:
     """Return the type of answers that fits most rows, the first in `_READERS` if several do."""
     numbers = [(_number(raw.answer), len(raw.choices)) for raw in raws if not raw.labels]
     integers = [(number, size) for number, size in numbers if number is not None]
-    fits = Counter(kind for raw in raws for kind, reader in _READERS.items() if reader(raw) is not None)
+    fits = Counter(
+        kind for raw in raws for kind, reader in _READERS.items() if reader(raw) is not None
+    )
     kind = max(_READERS, key=lambda name: fits[name]) if raws else "letters"
-    from_one = all(1 <= number <= size for number, size in integers) and any(number == size for number, size in integers)
+    from_one = all(1 <= number <= size for number, size in integers) and any(
+        number == size for number, size in integers
+    )
     if kind == "numbers from 0" and len(integers) >= _MIN_ANSWERS and from_one:
         return "numbers from 1"
     return kind
 
 
 def _gold(raw: _Raw, kind: str) -> int:
-    """Return the index of the right choice by the type of the column, or by the only type that fits this row."""
+    """Return the index of the right choice by the type of the column, or by the only type that fits
+    this row.
+    """
     gold = _by_number_from_one(raw) if kind == "numbers from 1" else _READERS[kind](raw)
     if gold is not None:
         return gold
-    readings = {reader(raw) for name, reader in _READERS.items() if not (kind == "numbers from 1" and name == "numbers from 0")}
+    readings = {
+        reader(raw)
+        for name, reader in _READERS.items()
+        if not (kind == "numbers from 1" and name == "numbers from 0")
+    }
     readings.discard(None)
     if len(readings) == 1:
         return int(readings.pop() or 0)
@@ -495,12 +582,15 @@ def _gold(raw: _Raw, kind: str) -> int:
     if readings:
         raise BadRowError(f"answer {raw.answer!r} could mean different choices")
     raise BadRowError(
-        f"answer {raw.answer!r} is not a letter {LETTERS[0]}..{LETTERS[n - 1]}, a number 0..{n - 1}, or one of the choices"
+        f"answer {raw.answer!r} is not a letter {LETTERS[0]}..{LETTERS[n - 1]}, a number"
+        f" 0..{n - 1}, or one of the choices"
     )
 
 
 def _question(raw: _Raw, gold: int, *, letters: bool) -> Question:
-    context, choices = f"Question: {raw.question}\nAnswer:", raw.choices
+    context = f"Question: {raw.question}\nAnswer:"
+    choices = raw.choices
     if letters:
-        context, choices = lettered(raw.question, raw.choices), list(LETTERS[: len(raw.choices)])
+        context = lettered(raw.question, raw.choices)
+        choices = list(LETTERS[: len(raw.choices)])
     return Question(raw.id, context, [f" {choice}" for choice in choices], gold, raw.group)

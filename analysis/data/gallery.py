@@ -31,7 +31,15 @@ class Exhibit:
 
 
 EXHIBITS = (
-    Exhibit(STARTER, starter.NAME, "Q4_1 GGUF file of the starter pack", "Apache-2.0", starter.HUB_ID, "", starter.WHEEL),
+    Exhibit(
+        STARTER,
+        starter.NAME,
+        "Q4_1 GGUF file of the starter pack",
+        "Apache-2.0",
+        starter.HUB_ID,
+        "",
+        starter.WHEEL,
+    ),
     Exhibit(
         "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         "Qwen2.5-Coder-0.5B-Instruct",
@@ -62,8 +70,13 @@ def exhibit(source: str) -> Exhibit | None:
 
 
 def is_exhibit(source: str, identity: str) -> bool:
-    """Return whether weights belong to the gallery, by their identity, or by their source if the identity is unknown."""
-    return any(identity.startswith(entry.identity) if identity else source == entry.source for entry in EXHIBITS)
+    """Return whether weights belong to the gallery, by their identity, or by their source if the
+    identity is unknown.
+    """
+    return any(
+        identity.startswith(entry.identity) if identity else source == entry.source
+        for entry in EXHIBITS
+    )
 
 
 def name_of(source: str, file_name: str) -> str:

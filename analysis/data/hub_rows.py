@@ -1,7 +1,7 @@
 """Conversion of rows of a dataset from the Hub to a file with texts or questions.
 
-Only the first rows of one file of the dataset at a commit are read. The selected columns are stored under the names that
-`corpora` and `files` read, so that the result is used like any other file.
+Only the first rows of one file of the dataset at a commit are read. The selected columns are stored
+under the names that `corpora` and `files` read, so that the result is used like any other file.
 """
 
 import csv
@@ -33,13 +33,17 @@ _MAX_BYTES = 64 << 20
 """Maximum size of the stored rows."""
 _MAX_LINE = 1 << 20
 _BATCH = 64
-_SANDBOX_BYTES, _SANDBOX_S = 2 << 30, 300.0
-"""Limits of memory, including libraries, and of time for reading a file, including the download of a large one."""
+_SANDBOX_BYTES = 2 << 30
+_SANDBOX_S = 300.0
+"""Limits of memory, including libraries, and of time for reading a file, including the download of
+a large one."""
 _MAX_JSON = 256 << 20
 """Maximum size of the rows as JSON."""
 
 TEXT = "text"
-QUESTION, CHOICES, ANSWER = "question", "choices", "answer"
+QUESTION = "question"
+CHOICES = "choices"
+ANSWER = "answer"
 ROLES = {"texts": (TEXT,), "questions": (QUESTION, CHOICES, ANSWER)}
 """Stored column names for texts and for questions."""
 _USUAL = {
@@ -68,11 +72,16 @@ def look(id: str, revision: str | None = None) -> HubDataset:
         CorpusError: if the dataset has no readable file.
     """
     repository = hub.cache.resolve(id, revision, kind=hub.repository.DATA_SET)
-    files = [file for file in repository.files if _ending(file.path) in ENDINGS and not _is_about(file.path)]
+    files = [
+        file
+        for file in repository.files
+        if _ending(file.path) in ENDINGS and not _is_about(file.path)
+    ]
     if not files:
         raise CorpusError(
-            f"The dataset {id} has no file with readable rows ({', '.join(ENDINGS)}). It may need a loading "
-            "script, which Layerscope never runs. Choose another dataset, or revision refs/convert/parquet."
+            f"The dataset {id} has no file with readable rows ({', '.join(ENDINGS)}). It may need a"
+            " loading script, which Layerscope never runs. Choose another dataset, or revision"
+            " refs/convert/parquet."
         )
     return HubDataset(repository, tuple(files))
 
@@ -84,7 +93,10 @@ def _ending(path: str) -> str:
 def _is_about(path: str) -> bool:
     """Return whether a file contains documentation or metadata."""
     name = path.rsplit("/", 1)[-1].lower()
-    return name.startswith(("dataset_info", "state.", "readme", "license", "requirements")) or name == "data.txt"
+    return (
+        name.startswith(("dataset_info", "state.", "readme", "license", "requirements"))
+        or name == "data.txt"
+    )
 
 
 def first_rows(
@@ -92,7 +104,8 @@ def first_rows(
 ) -> list[dict[str, Any]]:
     """Read the first rows of a file of a dataset, in a child process with limited memory and time.
 
-    A small file is downloaded and cached. Only the required blocks of a large file are downloaded, without caching.
+    A small file is downloaded and cached. Only the required blocks of a large file are downloaded,
+    without caching.
 
     Args:
         dataset: dataset.
@@ -111,9 +124,11 @@ def first_rows(
     if file is None:
         paths = ", ".join(file.path for file in dataset.files[:5])
         raise CorpusError(
-            f"{dataset.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {paths}."
+            f"{dataset.repository.id} has no file {shown(path)} with readable rows. Choose one of"
+            f" its files, such as {paths}."
         )
-    repository, local = dataset.repository, ""
+    repository = dataset.repository
+    local = ""
     if file.size <= _WHOLE_BYTES:
         local = str(hub.download.fetch(repository, [file], on_progress) / path)
     arguments = (local, repository.id, repository.commit, path, str(max_rows), str(_BLOCK_BYTES))
@@ -122,19 +137,27 @@ def first_rows(
             f"{__name__}:rows_as_json", *arguments, memory_bytes=_SANDBOX_BYTES, seconds=_SANDBOX_S
         )
     except sandbox.OverLimitError as error:
-        raise CorpusError(f"Reading {path} takes more than {error}. Take fewer rows, or another file.") from error
+        raise CorpusError(
+            f"Reading {path} takes more than {error}. Take fewer rows, or another file."
+        ) from error
     return read_rows
 
 
-def rows_as_json(local: str, id: str, commit: str, path: str, max_rows: str, block_bytes: str) -> Any:
-    """Return the first rows of a local file, or of a file on the Hub if `local` is empty, as JSON types."""
+def rows_as_json(
+    local: str, id: str, commit: str, path: str, max_rows: str, block_bytes: str
+) -> Any:
+    """Return the first rows of a local file, or of a file on the Hub if `local` is empty, as JSON
+    types.
+    """
     name = Path(path).name
-    with Path(local).open("rb") if local else hub.download.opened(id, commit, path, int(block_bytes)) as stream:
+    with (
+        Path(local).open("rb") if local else hub.download.opened(id, commit, path, int(block_bytes))
+    ) as stream:
         text = json.dumps(rows(stream, name, int(max_rows)), default=str)
     if len(text) > _MAX_JSON:
         raise CorpusError(
-            f"The rows of {name} take {len(text) / 1e6:,.0f} MB, but at most {_MAX_JSON / 1e6:,.0f} "
-            "MB are read. Take fewer rows."
+            f"The rows of {name} take {len(text) / 1e6:,.0f} MB, but at most {_MAX_JSON / 1e6:,.0f}"
+            " MB are read. Take fewer rows."
         )
     return json.loads(text)
 
@@ -164,16 +187,25 @@ def rows(stream: BinaryIO, name: str, max_rows: int) -> list[dict[str, Any]]:
         return list(itertools.islice(read, max_rows))
     except httpx.HTTPError:  # errors of the Hub may be OSErrors
         raise
-    except (OSError, EOFError, ValueError, TypeError, csv.Error) as error:  # pyarrow raises ValueErrors and OSErrors
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        csv.Error,
+    ) as error:  # pyarrow raises ValueErrors and OSErrors
         raise CorpusError(
-            f"{name} cannot be read in the format of its name ({str(error).splitlines()[0].rstrip('.')}). Choose another file."
+            f"{name} cannot be read in the format of its name"
+            f" ({str(error).splitlines()[0].rstrip('.')}). Choose another file."
         ) from error
 
 
 def _parquet(stream: BinaryIO) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
-    for batch in pyarrow.parquet.ParquetFile(stream, pre_buffer=False).iter_batches(_BATCH, use_threads=False):
+    for batch in pyarrow.parquet.ParquetFile(stream, pre_buffer=False).iter_batches(
+        _BATCH, use_threads=False
+    ):
         yield from batch.to_pylist()
 
 
@@ -201,7 +233,9 @@ def _json(text: io.TextIOBase) -> Iterator[dict[str, Any]]:
     if first == "[":
         rest = iter(input_files.parsed(first + text.read(_MAX_BYTES)))
     else:
-        lines = itertools.chain([first + text.readline(_MAX_LINE)], iter(lambda: text.readline(_MAX_LINE), ""))
+        lines = itertools.chain(
+            [first + text.readline(_MAX_LINE)], iter(lambda: text.readline(_MAX_LINE), "")
+        )
         rest = (input_files.parsed(line) for line in lines if line.strip())
     for row in rest:
         if not isinstance(row, dict):
@@ -240,19 +274,26 @@ def as_jsonl(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> 
     columns_read = names(read)
     for role in ROLES[kind]:
         if not columns.get(role):
-            raise CorpusError(f"No column is chosen as the {role}. Choose one of {', '.join(columns_read)}.")
+            raise CorpusError(
+                f"No column is chosen as the {role}. Choose one of {', '.join(columns_read)}."
+            )
         if unknown := [name for name in columns[role] if name not in columns_read]:
-            raise CorpusError(f"The rows have no column {shown(unknown[0])}. Choose one of {', '.join(columns_read)}.")
+            raise CorpusError(
+                f"The rows have no column {shown(unknown[0])}. Choose one of"
+                f" {', '.join(columns_read)}."
+            )
     lines = [encoded for row in read if (encoded := _line(row, kind, columns)) is not None]
     if not lines:
         raise CorpusError(
-            f"No row has a usable {' or '.join(ROLES[kind])} in "
-            f"{', '.join(name for role in ROLES[kind] for name in columns[role])}. Choose other columns."
+            f"No row has a usable {' or '.join(ROLES[kind])} in"
+            f" {', '.join(name for role in ROLES[kind] for name in columns[role])}. Choose other"
+            " columns."
         )
     content = "".join(f"{line}\n" for line in lines).encode()
     if len(content) > _MAX_BYTES:
         raise CorpusError(
-            f"These rows take {len(content) / 1e6:.0f} MB, but at most {_MAX_BYTES / 1e6:.0f} MB are stored. Take fewer rows."
+            f"These rows take {len(content) / 1e6:.0f} MB, but at most {_MAX_BYTES / 1e6:.0f} MB"
+            " are stored. Take fewer rows."
         )
     return content
 
@@ -262,6 +303,14 @@ def _line(row: Mapping[str, Any], kind: str, columns: Columns) -> str | None:
         text = row.get(columns[TEXT][0])
         return json.dumps({TEXT: text}) if isinstance(text, str) and text.strip() else None
     choice_columns = columns[CHOICES]
-    choices = row.get(choice_columns[0]) if len(choice_columns) == 1 else [row.get(name) for name in choice_columns]
-    question = {QUESTION: row.get(columns[QUESTION][0]), CHOICES: choices, ANSWER: row.get(columns[ANSWER][0])}
+    choices = (
+        row.get(choice_columns[0])
+        if len(choice_columns) == 1
+        else [row.get(name) for name in choice_columns]
+    )
+    question = {
+        QUESTION: row.get(columns[QUESTION][0]),
+        CHOICES: choices,
+        ANSWER: row.get(columns[ANSWER][0]),
+    }
     return None if question[QUESTION] is None else json.dumps(question, default=str)

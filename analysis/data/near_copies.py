@@ -1,8 +1,9 @@
 """Training and validation split without near-duplicates or quotations.
 
-The loss on text similar to the training text measures memory. Near-duplicate documents are therefore on the same side of the
-split, and a validation document is dropped if too many of its word runs are contained in the training documents together, as
-for templates such as "… is a species of small sea snail, a marine gastropod mollusk in the family …".
+The loss on text similar to the training text measures memory. Near-duplicate documents are
+therefore on the same side of the split, and a validation document is dropped if too many of its
+word runs are contained in the training documents together, as for templates such as "… is a species
+of small sea snail, a marine gastropod mollusk in the family …".
 """
 
 import functools
@@ -17,21 +18,26 @@ import numpy as np
 RUN = 8
 """Length of a quoted run in words, as for the contamination check of PaLM (arXiv:2204.02311)."""
 MAX_QUOTED = 0.05
-"""Maximum share of the word runs of a text that training text may contain. In the Wikipedia of the starter pack, templates have
-12 to 100 %, and other documents less than 5 %."""
+"""Maximum share of the word runs of a text that training text may contain. In the Wikipedia of the
+starter pack, templates have 12 to 100 %, and other documents less than 5 %."""
 ALIKE = 0.5
-"""Minimum Jaccard similarity of the shingles of near-duplicates; copies with a few changed words have 0.6 and more."""
+"""Minimum Jaccard similarity of the shingles of near-duplicates; copies with a few changed words
+have 0.6 and more."""
 _SHINGLE = 5
 """Length of a shingle in words, as for the deduplication of The Stack (arXiv:2211.15533)."""
-_BANDS, _ROWS = 32, 2
-"""Parameters of the search for candidate pairs, which are then compared exactly; it misses 1 in 10,000 pairs at `ALIKE`."""
+_BANDS = 32
+_ROWS = 2
+"""Parameters of the search for candidate pairs, which are then compared exactly; it misses 1 in
+10,000 pairs at `ALIKE`."""
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Scripts without spaces between words, of which each letter counts as a word."""
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in lower case without punctuation; the letters in scripts without spaces."""
+    """Return the words of a text in lower case without punctuation; the letters in scripts without
+    spaces.
+    """
     return _WORD.findall(text.lower())
 
 
@@ -60,7 +66,9 @@ def _runs_of(numbers: np.ndarray, length: int) -> np.ndarray:
     mixed = np.full(len(numbers) - length + 1, length, dtype=np.uint64)
     for position in range(length):
         # One round of a multiplicative hash.
-        mixed = (mixed ^ numbers[position : len(numbers) - length + 1 + position]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ numbers[position : len(numbers) - length + 1 + position]) * np.uint64(
+            0x9E3779B97F4A7C15
+        )
         mixed ^= mixed >> np.uint64(29)
     return np.unique(mixed)
 
@@ -74,7 +82,8 @@ def clusters(documents: Sequence[np.ndarray]) -> list[int]:
     Returns:
         For each document the index of the first document of its cluster.
 
-    Source: MinHash and its locality-sensitive hashing, Broder, SEQUENCES (1997) 21, in the form of `datasketch`.
+    Source: MinHash and its locality-sensitive hashing, Broder, SEQUENCES (1997) 21, in the form of
+    `datasketch`.
     """
     from datasketch import MinHash, MinHashLSH  # slow to import
 
@@ -117,7 +126,8 @@ class Split:
     train: frozenset[str]
     validation: frozenset[str]
     left_out: frozenset[str]
-    """Validation documents dropped because `train` contains more than `MAX_QUOTED` of their word runs."""
+    """Validation documents dropped because `train` contains more than `MAX_QUOTED` of their word
+    runs."""
 
 
 def split(texts: Sequence[str]) -> Split:
@@ -137,12 +147,18 @@ def _split(texts: tuple[str, ...]) -> Split:
     documents = list(zip(texts, (_runs_of(row, RUN) for row in rows), draws, strict=True))
     train_runs = _joined(runs_of_text for _, runs_of_text, is_drawn in documents if not is_drawn)
     train = {text for text, _, is_drawn in documents if not is_drawn}
-    quoted = {text for text, row, is_drawn in documents if is_drawn and share(row, train_runs) > MAX_QUOTED}
+    quoted = {
+        text
+        for text, row, is_drawn in documents
+        if is_drawn and share(row, train_runs) > MAX_QUOTED
+    }
     return Split(frozenset(train), frozenset(texts) - train - quoted, frozenset(quoted))
 
 
 def is_validation(text: str) -> bool:
-    """Return whether a document is drawn for validation, one in ten; the first document decides for its cluster."""
+    """Return whether a document is drawn for validation, one in ten; the first document decides for
+    its cluster.
+    """
     return hashlib.sha256(text.encode()).digest()[0] % 10 == 0
 
 
@@ -170,7 +186,8 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
 class NearCopyFilter:
     """Filter of training documents that quote measured texts.
 
-    The admitted documents together contain at most `MAX_QUOTED` of the word runs of each measured text.
+    The admitted documents together contain at most `MAX_QUOTED` of the word runs of each measured
+    text.
     """
 
     def __init__(self, measured: Iterable[str]) -> None:
@@ -197,7 +214,9 @@ class NearCopyFilter:
         return len(self._refused)
 
     def admits(self, document: str) -> bool:
-        """Return whether a document can be used for training in addition to those admitted before."""
+        """Return whether a document can be used for training in addition to those admitted
+        before.
+        """
         if not len(self._runs):
             return True
         quoted = _among(self._runs, runs(document))
@@ -212,7 +231,9 @@ class NearCopyFilter:
 
     @property
     def highest(self) -> float:
-        """Largest share, in [0, 1], of the runs of a measured text that admitted documents contain."""
+        """Largest share, in [0, 1], of the runs of a measured text that admitted documents
+        contain.
+        """
         return float(self._shares(self._seen).max()) if len(self._runs) else 0.0
 
     def _shares(self, seen: np.ndarray) -> np.ndarray:

@@ -21,11 +21,14 @@ ReadFile = Callable[[Path], files.QuestionFile]
 
 
 def title(spec: BenchmarkSpec) -> str:
-    """Return the display name of a question set, with its subset and protocol if they are not the default."""
+    """Return the display name of a question set, with its subset and protocol if they are not the
+    default.
+    """
     if spec.is_file:
         return files.title(spec.task)
     part = f", {', '.join(name.replace('_', ' ') for name in spec.subset)}" if spec.subset else ""
-    return f"{TASKS[spec.task].title}{part}{', as asked in the paper' if spec.protocol == 'paper' else ''}"
+    protocol = ", as asked in the paper" if spec.protocol == "paper" else ""
+    return f"{TASKS[spec.task].title}{part}{protocol}"
 
 
 def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
@@ -38,19 +41,29 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
     shots = usual_shots(spec) if spec.shots is None else spec.shots
     max_shots = task.max_shots if task else 0
     if shots > max_shots:
-        offered, allowed = (f"with up to {max_shots}", f"0..{max_shots}") if max_shots else ("without", "0")
-        raise BenchmarkError(f"{title(spec)} comes {offered} worked examples: shots must be {allowed}, not {shots}.")
+        offered, allowed = (
+            (f"with up to {max_shots}", f"0..{max_shots}") if max_shots else ("without", "0")
+        )
+        raise BenchmarkError(
+            f"{title(spec)} comes {offered} worked examples: shots must be {allowed}, not {shots}."
+        )
     if spec.protocol != "harness" and (task is None or spec.protocol not in task.protocols):
-        raise BenchmarkError(f"The paper does not ask {title(replace(spec, protocol='harness'))}. Set the protocol to harness.")
+        raise BenchmarkError(
+            f"The paper does not ask {title(replace(spec, protocol='harness'))}. Set the protocol"
+            " to harness."
+        )
     if spec.subset and not (task and task.groups):
         parted = [task.title for task in TASKS.values() if task.groups]
         raise BenchmarkError(
-            f"{title(replace(spec, subset=()))} has no subjects to choose from, only {' and '.join(parted)} "
-            f"{'have' if len(parted) > 1 else 'has'}. Leave the subjects out."
+            f"{title(replace(spec, subset=()))} has no subjects to choose from, only"
+            f" {' and '.join(parted)} {'have' if len(parted) > 1 else 'has'}. Leave the subjects"
+            " out."
         )
     if task:
         task.chosen_groups(spec.subset)  # check the names before a job begins
-    return replace(spec, shots=shots, identity=_identity(task) if task else files.identity(Path(spec.task)))
+    return replace(
+        spec, shots=shots, identity=_identity(task) if task else files.identity(Path(spec.task))
+    )
 
 
 def usual_shots(spec: BenchmarkSpec) -> int:
@@ -63,8 +76,12 @@ def _identity(task: Task) -> str:
     if task.rows is None:
         return starter.benchmark_identity() if starter.has_benchmarks() else "hub"
     splits = [task.split, *([task.worked_split] if task.max_shots else [])]
-    rows = [[list(task.rows(split, group)) for group in task.chosen_groups() or [""]] for split in splits]
-    return f"sha256:{hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
+    rows = [
+        [list(task.rows(split, group)) for group in task.chosen_groups() or [""]]
+        for split in splits
+    ]
+    content = json.dumps(rows, sort_keys=True, default=str).encode()
+    return f"sha256:{hashlib.sha256(content).hexdigest()[:24]}"
 
 
 def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
@@ -77,14 +94,22 @@ def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
         read: function that reads a question file.
 
     Raises:
-        BenchmarkError: if neither the starter pack nor the Hub provides them, or a file has no valid row.
+        BenchmarkError: if neither the starter pack nor the Hub provides them, or a file has no
+            valid row.
     """
     spec = resolve(spec)
-    questions = list(_file(spec, read).questions) if spec.is_file else _questions_of_groups(TASKS[spec.task], spec)
+    questions = (
+        list(_file(spec, read).questions)
+        if spec.is_file
+        else _questions_of_groups(TASKS[spec.task], spec)
+    )
     draw = random.Random(spec.seed)
     draw.shuffle(questions)
     subset = questions[: spec.limit]
-    groups = {group: number for number, group in enumerate(dict.fromkeys(question.group for question in subset))}
+    groups = {
+        group: number
+        for number, group in enumerate(dict.fromkeys(question.group for question in subset))
+    }
     return sorted(subset, key=lambda question: groups[question.group])
 
 
@@ -99,7 +124,8 @@ def check(spec: BenchmarkSpec) -> None:
 
 
 def size(spec: BenchmarkSpec, read: ReadFile = files.read) -> int | None:
-    """Return the number of available questions, regardless of the limit; None if it is known only to the Hub.
+    """Return the number of available questions, regardless of the limit; None if it is known only
+    to the Hub.
 
     Args:
         spec: request.
@@ -116,16 +142,23 @@ def size(spec: BenchmarkSpec, read: ReadFile = files.read) -> int | None:
         return sum(len(task.rows(task.split, group)) for group in groups)
     if not starter.has_benchmarks():
         return None
-    return sum(_rows_in(starter.benchmark_folder(_folder(task, group)) / task.split, task.split) for group in groups)
+    return sum(
+        _rows_in(starter.benchmark_folder(_folder(task, group)) / task.split, task.split)
+        for group in groups
+    )
 
 
 def _rows_in(folder: Path, split: str) -> int:
     try:
-        return int(input_files.parsed((folder / "dataset_info.json").read_bytes())["splits"][split]["num_examples"])
+        return int(
+            input_files.parsed((folder / "dataset_info.json").read_bytes())["splits"][split][
+                "num_examples"
+            ]
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchmarkError(
-            f"The questions of the starter pack in {folder.parent.name} are damaged. Install the pack again with "
-            f"`{starter.GET_IT}`."
+            f"The questions of the starter pack in {folder.parent.name} are damaged. Install the"
+            f" pack again with `{starter.GET_IT}`."
         ) from error
 
 
@@ -144,8 +177,9 @@ def chance(questions: Iterable[Question]) -> float:
 def majority(questions: Iterable[Question]) -> float:
     """Return the accuracy of always choosing the most frequent position of the right option.
 
-    If questions have different options and the right one is always at the same position, as in SciQ, the position is an
-    artifact of the source that the model does not see, and chance is returned.
+    If questions have different options and the right one is always at the same position, as in
+    SciQ, the position is an artifact of the source that the model does not see, and chance is
+    returned.
     """
     questions = list(questions)
     golds = [question.gold for question in questions]
@@ -156,7 +190,8 @@ def majority(questions: Iterable[Question]) -> float:
 
 
 def by_group(questions: Sequence[Question], right: Sequence[float]) -> dict[str, tuple[float, int]]:
-    """Return accuracy and number of questions by group, such as the subjects of MMLU; empty without groups.
+    """Return accuracy and number of questions by group, such as the subjects of MMLU; empty without
+    groups.
 
     Args:
         questions: questions.
@@ -180,39 +215,54 @@ def _folder(task: Task, group: str) -> str:
 
 
 def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
-    """Return the rows of a split from the set itself, the starter pack or the Hub, in this order."""
+    """Return the rows of a split from the set itself, the starter pack or the Hub, in this
+    order.
+    """
     if task.rows is not None:
         return task.rows(split, group)
     try:
         import datasets
     except ModuleNotFoundError as error:  # a viewer
         raise BenchmarkError(
-            f"The questions of {task.hub[0]} are missing: the package datasets is not installed. Run `pip install -r "
-            "requirements.txt`."
+            f"The questions of {task.hub[0]} are missing: the package datasets is not installed."
+            " Run `pip install -r requirements.txt`."
         ) from error
 
     if starter.has_benchmarks():
-        rows: Any = datasets.load_from_disk(str(starter.benchmark_folder(_folder(task, group)) / split))
+        rows: Any = datasets.load_from_disk(
+            str(starter.benchmark_folder(_folder(task, group)) / split)
+        )
         return list(rows)
     name, config = task.hub
     try:
-        return list(datasets.load_dataset(name, group or config, split=split, token=hub.refusal.token() or False))
-    except Exception as error:  # the client raises many unrelated types if the Hub cannot be reached
+        return list(
+            datasets.load_dataset(
+                name, group or config, split=split, token=hub.refusal.token() or False
+            )
+        )
+    except (
+        Exception
+    ) as error:  # the client raises many unrelated types if the Hub cannot be reached
         raise BenchmarkError(
-            f"The questions of {name} are missing: the starter pack is not installed, and the Hub did not send "
-            f"them ({failures.clause(error)}). Install the pack with `{starter.GET_IT}`, or connect to the "
-            "network."
+            f"The questions of {name} are missing: the starter pack is not installed, and the Hub"
+            f" did not send them ({failures.clause(error)}). Install the pack with"
+            f" `{starter.GET_IT}`, or connect to the network."
         ) from error
 
 
 def _questions_of_groups(task: Task, spec: BenchmarkSpec) -> list[Question]:
-    """Return all questions of the selected groups, with the header and the worked examples of the group."""
+    """Return all questions of the selected groups, with the header and the worked examples of the
+    group.
+    """
     read = task.read_as.get(spec.protocol, task.read)
     questions = []
     for group in task.chosen_groups(spec.subset) or [""]:
         before = task.header(group, spec.protocol) if task.header else ""
         if spec.shots:
-            before += "".join(_worked(read(row, "")) for row in _rows(task, task.worked_split, group)[: spec.shots])
+            before += "".join(
+                _worked(read(row, ""))
+                for row in _rows(task, task.worked_split, group)[: spec.shots]
+            )
         for index, row in enumerate(_rows(task, task.split, group)):
             default_id = f"{group}/{task.split}/{index}" if group else f"{task.split}/{index}"
             question = read(row, str(row[task.id_field]) if task.id_field else default_id)

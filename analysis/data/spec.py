@@ -15,7 +15,8 @@ QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
 PROTOCOLS = ("harness", "paper")
 """Prompt formats: that of lm-evaluation-harness, or that of the paper (MMLU and BoolQ)."""
 STREAMED = "c4-train"
-"""Training split of C4, on which the paper heals. It is too large for memory and streamed from the Hub."""
+"""Training split of C4, on which the paper heals. It is too large for memory and streamed from the
+Hub."""
 SPLITS = ("all", "train", "validation")
 
 MIN_DOCUMENT_TOKENS = 16
@@ -34,14 +35,15 @@ class CorpusSpec(Spec):
     later: ClassVar[tuple[str, ...]] = ("min_tokens",)
 
     source: Annotated[str, Option("--texts", "c4|wiki|FILE", resets=("split",))] = "c4"
-    """Texts: `c4` or `wiki` from the starter pack, `c4-train` from the Hub for healing, or a UTF-8 file in TXT or JSONL."""
+    """Texts: `c4` or `wiki` from the starter pack, `c4-train` from the Hub for healing, or a UTF-8
+    file in TXT or JSONL."""
     n_texts: Annotated[int, Option("--samples"), _COUNT] = 32
     """Number of texts."""
     seq_len: Annotated[int, Option(), _LENGTH] = 256
     """Sequence length: each text is cut to this many tokens."""
     split: str = "all"
-    """`all`, `train` or `validation`. One document in ten, with its near-copies, is validation and never used for healing
-    (`near_copies`)."""
+    """`all`, `train` or `validation`. One document in ten, with its near-copies, is validation and
+    never used for healing (`near_copies`)."""
     seed: Annotated[int, Option(), SEED] = 0
     """Seed of the text selection."""
     identity: str = ""
@@ -61,7 +63,9 @@ class CorpusSpec(Spec):
 
     @property
     def subject(self) -> str:
-        """Source without its split: a healing run is not judged by another split of its own source."""
+        """Source without its split: a healing run is not judged by another split of its own
+        source.
+        """
         return {STREAMED: "c4"}.get(self.source, self.source)
 
     def fitting(self, window: int | None) -> "CorpusSpec":
@@ -80,13 +84,16 @@ class BenchmarkSpec(Spec):
 
     kind: ClassVar[str] = "benchmark"
 
-    task: Annotated[str, Option(metavar="NAME|FILE", known=TASKS, parse=lambda text: BenchmarkSpec(task=text).task)] = (
-        "arc_easy"
-    )
+    task: Annotated[
+        str,
+        Option(metavar="NAME|FILE", known=TASKS, parse=lambda text: BenchmarkSpec(task=text).task),
+    ] = "arc_easy"
     """Dataset of questions: a name, or a file in JSONL, CSV or Parquet."""
     limit: Annotated[int | None, Option(none="0"), _COUNT] = 100
     """Number of questions (default: 100, 0 = all)."""
-    shots: Annotated[int | None, Option(usual="analysis.data.questions:usual_shots"), Bound(0, 5)] = None
+    shots: Annotated[
+        int | None, Option(usual="analysis.data.questions:usual_shots"), Bound(0, 5)
+    ] = None
     """Number of worked examples before each question (default: 5 for MMLU, 0 for the others)."""
     seed: Annotated[int, Option(), SEED] = 0
     """Seed of the selection and order of the questions."""
@@ -100,8 +107,9 @@ class BenchmarkSpec(Spec):
     def __post_init__(self) -> None:
         require(
             self.task in TASKS or self.is_file,
-            f"task must be one of {', '.join(TASKS)}, or a file that ends in {', '.join(QUESTION_FILES)}, not "
-            f"{shown(self.task)}. {did_you_mean(self.task, TASKS)}".rstrip(),
+            f"task must be one of {', '.join(TASKS)}, or a file that ends in"
+            f" {', '.join(QUESTION_FILES)}, not {shown(self.task)}."
+            f" {did_you_mean(self.task, TASKS)}".rstrip(),
         )
         one_of("protocol", self.protocol, PROTOCOLS)
 
@@ -121,7 +129,8 @@ def default_loss_corpus() -> CorpusSpec:
 
 
 def held_out_text(source: str) -> CorpusSpec:
-    """Return the validation split of a source that is used for healing or searching, like the default loss text.
+    """Return the validation split of a source that is used for healing or searching, like the
+    default loss text.
 
     Args:
         source: source as in `CorpusSpec`. For the streamed C4 it is the validation split of `c4`.
@@ -131,9 +140,15 @@ def held_out_text(source: str) -> CorpusSpec:
 
 
 def other_text(source: str) -> CorpusSpec:
-    """Return the text that judges a healing run on a source: C4, or Wikipedia if the source is C4."""
+    """Return the text that judges a healing run on a source: C4, or Wikipedia if the source is
+    C4.
+    """
     default = default_loss_corpus()
-    return held_out_text("wiki") if replace(default, source=source).subject == default.subject else default
+    return (
+        held_out_text("wiki")
+        if replace(default, source=source).subject == default.subject
+        else default
+    )
 
 
 @spec_dataclass

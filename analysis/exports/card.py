@@ -1,4 +1,6 @@
-"""Card of an exported model: source, removed layers, healing, scores, and facts that nobody measured."""
+"""Card of an exported model: source, removed layers, healing, scores, and facts that nobody
+measured.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,14 +32,15 @@ if TYPE_CHECKING:
 
 _LICENCE_KNOWN = "This model is a derivative of its base. The base's licence, {}, applies to it."
 _LICENCE_UNKNOWN = (
-    "This model is a derivative of its base, and the base's licence applies to it. Layerscope does not know that "
-    "licence. Look it up before you share this model, and state it in the head of this card."
+    "This model is a derivative of its base, and the base's licence applies to it. Layerscope does"
+    " not know that licence. Look it up before you share this model, and state it in the head of"
+    " this card."
 )
 _ZEROED = (
-    "This folder contains the removed sublayers as zeros: the last matrix of each and its bias are zero. A zeroed sublayer "
-    "adds "
-    "nothing, so the outputs equal those of the pruned model. Size, speed and KV cache do not improve in this form. A program "
-    "that skips these sublayers saves all three."
+    "This folder contains the removed sublayers as zeros: the last matrix of each and its bias are"
+    " zero. A zeroed sublayer adds nothing, so the outputs equal those of the pruned model. Size,"
+    " speed and KV cache do not improve in this form. A program that skips these sublayers saves"
+    " all three."
 )
 """Note on removed sublayers in a folder, for which transformers has no model."""
 
@@ -65,9 +68,14 @@ def of(
     """
     from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
 
-    facts, cut, is_scored = evidence.facts, evidence.removed, evidence.heal is not None or (heal is None and adapter is None)
-    scores = {name: value for name in (ACCURACY, LOSS) if is_scored and (value := evidence.reading(name))}
-    hub_id, exhibit = remote.hub_id(model), gallery.exhibit(model.source)
+    facts = evidence.facts
+    cut = evidence.removed
+    is_scored = evidence.heal is not None or (heal is None and adapter is None)
+    scores = {
+        name: value for name in (ACCURACY, LOSS) if is_scored and (value := evidence.reading(name))
+    }
+    hub_id = remote.hub_id(model)
+    exhibit = gallery.exhibit(model.source)
     base = hub_id or facts.name
     name = f"{facts.name} without {cut.describe()}"
     head = ModelCardData(
@@ -77,14 +85,18 @@ def of(
         pipeline_tag="text-generation",
         tags=["layer-pruning"],
         model_name=name,
-        eval_results=[_evaluated(score, evidence.scored.spec.model) for score in scores.values()] or None,
+        eval_results=[_evaluated(score, evidence.scored.spec.model) for score in scores.values()]
+        or None,
     )
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {text(name)}",
-        f"{facts.n_layers - len(cut.layers)} of {facts.n_layers} layers of {code(base)}"
-        f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family_in_words)}), saved in "
-        f"{_precision(model, facts, file)}. Layers are counted from 0.",
+        (
+            f"{facts.n_layers - len(cut.layers)} of {facts.n_layers} layers of"
+            f" {code(base)}{f' at revision {code(model.revision)}' if model.revision else ''}"
+            f" (family {text(facts.family_in_words)}), saved in {_precision(model, facts, file)}."
+            " Layers are counted from 0."
+        ),
         "## How it was made",
         _recipe_text(cut, heal, adapter),
         *([_ZEROED] if isinstance(cut, PartSet) else []),
@@ -97,15 +109,20 @@ def of(
         "## Licence",
         _LICENCE_KNOWN.format(exhibit.licence) if exhibit else _LICENCE_UNKNOWN,
         "## Limits",
-        "Likelihood scores overstate the quality of a pruned model: free generation and arithmetic degrade first. Safety and "
-        "bias were not evaluated or changed. Limits of the base model apply to this one, too.",
+        (
+            "Likelihood scores overstate the quality of a pruned model: free generation and"
+            " arithmetic degrade first. Safety and bias were not evaluated or changed. Limits of"
+            " the base model apply to this one, too."
+        ),
         f"Made with layerscope {__version__}.{_versions(evidence)}",
     ]
     return escapes.visible("\n\n".join(parts) + "\n")
 
 
 def _precision(model: ModelSpec, facts: ModelFacts, file: str) -> str:
-    """Return the format of the weights, after that which they were stored in before if that differs."""
+    """Return the format of the weights, after that which they were stored in before if that
+    differs.
+    """
     weights = model.format_of_weights(facts)
     if file:
         return f"{weights}, the bytes of the original GGUF file"
@@ -129,7 +146,12 @@ def _evaluated(score: Reading, model: ModelSpec) -> "EvalResult":
     """Return a score of this very model with all that it depends on."""
     from huggingface_hub import EvalResult
 
-    args: dict[str, Any] = {"n": score.condition.n, "low": score.low, "high": score.high, "dtype": model.dtype}
+    args: dict[str, Any] = {
+        "n": score.condition.n,
+        "low": score.low,
+        "high": score.high,
+        "dtype": model.dtype,
+    }
     args["quantization"] = model.quantization
     if score.condition.weights:
         args["weights"] = score.condition.weights
@@ -146,7 +168,8 @@ def _evaluated(score: Reading, model: ModelSpec) -> "EvalResult":
             metric_value=score.value,
             metric_args=args,
         )
-    title, task = questions.title(material), TASKS.get(material.task)
+    title = questions.title(material)
+    task = TASKS.get(material.task)
     return EvalResult(
         task_type="multiple-choice",
         dataset_type=task.hub[0] if task and task.hub[0] else title,
@@ -171,23 +194,36 @@ def _text_name(corpus: CorpusSpec) -> str:
 
 def _recipe_text(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
     how = (
-        f"Removed: {cut.describe()}. Method: Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, "
-        f"arXiv:2403.17887."
+        f"Removed: {cut.describe()}. Method: Gromov et al., The Unreasonable Ineffectiveness of the"
+        " Deeper Layers, arXiv:2403.17887."
     )
     if heal is None and adapter is None:
         return f"{how} It was not healed."
     if heal is None:
         return f"{how} A PEFT adapter was merged in. Its training is not recorded here."
     spec = heal.spec
-    trained = f"for {heal.kept_step or heal.total_steps} optimizer steps" if heal.is_trained else "without training"
+    trained = (
+        f"for {heal.kept_step or heal.total_steps} optimizer steps"
+        if heal.is_trained
+        else "without training"
+    )
     if heal.ended_early:
-        trained = f"for {heal.kept_step} of {heal.total_steps} optimizer steps, then stopped without a score"
-    base = "an unquantized base" if spec.model.quantization == "none" else f"a base in {spec.model.quantization}"
-    settings = {name: value for name, value in spec.to_json().items() if not isinstance(value, dict)}
+        trained = (
+            f"for {heal.kept_step} of {heal.total_steps} optimizer steps, then stopped without a"
+            " score"
+        )
+    base = (
+        "an unquantized base"
+        if spec.model.quantization == "none"
+        else f"a base in {spec.model.quantization}"
+    )
+    settings = {
+        name: value for name, value in spec.to_json().items() if not isinstance(value, dict)
+    }
     listed = ", ".join(f"{name} {value}" for name, value in settings.items())
     return (
-        f"{how}\n\nHealed {trained} on {text(_text_name(spec.corpus))} text, over {base}, seed {spec.seed}. The "
-        f"adapter was merged into unquantized weights. Settings: {text(listed)}."
+        f"{how}\n\nHealed {trained} on {text(_text_name(spec.corpus))} text, over {base}, seed"
+        f" {spec.seed}. The adapter was merged into unquantized weights. Settings: {text(listed)}."
     )
 
 
@@ -195,41 +231,69 @@ def _scores(evidence: Evidence) -> list[str]:
     models = models_of(evidence)
     if not models:
         loss = evidence.quantity(LOSS)
-        estimate = "" if loss.change is None else f" In a loss-increase map, {headline.clause(loss)}."
+        estimate = (
+            "" if loss.change is None else f" In a loss-increase map, {headline.clause(loss)}."
+        )
         return ["## Scores", text(f"The accuracy of this pruned model was not measured.{estimate}")]
     return ["## Scores", scores(models).markdown(), text(evidence.scored.measured_on())]
 
 
 def models_of(evidence: Evidence) -> list[tuple[str, Readings]]:
-    """Return the scores of the unpruned, the pruned and the healed model by name, as far as they are measured."""
+    """Return the scores of the unpruned, the pruned and the healed model by name, as far as they
+    are measured.
+    """
     if evidence.heal is not None:
         return [(name, reading.of_heal(evidence.heal, name)) for name in evidence.heal.models]
     measured = [evidence.selected.measured(name) for name in (ACCURACY, LOSS)]
     pruned = {each.quantity: each.reading for each in measured if each.reading}
     unpruned = {each.quantity: each.unpruned for each in measured if each.unpruned}
-    return [(name, readings) for name, readings in (("unpruned", unpruned), ("pruned", pruned)) if readings] if pruned else []
+    return (
+        [
+            (name, readings)
+            for name, readings in (("unpruned", unpruned), ("pruned", pruned))
+            if readings
+        ]
+        if pruned
+        else []
+    )
 
 
 def _judgement(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
     """Return the losses on the kind of text of the training, and the caveats of a healing run."""
-    sentences = [text(sentence) for sentence in judgement.sentences(heal, judgement.control_of(heal, heals))]
+    sentences = [
+        text(sentence) for sentence in judgement.sentences(heal, judgement.control_of(heal, heals))
+    ]
     table = heal.tables().get("same_kind")
     if table is None:
         return sentences
     return [
         table.caption,
-        TextTable.of(table.only("model", "n", "loss", "n_texts").titled(n="layers removed")).markdown(),
+        TextTable.of(
+            table.only("model", "n", "loss", "n_texts").titled(n="layers removed")
+        ).markdown(),
         *sentences,
     ]
 
 
 def scores(models: Sequence[tuple[str, Readings]], *, with_condition: bool = False) -> TextTable:
-    """Return scores of models as a table, each under its name, with the condition if it is not the same for all."""
-    heads = ["model", *(["measured on"] if with_condition else []), "layers removed", "accuracy", "questions"]
+    """Return scores of models as a table, each under its name, with the condition if it is not the
+    same for all.
+    """
+    heads = [
+        "model",
+        *(["measured on"] if with_condition else []),
+        "layers removed",
+        "accuracy",
+        "questions",
+    ]
     rows = []
     for name, readings in models:
         cut = next(iter(readings.values())).cut
-        row = [name, *([reading.measured_on(readings)] if with_condition else []), str(len(cut.layers) if cut else 0)]
+        row = [
+            name,
+            *([reading.measured_on(readings)] if with_condition else []),
+            str(len(cut.layers) if cut else 0),
+        ]
         for quantity in (ACCURACY, LOSS):
             score = readings.get(quantity)
             row += ["–", "–"] if score is None else [_with_interval(score), str(score.condition.n)]
@@ -238,21 +302,28 @@ def scores(models: Sequence[tuple[str, Readings]], *, with_condition: bool = Fal
 
 
 def _with_interval(score: Reading) -> str:
-    ends = "" if score.low is None or score.high is None else f" ({score.low:.3f} to {score.high:.3f})"
+    ends = (
+        "" if score.low is None or score.high is None else f" ({score.low:.3f} to {score.high:.3f})"
+    )
     return f"{score.value:.3f}{ends}"
 
 
 def _checked(check: ReloadCheck) -> str:
-    reference = "the model with its unmerged adapter" if check.merged else "the pruned model before saving"
+    reference = (
+        "the model with its unmerged adapter" if check.merged else "the pruned model before saving"
+    )
     return (
-        f"Checked: reloaded with plain transformers in {check.dtype} and compared with {reference} on {check.n_tokens} tokens "
-        f"of real text. The largest difference of a logit is {check.max_difference:.3g}. The relative difference is "
-        f"{check.relative_difference:.2g} (allowed {check.tolerance:g}). {check.same_first:.1%} of the most likely next "
-        f"tokens are the same.{f' {check.in_words()}'.rstrip()}"
+        f"Checked: reloaded with plain transformers in {check.dtype} and compared with {reference}"
+        f" on {check.n_tokens} tokens of real text. The largest difference of a logit is"
+        f" {check.max_difference:.3g}. The relative difference is {check.relative_difference:.2g}"
+        f" (allowed {check.tolerance:g}). {check.same_first:.1%} of the most likely next tokens are"
+        f" the same.{f' {check.in_words()}'.rstrip()}"
     )
 
 
 def _versions(evidence: Evidence) -> str:
     versions: dict[str, Any] = evidence.scored.versions if evidence.scored is not None else {}
-    listed = ", ".join(f"{name} {value}" for name, value in versions.items() if name != "layerscope")
+    listed = ", ".join(
+        f"{name} {value}" for name, value in versions.items() if name != "layerscope"
+    )
     return f" Measured with {text(listed)}." if listed else ""

@@ -34,12 +34,22 @@ def fenced(content: str, language: str = "") -> str:
 
 
 def templates() -> Environment:
-    """Return the settings of every HTML template: values are escaped, and hidden characters in them are shown."""
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_cell)
+    """Return the settings of every HTML template: values are escaped, and hidden characters in them
+    are shown.
+    """
+    return Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_cell,
+    )
 
 
 def _cell(value: Any) -> Any:
-    return escapes.visible(value) if type(value) is str else value  # text that is HTML already has another type
+    return (
+        escapes.visible(value) if type(value) is str else value
+    )  # text that is HTML already has another type
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,8 @@ class TextTable:
         """Return the table with its cells escaped."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         return "\n".join(
-            f"| {' | '.join(cell if number == 1 else text(cell) for cell in line)} |" for number, line in enumerate(lines)
+            f"| {' | '.join(cell if number == 1 else text(cell) for cell in line)} |"
+            for number, line in enumerate(lines)
         )
 
 
@@ -155,7 +166,9 @@ class Document:
             for title, items in section.lists:
                 parts += [f"### {text(title)}", "\n".join(f"- {text(item)}" for item in items)]
             parts += [fenced("\n".join(section.commands), "sh")] if section.commands else []
-        records = [(name, content) for section in self.sections for name, content in section.records]
+        records = [
+            (name, content) for section in self.sections for name, content in section.records
+        ]
         parts += ["## Requests and versions"] if records else []
         for name, content in records:
             parts += [f"### {text(name)}", fenced(content, "json")]

@@ -1,4 +1,6 @@
-"""The export: a cut model as a folder or a GGUF file that was checked by loading it again, or a mergekit recipe."""
+"""The export: a cut model as a folder or a GGUF file that was checked by loading it again, or a
+mergekit recipe.
+"""
 
 import gc
 import json
@@ -40,22 +42,28 @@ from analysis.results import evidence, library
 
 FORMATS = (*FORMS, "mergekit")
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
-"""Largest relative difference of logits, by the dtype of the folder: merging rounds every changed weight once more."""
+"""Largest relative difference of logits, by the dtype of the folder: merging rounds every changed
+weight once more."""
 REQUANTIZED_TOLERANCE = 1.0
-"""Largest relative difference of the logits of a healed GGUF file, whose changed matrices are quantized again.
+"""Largest relative difference of the logits of a healed GGUF file, whose changed matrices are
+quantized again.
 
-Wrong weights differ by more. A run that changed 75 matrices of the starter has 0.55 in Q4_1. What this costs is said by the
-loss of the written file, next to that of the healed model.
+Wrong weights differ by more. A run that changed 75 matrices of the starter has 0.55 in Q4_1. What
+this costs is said by the loss of the written file, next to that of the healed model.
 """
 _INSTEAD = (
     "Export it in float32",
-    "Layers of this family may depend on their own index. Remove the last layers, or choose another model",
+    (
+        "Layers of this family may depend on their own index. Remove the last layers, or choose"
+        " another model"
+    ),
 )
 """Advice for a folder with other outputs; the second if rounding cannot be the reason."""
 _READ = CorpusSpec(source="wiki", n_texts=2, seq_len=128, split="validation")
 _FALLBACK = (
-    "A decoder adds to a stream. Every layer reads the sum of the layers before it and adds its own output. Where two "
-    "neighbours add nearly the same, one of them can go, and the later layers change little."
+    "A decoder adds to a stream. Every layer reads the sum of the layers before it and adds its own"
+    " output. Where two neighbours add nearly the same, one of them can go, and the later layers"
+    " change little."
 )
 """Text to compare on if the starter pack is not installed."""
 
@@ -71,10 +79,11 @@ def export(
 ) -> Path:
     """Write the model without `block` to the folder `out`, which must not exist or be empty.
 
-    `hf` writes a folder that plain transformers loads and generates from, with the adapter merged in. The folder is loaded
-    again before it counts. Single sublayers are zeros in it, since transformers knows no model without them: it is as large and
-    as slow as before. `gguf` cuts the GGUF file that the model comes as, for llama.cpp, checked in the same way. `mergekit`
-    writes the recipe `mergekit.yaml` that removes the same layers.
+    `hf` writes a folder that plain transformers loads and generates from, with the adapter merged
+    in. The folder is loaded again before it counts. Single sublayers are zeros in it, since
+    transformers knows no model without them: it is as large and as slow as before. `gguf` cuts the
+    GGUF file that the model comes as, for llama.cpp, checked in the same way. `mergekit` writes the
+    recipe `mergekit.yaml` that removes the same layers.
 
     Returns:
         The folder.
@@ -91,10 +100,14 @@ def export(
     block.check_depth(planned.facts.n_layers)
     if format == "mergekit":
         if adapter is not None:
-            raise SpecError("A mergekit recipe cannot contain an adapter. Use --format hf, which merges it.")
+            raise SpecError(
+                "A mergekit recipe cannot contain an adapter. Use --format hf, which merges it."
+            )
         name, note = formats.mergekit_source(spec, planned.facts.part_of)
         stops = formats.mergekit_stops(planned.config.get_text_config().model_type)
-        content = formats.mergekit(name, block, planned.facts.n_layers, planned.spec.dtype, note, stops)
+        content = formats.mergekit(
+            name, block, planned.facts.n_layers, planned.spec.dtype, note, stops
+        )
 
         def fill(folder: Path) -> None:
             (folder / "mergekit.yaml").write_text(content, encoding="utf-8")
@@ -103,33 +116,47 @@ def export(
         return out
     if spec.quantization != "none":
         raise SpecError(
-            "A quantized model cannot be exported, because the export would keep the rounding. Choose quantization none."
+            "A quantized model cannot be exported, because the export would keep the rounding."
+            " Choose quantization none."
         )
     save(planned, block, out, adapter, on_progress, FORMS[format])
     return out
 
 
 def resolve(spec: ExportSpec) -> ExportSpec:
-    """Return the request with concrete dtype, device and identities, and the adapter by its name in results."""
+    """Return the request with concrete dtype, device and identities, and the adapter by its name in
+    results.
+    """
     return replace(spec, model=resolve_model(spec.model), adapter=result_name(spec.adapter))
 
 
-def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> ExportResult:
-    """Export into the folder of this name in the cache folder, unless the same export exists; push it if requested.
+def run(
+    spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> ExportResult:
+    """Export into the folder of this name in the cache folder, unless the same export exists; push
+    it if requested.
 
     Args:
         spec: model, cut, adapter and format of the export, and the repository to push to.
         on_progress: receives the progress; may raise `Cancelled`, and then no folder is left.
-        load: the loader that frees its memory first. An export changes its model, so it always loads a copy of its own.
+        load: the loader that frees its memory first. An export changes its model, so it always
+            loads a copy of its own.
 
     Raises:
-        LayerscopeError: as `export`; a `HubError` if the Hub refuses the folder, which stays on this machine.
+        LayerscopeError: as `export`; a `HubError` if the Hub refuses the folder, which stays on
+            this machine.
     """
     result = _exported(replace(spec, push=None, is_private=True), on_progress, load)
     if spec.push is None:
         return result
-    address = hub.upload.push(folders.folder(spec.name), spec.push, is_private=spec.is_private, on_progress=on_progress)
-    pushed = replace(result, spec=replace(result.spec, push=spec.push, is_private=spec.is_private), pushed=address)
+    address = hub.upload.push(
+        folders.folder(spec.name), spec.push, is_private=spec.is_private, on_progress=on_progress
+    )
+    pushed = replace(
+        result,
+        spec=replace(result.spec, push=spec.push, is_private=spec.is_private),
+        pushed=address,
+    )
     pushed.save()
     return pushed
 
@@ -145,7 +172,9 @@ def _exported(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> Export
     started = time.perf_counter()
     planned = planning.plan(resolved.model, on_progress)
     resolved.block.check_depth(planned.facts.n_layers)
-    check = save(planned, resolved.block, out, resolved.adapter, on_progress, FORMS[resolved.format])
+    check = save(
+        planned, resolved.block, out, resolved.adapter, on_progress, FORMS[resolved.format]
+    )
     result = ExportResult(
         spec=resolved,
         versions=planned.versions(),
@@ -162,12 +191,18 @@ def _exported(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> Export
 
 
 def save(
-    planned: Plan, block: Removal, out: Path, adapter: str | None, on_progress: OnProgress, form: Form = FORMS["hf"]
+    planned: Plan,
+    block: Removal,
+    out: Path,
+    adapter: str | None,
+    on_progress: OnProgress,
+    form: Form = FORMS["hf"],
 ) -> ReloadCheck:
-    """Cut, merge, save and load again; the folder appears at `out` only if the loaded model equals the saved one.
+    """Cut, merge, save and load again; the folder appears at `out` only if the loaded model equals
+    the saved one.
 
-    An adapter is always merged into unquantized weights in the dtype of the folder, also if it was trained on quantized
-    ones.
+    An adapter is always merged into unquantized weights in the dtype of the folder, also if it was
+    trained on quantized ones.
 
     Raises:
         UnsupportedModelError: if the folder does not load, or not as the same model.
@@ -181,7 +216,8 @@ def save(
         check_adapter(adapter, block)
     folders.check_space(out, _saved_bytes(planned, block))
     loaded = models.load(planned.spec, on_progress)
-    tokenizer, texts = loaded.tokenizer, _texts(loaded.tokenizer)
+    tokenizer = loaded.tokenizer
+    texts = _texts(loaded.tokenizer)
     on_progress(Progress("reading a text with it", 0, 1))
     pruned = pruning.cut(loaded.decoder, block)
     if adapter is not None:
@@ -195,7 +231,8 @@ def save(
     pruned.zeroed()
     on_progress(Progress("saving the model", 0, 1))
     form.check(find_decoder(model))
-    spec, saved = planned.spec, Saved(planned, block, adapter, model, loaded.tokenizer)
+    spec = planned.spec
+    saved = Saved(planned, block, adapter, model, loaded.tokenizer)
     checks: list[ReloadCheck] = []
     remarks = []
 
@@ -207,7 +244,9 @@ def save(
         gc.collect()
         on_progress(Progress("loading it again", 0, 1))
         placed = None if planned.placement is None else planned.placement.without(block)
-        check, reloaded = compare(folder, spec, texts, expected, merged=adapter is not None, placed=placed, form=form)
+        check, reloaded = compare(
+            folder, spec, texts, expected, merged=adapter is not None, placed=placed, form=form
+        )
         path = folders.gguf_file(folder)
         if path is not None:
             loss = _loss(reloaded, loss_texts)
@@ -215,21 +254,39 @@ def save(
         del reloaded
         if path is not None and llama_cpp.is_installed():
             on_progress(Progress("comparing in llama.cpp", 0, 1))
-            check = replace(check, runtime=runtime_check.check(path, form.load(folder, "float32"), tokenizer, texts))
+            check = replace(
+                check,
+                runtime=runtime_check.check(path, form.load(folder, "float32"), tokenizer, texts),
+            )
         checks.append(check)
         heal = None if adapter is None else library.heal_of(spec, adapter)
-        judged = heal if heal is not None and heal.is_of(block) and heal.healed is not None else None
+        judged = (
+            heal if heal is not None and heal.is_of(block) and heal.healed is not None else None
+        )
         found = evidence.stored(block, spec, heal=judged, facts=planned.facts)
         card = model_card.of(
-            spec, found, heal=heal, adapter=adapter, check=check, file=path.name if path else "", remark=remarks[-1]
+            spec,
+            found,
+            heal=heal,
+            adapter=adapter,
+            check=check,
+            file=path.name if path else "",
+            remark=remarks[-1],
         )
         (folder / "README.md").write_text(card, encoding="utf-8")
-        (folder / "layerscope.json").write_text(json.dumps(_provenance(planned, block, adapter, check), indent=1))
+        (folder / "layerscope.json").write_text(
+            json.dumps(_provenance(planned, block, adapter, check), indent=1)
+        )
 
     store.write_folder(out, fill)
     if form.name == "gguf":
-        remarks += [checks[0].in_words(), "" if checks[0].runtime else f"Not compared in llama.cpp: {llama_cpp.MISSING}"]
-    on_progress(Progress("saving the model", 1, 1, " ".join(filter(None, [f"Saved to {out}.", *remarks]))))
+        remarks += [
+            checks[0].in_words(),
+            "" if checks[0].runtime else f"Not compared in llama.cpp: {llama_cpp.MISSING}",
+        ]
+    on_progress(
+        Progress("saving the model", 1, 1, " ".join(filter(None, [f"Saved to {out}.", *remarks])))
+    )
     return checks[0]
 
 
@@ -238,7 +295,10 @@ def logits(model: Any, texts: Sequence[Sequence[int]]) -> Tensor:
     """Return the logits of every token of texts, (n_tokens, vocab_size), float32, on the CPU."""
     model.eval()
     device = next(model.parameters()).device
-    rows = [model(torch.tensor([list(ids)], device=device), use_cache=False).logits[0].float().cpu() for ids in texts]
+    rows = [
+        model(torch.tensor([list(ids)], device=device), use_cache=False).logits[0].float().cpu()
+        for ids in texts
+    ]
     return torch.cat(rows)
 
 
@@ -252,7 +312,8 @@ def compare(
     placed: Placement | None = None,
     form: Form = FORMS["hf"],
 ) -> tuple[ReloadCheck, Any]:
-    """Load a saved folder as any user would, and compare its logits with those of the model in memory.
+    """Load a saved folder as any user would, and compare its logits with those of the model in
+    memory.
 
     Args:
         folder: the saved folder.
@@ -273,29 +334,34 @@ def compare(
         reloaded = form.load(folder, spec.dtype)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UnsupportedModelError(
-            f"The saved folder does not load in plain transformers ({type(error).__name__}), so it was deleted. Choose another "
-            f"block or another model."
+            f"The saved folder does not load in plain transformers ({type(error).__name__}), so it"
+            " was deleted. Choose another block or another model."
         ) from error
     if placed is None:
         reloaded.to(machine.first_gpu(spec.device))
     else:
         placement.spread(find_decoder(reloaded), placed)
-    float32_products.prepare(reloaded.modules())  # multiply as the model in memory, so that only weights may differ
+    float32_products.prepare(
+        reloaded.modules()
+    )  # multiply as the model in memory, so that only weights may differ
     tolerance = REQUANTIZED_TOLERANCE if merged and form.name == "gguf" else TOLERANCES[spec.dtype]
     check = _difference(expected, logits(reloaded, texts), spec.dtype, merged, tolerance)
     if not check.relative_difference <= check.tolerance:  # also refuses NaN
         raise UnsupportedModelError(
-            f"The logits of the saved model differ from those of "
-            f"{'the model with its adapter' if merged else 'the pruned model'} "
-            f"by {check.relative_difference:.3g} of their size (allowed in {spec.dtype}: {check.tolerance:g}), so it was "
-            f"deleted. {_INSTEAD[spec.dtype == 'float32']}."
+            "The logits of the saved model differ from those of"
+            f" {'the model with its adapter' if merged else 'the pruned model'} by"
+            f" {check.relative_difference:.3g} of their size (allowed in {spec.dtype}:"
+            f" {check.tolerance:g}), so it was deleted. {_INSTEAD[spec.dtype == 'float32']}."
         )
     return check, reloaded
 
 
-def _difference(expected: Tensor, logits: Tensor, dtype: str, merged: bool, tolerance: float) -> ReloadCheck:
+def _difference(
+    expected: Tensor, logits: Tensor, dtype: str, merged: bool, tolerance: float
+) -> ReloadCheck:
     gap = (logits - expected).double()
-    # A softmax does not see a shift of all logits of a token, so neither does the size that the gap is measured by.
+    # A softmax does not see a shift of all logits of a token, so neither does the size that the gap
+    # is measured by.
     size = (expected - expected.mean(-1, keepdim=True)).double().square().mean().sqrt()
     return ReloadCheck(
         dtype=dtype,
@@ -341,14 +407,20 @@ def _saved_bytes(planned: Plan, block: Removal) -> int:
     return int(planned.weight_bytes - removed * planned.facts.bytes_per_parameter)
 
 
-def _provenance(planned: Plan, block: Removal, adapter: str | None, check: ReloadCheck) -> dict[str, Any]:
+def _provenance(
+    planned: Plan, block: Removal, adapter: str | None, check: ReloadCheck
+) -> dict[str, Any]:
     return {
         # The public name of the model: a path of this machine says nothing elsewhere.
         "model": planned.spec.to_json() | {"source": hub_id(planned.spec) or planned.facts.name},
-        "removed": block.to_json() | {"layers": list(block.layers), "description": block.describe()},
+        "removed": (
+            block.to_json() | {"layers": list(block.layers), "description": block.describe()}
+        ),
         "zeroed": [f"{part} of layer {layer}" for layer, part in single_parts(block)],
         "adapter": result_name(adapter),
         "check": asdict(check),
         "versions": planned.versions(),
-        "method": "Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887",
+        "method": (
+            "Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887"
+        ),
     }

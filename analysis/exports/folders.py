@@ -8,7 +8,8 @@ from analysis.core.blocks import PartSet, Removal, written
 from analysis.core.errors import SpecError, StorageError
 
 ADAPTER = "lora.gguf"
-"""Name of the file of an adapter alone, which llama.cpp applies to the cut file that is not healed."""
+"""Name of the file of an adapter alone, which llama.cpp applies to the cut file that is not
+healed."""
 
 
 def root() -> Path:
@@ -28,7 +29,12 @@ def folder(name: str) -> Path:
         SpecError: if the name would lead out of the folder of all exports.
     """
     path = root() / name
-    if not name or name.startswith(".") or path.name != name or not path.resolve().is_relative_to(root().resolve()):
+    if (
+        not name
+        or name.startswith(".")
+        or path.name != name
+        or not path.resolve().is_relative_to(root().resolve())
+    ):
         raise SpecError(f"{name[:90]!r} is not the name of an export. Use a name without slashes.")
     return path
 
@@ -39,8 +45,12 @@ def gguf_file(folder: Path) -> Path | None:
 
 
 def suggested_name(model: str, cut: Removal, *, healed: bool, form: str = "hf") -> str:
-    """Return a name with removed layers, healing and form: "SmolLM2-135M-without-11-15-healed-gguf"."""
-    removed = "_".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks)
+    """Return a name with removed layers, healing and form:
+    "SmolLM2-135M-without-11-15-healed-gguf".
+    """
+    removed = "_".join(
+        str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks
+    )
     if isinstance(cut, PartSet):
         removed = written(cut).replace("+", "_").replace(":", "x")
     end = f"-without-{removed}{'-healed' if healed else ''}{'' if form == 'hf' else f'-{form}'}"
@@ -62,8 +72,8 @@ def check_space(out: Path, size: int) -> None:
     free = disk.free_bytes(out.absolute())
     if free < size:
         raise StorageError(
-            f"The model needs about {units.size(size)} on disk, and {out.parent} has {units.size(free)} free. Free some space, "
-            f"or choose another folder."
+            f"The model needs about {units.size(size)} on disk, and {out.parent} has"
+            f" {units.size(free)} free. Free some space, or choose another folder."
         )
 
 
@@ -76,5 +86,7 @@ def delete(name: str) -> None:
     """
     path = folder(name)
     if not path.is_dir():
-        raise SpecError(f"The export {name!r} no longer exists. Reload the page to see the current ones.")
+        raise SpecError(
+            f"The export {name!r} no longer exists. Reload the page to see the current ones."
+        )
     store.delete_folder(path)

@@ -31,20 +31,22 @@ _LISTING = (
 
 
 def mergekit_stops(family: str) -> str:
-    """Return the way in which mergekit fails for this family, in a sentence; "" if it makes a complete folder.
+    """Return the way in which mergekit fails for this family, in a sentence; "" if it makes a
+    complete folder.
 
-    Found with mergekit 0.1.5 and transformers 5: it sets the number of layers, and leaves `layer_types` as long as it was.
+    Found with mergekit 0.1.5 and transformers 5: it sets the number of layers, and leaves
+    `layer_types` as long as it was.
     """
     if family in DEPENDENT_ON_INDEX:
         return (
-            f"mergekit copies the layers of a {family} model unchanged, but they depend on their index, so the outputs would "
-            f"differ. Export a model folder (hf) instead."
+            f"mergekit copies the layers of a {family} model unchanged, but they depend on their"
+            " index, so the outputs would differ. Export a model folder (hf) instead."
         )
     if family not in _LISTING:
         return ""
     return (
-        f"mergekit 0.1.5 saves the weights of a {family} model, but its configuration fails: it keeps all layer_types. "
-        f"Export a model folder (hf) instead, or use its config.json."
+        f"mergekit 0.1.5 saves the weights of a {family} model, but its configuration fails: it"
+        " keeps all layer_types. Export a model folder (hf) instead, or use its config.json."
     )
 
 
@@ -62,11 +64,19 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, *notes: str) -
         SpecError: if single sublayers are removed.
     """
     check_whole(cut, "A mergekit recipe")
-    name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, with any characters
-    lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based). Ranges are half-open."]
+    name = json.dumps(
+        model, ensure_ascii=False
+    )  # a JSON string is a YAML string, with any characters
+    lines = [
+        f"# {name} without {cut.describe()} of {n_layers} layers (0-based). Ranges are half-open."
+    ]
     lines += [*(f"# {note}" for note in notes if note), "slices:"]
     for begin, end in remaining_runs(cut, n_layers):
-        lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{begin}, {end}]"]
+        lines += [
+            "  - sources:",
+            f"      - model: {name}",
+            f"        layer_range: [{begin}, {end}]",
+        ]
     return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}", ""])
 
 
@@ -81,7 +91,10 @@ def check_whole(cut: Removal, subject: str) -> None:
         SpecError: if single sublayers are removed.
     """
     if isinstance(cut, PartSet):
-        raise SpecError(f"{subject} can remove whole layers only, not {cut.brief()}. Export the model as a folder (hf).")
+        raise SpecError(
+            f"{subject} can remove whole layers only, not {cut.brief()}. Export the model as a"
+            " folder (hf)."
+        )
 
 
 def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
@@ -94,12 +107,30 @@ def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
         part_of: for a text part, the family of the complete model.
     """
     if part_of:
-        return spec.source, f"mergekit cannot extract the text model of a {part_of} model. Export a model folder (hf) instead."
+        return (
+            spec.source,
+            (
+                f"mergekit cannot extract the text model of a {part_of} model. Export a model"
+                " folder (hf) instead."
+            ),
+        )
     if spec.source.endswith(".gguf"):
-        return spec.source, "mergekit reads no GGUF file. Put a folder or a Hub id of this model with safetensors in its place."
+        return (
+            spec.source,
+            (
+                "mergekit reads no GGUF file. Put a folder or a Hub id of this model with"
+                " safetensors in its place."
+            ),
+        )
     if spec.source != "starter":
         return spec.source, ""
-    return starter.HUB_ID, "The starter model is this one rounded to about 4.5 bits. mergekit uses its unrounded weights."
+    return (
+        starter.HUB_ID,
+        (
+            "The starter model is this one rounded to about 4.5 bits. mergekit uses its unrounded"
+            " weights."
+        ),
+    )
 
 
 def remaining_runs(cut: Removal, n_layers: int) -> list[tuple[int, int]]:
@@ -124,8 +155,21 @@ def to_gguf(folder: str, kind: str = "Q8_0") -> str:
         kind: llama.cpp's name of the quantization.
     """
     stem = Path(folder).name
-    convert = ["python", "convert_hf_to_gguf.py", folder, "--outtype", "f16", "--outfile", f"{stem}-f16.gguf"]
-    return "\n".join(map(escapes.command, [convert, ["llama-quantize", f"{stem}-f16.gguf", f"{stem}-{kind}.gguf", kind]]))
+    convert = [
+        "python",
+        "convert_hf_to_gguf.py",
+        folder,
+        "--outtype",
+        "f16",
+        "--outfile",
+        f"{stem}-f16.gguf",
+    ]
+    return "\n".join(
+        map(
+            escapes.command,
+            [convert, ["llama-quantize", f"{stem}-f16.gguf", f"{stem}-{kind}.gguf", kind]],
+        )
+    )
 
 
 def run_gguf(folder: str, file: str) -> str:

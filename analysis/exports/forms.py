@@ -1,4 +1,6 @@
-"""The forms in which a cut model is saved: each writes a folder, and loads it again without code of this program."""
+"""The forms in which a cut model is saved: each writes a folder, and loads it again without code of
+this program.
+"""
 
 import json
 from collections.abc import Callable
@@ -44,9 +46,11 @@ class Form:
     name: str
     """Name in a request."""
     why_not: Callable[[ModelSpec, Removal], str | None]
-    """Function of the model and the removed layers that returns why they cannot be saved, None if they can."""
+    """Function of the model and the removed layers that returns why they cannot be saved, None if
+    they can."""
     check: Callable[[Decoder], None]
-    """Function that raises an `UnsupportedModelError` if the pruned model would be another one after loading."""
+    """Function that raises an `UnsupportedModelError` if the pruned model would be another one
+    after loading."""
     write: Callable[[Path, Saved], str]
     """Function that writes into an existing folder, and returns a remark, "" for none."""
     load: Callable[[Path, str], Any]
@@ -58,12 +62,16 @@ def _write_folder(folder: Path, saved: Saved) -> str:
     saved.tokenizer.save_pretrained(folder)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(config | _by_older_names(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(config | _by_older_names(config), indent=2, sort_keys=True) + "\n",
+        encoding="utf-8",
+    )
     return ""
 
 
 def _by_older_names(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the rotation of positions in the fields of transformers before version 5, which MLX and others still read.
+    """Return the rotation of positions in the fields of transformers before version 5, which MLX
+    and others still read.
 
     Without these fields they silently compute with the default of the family.
     """
@@ -76,50 +84,80 @@ def _by_older_names(config: dict[str, Any]) -> dict[str, Any]:
         return {**_by_older_names({"rope_parameters": full}), **local}
     if "rope_theta" not in rope:
         return {}
-    scaled = {name: value for name, value in rope.items() if name not in ("rope_theta", "partial_rotary_factor")}
+    scaled = {
+        name: value
+        for name, value in rope.items()
+        if name not in ("rope_theta", "partial_rotary_factor")
+    }
     values = {name: rope[name] for name in ("rope_theta", "partial_rotary_factor") if name in rope}
-    return values | ({} if rope.get("rope_type", "default") == "default" else {"rope_scaling": scaled})
+    return values | (
+        {} if rope.get("rope_type", "default") == "default" else {"rope_scaling": scaled}
+    )
 
 
 def _load_folder(folder: Path, dtype: str) -> Any:
-    return weights.load_all("The saved folder", folder, {"dtype": getattr(torch, dtype), "use_safetensors": True})
+    return weights.load_all(
+        "The saved folder", folder, {"dtype": getattr(torch, dtype), "use_safetensors": True}
+    )
 
 
 def _check_folder(decoder: Decoder) -> None:
-    """Compare names and shapes of the weights with those of the model that the pruned configuration builds."""
+    """Compare names and shapes of the weights with those of the model that the pruned configuration
+    builds.
+    """
     try:
         with pretrained.BUILDING, torch.device("meta"):
             rebuilt = AutoModelForCausalLM.from_config(layer_removal.as_saved(decoder.model.config))
-    except Exception as error:  # transformers refuses a configuration with a dozen unrelated types of error
+    except (
+        Exception
+    ) as error:  # transformers refuses a configuration with a dozen unrelated types of error
         raise UnsupportedModelError(
-            f"Plain transformers cannot load this {decoder.config.model_type} model without the block: "
-            f"{failures.clause(error)}. Choose another block."
+            f"Plain transformers cannot load this {decoder.config.model_type} model without the"
+            f" block: {failures.clause(error)}. Choose another block."
         ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}
     if expected != shapes:
-        wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
+        wrong = sorted(
+            name
+            for name in expected.keys() | shapes.keys()
+            if expected.get(name) != shapes.get(name)
+        )
         counted = {name: getattr(decoder.config, name, None) for name in decoder.family.periods}
-        orders = ", ".join(f"{name} {period}" for name, period in counted.items() if isinstance(period, int) and period > 1)
+        orders = ", ".join(
+            f"{name} {period}"
+            for name, period in counted.items()
+            if isinstance(period, int) and period > 1
+        )
         raise UnsupportedModelError(
-            f"The configuration of {decoder.config.model_type} does not rebuild the pruned model ({wrong[0]} and "
-            f"{len(wrong) - 1} more differ){f': it counts layers by {orders}' if orders else ''}. Choose another block."
+            f"The configuration of {decoder.config.model_type} does not rebuild the pruned model"
+            f" ({wrong[0]} and {len(wrong) - 1} more"
+            f" differ){f': it counts layers by {orders}' if orders else ''}. Choose another block."
         )
 
 
 def _write_gguf(folder: Path, saved: Saved) -> str:
-    source, adapter = location.gguf_of(saved.planned.spec), saved.adapter
+    source = location.gguf_of(saved.planned.spec)
+    adapter = saved.adapter
     assert source is not None, "a model without a file is refused"
-    name = folders.suggested_name(saved.planned.facts.name, saved.cut, healed=adapter is not None) + gguf.SUFFIX
+    name = (
+        folders.suggested_name(saved.planned.facts.name, saved.cut, healed=adapter is not None)
+        + gguf.SUFFIX
+    )
     changed = None if adapter is None else gguf_cut.changed(source, saved.cut, saved.model)
     gguf_cut.write(source, saved.cut, folder / name, changed)
     # Ollama reads the chat template from the file.
-    (folder / "Modelfile").write_text(f"FROM ./{name}\nPARAMETER temperature 0.7\n", encoding="utf-8")
+    (folder / "Modelfile").write_text(
+        f"FROM ./{name}\nPARAMETER temperature 0.7\n", encoding="utf-8"
+    )
     why_not = None if adapter is None else gguf_adapter.refusal(source, Path(adapter))
     if adapter is None or why_not is not None:
         return why_not or ""
     gguf_adapter.write(source, Path(adapter), saved.model.config, folder / folders.ADAPTER)
-    return f"{folders.ADAPTER} is the adapter alone: llama.cpp applies it by --lora to the cut file that is not healed."
+    return (
+        f"{folders.ADAPTER} is the adapter alone: llama.cpp applies it by --lora to the cut file"
+        " that is not healed."
+    )
 
 
 def _load_gguf(folder: Path, dtype: str) -> Any:

@@ -11,8 +11,17 @@ from analysis.models.running import gguf_cut
 from analysis.models.running.adapters import WEIGHTS_FILE
 from analysis.models.source import adapter_config, gguf
 
-_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
-_NOT_PLAIN = ("use_dora", "use_rslora", "lora_bias", "modules_to_save", "target_parameters", "trainable_token_indices")
+_PREFIX = "base_model.model."
+_A = ".lora_A.weight"
+_B = ".lora_B.weight"
+_NOT_PLAIN = (
+    "use_dora",
+    "use_rslora",
+    "lora_bias",
+    "modules_to_save",
+    "target_parameters",
+    "trainable_token_indices",
+)
 """Settings of PEFT for which llama.cpp has no tensors."""
 
 
@@ -23,9 +32,12 @@ def refusal(source: Path, adapter: Path) -> str | None:
         source: the GGUF file of the unpruned model.
         adapter: folder of the adapter.
     """
-    config, modules = adapter_config.read(adapter), _modules(adapter)
+    config = adapter_config.read(adapter)
+    modules = _modules(adapter)
     unusual = [name for name in _NOT_PLAIN if config.get(name)]
-    unusual += sorted({*(config.get("rank_pattern") or ()), *(config.get("alpha_pattern") or ())} - set(modules))
+    unusual += sorted(
+        {*(config.get("rank_pattern") or ()), *(config.get("alpha_pattern") or ())} - set(modules)
+    )
     unusual += [] if config.get("peft_type") == "LORA" else [f"type {config.get('peft_type')}"]
     settings = gguf.header(source)
     family = settings["general.architecture"]
@@ -36,11 +48,15 @@ def refusal(source: Path, adapter: Path) -> str | None:
         unusual += [] if name.startswith("blk.") and not name.endswith("attn_qkv") else [module]
     if not unusual:
         return None
-    return f"llama.cpp cannot apply this adapter, because it is not plain LoRA ({unusual[0]}). Use the healed file instead."
+    return (
+        f"llama.cpp cannot apply this adapter, because it is not plain LoRA ({unusual[0]}). Use the"
+        " healed file instead."
+    )
 
 
 def write(source: Path, adapter: Path, config: Any, out: Path) -> None:
-    """Write an adapter for llama.cpp, which multiplies each pair of matrices by alpha / rank, with one alpha for all.
+    """Write an adapter for llama.cpp, which multiplies each pair of matrices by alpha / rank, with
+    one alpha for all.
 
     Args:
         source: the GGUF file of the unpruned model.
@@ -48,9 +64,11 @@ def write(source: Path, adapter: Path, config: Any, out: Path) -> None:
         config: of the pruned model in transformers.
         out: the new file.
     """
-    peft, family = adapter_config.read(adapter), gguf.header(source)["general.architecture"]
+    peft = adapter_config.read(adapter)
+    family = gguf.header(source)["general.architecture"]
     alphas = peft.get("alpha_pattern") or {}
-    names, alpha = gguf_cut.tensor_names(family, config.num_hidden_layers), float(peft["lora_alpha"])
+    names = gguf_cut.tensor_names(family, config.num_hidden_layers)
+    alpha = float(peft["lora_alpha"])
     weights = load_file(adapter / WEIGHTS_FILE)
     file = library.GGUFWriter(out, family)
     file.add_type("adapter")
@@ -59,7 +77,9 @@ def write(source: Path, adapter: Path, config: Any, out: Path) -> None:
     for module in _modules(adapter):
         name = names.get_name(module)
         a, b = (weights[f"{_PREFIX}{module}{end}"].float() for end in (_A, _B))
-        b = gguf_cut.reorder(gguf_cut.reordered_heads(family, config, name), b * (alphas.get(module, alpha) / alpha))
+        b = gguf_cut.reorder(
+            gguf_cut.reordered_heads(family, config, name), b * (alphas.get(module, alpha) / alpha)
+        )
         file.add_tensor(f"{name}.weight.lora_a", a.numpy())
         file.add_tensor(f"{name}.weight.lora_b", b.contiguous().numpy())
     gguf_cut.finish(file)

@@ -1,4 +1,6 @@
-"""Handout of a class: questions with something to draw on, exercises, and a second sheet with the measured answers."""
+"""Handout of a class: questions with something to draw on, exercises, and a second sheet with the
+measured answers.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,4 +72,6 @@ def html(handout: Handout, *, solved: bool) -> str:
     """
     environment = templates()
     environment.tests["strip"] = lambda sheet: isinstance(sheet, HandoutStrip)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(handout=handout, solved=solved)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        handout=handout, solved=solved
+    )

@@ -42,35 +42,44 @@ def name(spec: BenchmarkSpec) -> str:
 
 
 def files(spec: BenchmarkSpec, chosen: Sequence[Question], folder: Path) -> dict[str, str]:
-    """Return the files of the task by name: its definition, and the questions with their worked examples.
+    """Return the files of the task by name: its definition, and the questions with their worked
+    examples.
 
     Args:
         spec: the questions.
         chosen: the loaded questions.
-        folder: folder of the files, which the definition names, since the harness searches its working directory.
+        folder: folder of the files, which the definition names, since the harness searches its
+            working directory.
 
     Raises:
-        BenchmarkError: if each option of a question has its own context, which a file task cannot express.
+        BenchmarkError: if each option of a question has its own context, which a file task cannot
+            express.
     """
     if any(question.contexts for question in chosen):
         raise BenchmarkError(
-            f"{questions.title(spec)} has a separate context for each option, and a file task of lm_eval cannot express that. "
-            f"Choose another question set, or use the harness's own task of this one."
+            f"{questions.title(spec)} has a separate context for each option, and a file task of"
+            " lm_eval cannot express that. Choose another question set, or use the harness's own"
+            " task of this one."
         )
     rows = [
         {
             "id": question.id,
             "context": question.context,
-            # One space parts an option from its context, and the harness counts its letters without it.
+            # One space parts an option from its context, and the harness counts its letters without
+            # it.
             "choices": [option.removeprefix(" ") for option in question.options],
             "gold": question.gold,
         }
         for question in chosen
     ]
     title = " ".join(questions.title(spec).split())
-    path = json.dumps(str(folder / _QUESTIONS), ensure_ascii=False)  # a JSON string is a YAML string, with any characters
+    path = json.dumps(
+        str(folder / _QUESTIONS), ensure_ascii=False
+    )  # a JSON string is a YAML string, with any characters
     return {
-        f"{name(spec)}.yaml": _TASK.format(title=title, n=len(rows), seed=spec.seed, name=name(spec), path=path),
+        f"{name(spec)}.yaml": _TASK.format(
+            title=title, n=len(rows), seed=spec.seed, name=name(spec), path=path
+        ),
         _QUESTIONS: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
     }
 
@@ -94,5 +103,13 @@ def command(spec: BenchmarkSpec, folder: str, model: str, dtype: str) -> str:
         model: a hub id or a folder of transformers.
         dtype: float32, bfloat16 or float16.
     """
-    words = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={model},dtype={dtype}", "--tasks", name(spec)]
+    words = [
+        "lm_eval",
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={model},dtype={dtype}",
+        "--tasks",
+        name(spec),
+    ]
     return escapes.command([*words, "--include_path", folder, "--batch_size", "1"])

@@ -1,4 +1,6 @@
-"""A document as one HTML file that needs no network: charts stay interactive, light or dark as the reader's system is."""
+"""A document as one HTML file that needs no network: charts stay interactive, light or dark as the
+reader's system is.
+"""
 
 import json
 from pathlib import Path
@@ -19,9 +21,14 @@ def html(document: Document) -> str:
     # A browser's JSON has no NaN; and `tojson` escapes characters that would end the script.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     pictures = [picture for section in document.sections for picture in section.pictures]
-    charts = [{shade: _plain(getattr(picture, shade), ink) for shade, ink in _INK.items()} for picture in pictures]
+    charts = [
+        {shade: _plain(getattr(picture, shade), ink) for shade, ink in _INK.items()}
+        for picture in pictures
+    ]
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(document=document, charts=charts, plotly_js=get_plotlyjs() if charts else "")
+    return template.render(
+        document=document, charts=charts, plotly_js=get_plotlyjs() if charts else ""
+    )
 
 
 def _plain(figure: Figure, ink: str) -> dict[str, Any]:

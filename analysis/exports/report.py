@@ -1,4 +1,6 @@
-"""The report: everything that is stored of one model, as a document with charts, tables, requests and command lines."""
+"""The report: everything that is stored of one model, as a document with charts, tables, requests
+and command lines.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -44,26 +46,46 @@ def of(
         BlockRangeError: if the removed layers do not fit it.
     """
     keys = tuple(sorted({key for key in (first or {}).values() if key}))
-    maps, damages = (library.of(kind, model, most=_MOST, chosen=keys) for kind in ("distances", "damage"))
+    maps, damages = (
+        library.of(kind, model, most=_MOST, chosen=keys) for kind in ("distances", "damage")
+    )
     speeds = library.of("speed", model, most=_MOST, having=summaries.timed_in(), chosen=keys)
     of_block = () if cut is None else (("block", written(cut)),)
     ended = (("is_score", (1, 2)),)
     healed, evaluations = (
-        library.of(kind, model, most=library.LISTED, having=having, chosen=keys, and_of=(*of_block, *more))
+        library.of(
+            kind, model, most=library.LISTED, having=having, chosen=keys, and_of=(*of_block, *more)
+        )
         for kind, having, more in (("heal", ended, (_CONTROLS,)), ("evaluate", (), ()))
     )
     leading, sweeps = _curves(model, keys)
     all_results: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
     grids = library.of("grid", model, most=1)[:1]
-    added = [(kind, results) for kind in additions().values() if (results := library.of(kind.kind, model, most=library.LISTED))]
+    added = [
+        (kind, results)
+        for kind in additions().values()
+        if (results := library.of(kind.kind, model, most=library.LISTED))
+    ]
     if not all_results and not added:
-        raise SpecError(f"{model.source} has no stored results. Compute its distance map first, then write the report.")
+        raise SpecError(
+            f"{model.source} has no stored results. Compute its distance map first, then write the"
+            " report."
+        )
     facts = all_results[0].model if all_results else None
-    evidence = sheet.evidence_of(model, cut, first or {}) if cut is not None and facts is not None else None
+    evidence = (
+        sheet.evidence_of(model, cut, first or {})
+        if cut is not None and facts is not None
+        else None
+    )
     made = None if evidence is None else sheet.from_evidence(evidence, command_line)
     compared = made.front if made and made.front else front_table.of_model(model)
-    scores = [] if evidence is None else [*library.read_all(library.scores_of(cut, model, leading)), *evidence.results]
-    n_heals, n_evaluations = len(library.find("heal", model, having=ended)), len(library.find("evaluate", model))
+    scores = (
+        []
+        if evidence is None
+        else [*library.read_all(library.scores_of(cut, model, leading)), *evidence.results]
+    )
+    n_heals = len(library.find("heal", model, having=ended))
+    n_evaluations = len(library.find("evaluate", model))
     parts = [
         *([sections.of_removal(evidence, maps, healed)] if evidence else []),
         *([sections.of_map(maps[0], cut, command_line)] if maps else []),
@@ -72,26 +94,34 @@ def of(
         *([sections.of_speed(speeds[0], cut, command_line)] if speeds else []),
         *([sections.of_front(compared, command_line)] if compared.comparison.candidates else []),
         *([sections.of_heals(healed, cut, command_line, n_heals)] if healed else []),
-        *([sections.of_evaluations(evaluations, command_line, n_evaluations)] if evaluations else []),
+        *(
+            [sections.of_evaluations(evaluations, command_line, n_evaluations)]
+            if evaluations
+            else []
+        ),
         *([sections.of_kind(EXPERIMENTS["grid"], grids, cut, command_line)] if grids else []),
         *(sections.of_kind(kind, results, cut, command_line) for kind, results in added),
     ]
-    name = gallery.name_of(model.source, facts.name) if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
+    name = (
+        gallery.name_of(model.source, facts.name)
+        if facts
+        else model.source.rstrip("/").rsplit("/", 1)[-1]
+    )
     lead = (
         [
-            f"{name}, family {facts.family_in_words}: {facts.n_layers} layers, {facts.n_parameters:,} parameters. "
-            f"{facts.other_parameters:,} of them are embeddings, final norm and head, and remain in every pruned model."
-            f"{_active(facts)}"
+            f"{name}, family {facts.family_in_words}: {facts.n_layers} layers,"
+            f" {facts.n_parameters:,} parameters. {facts.other_parameters:,} of them are"
+            f" embeddings, final norm and head, and remain in every pruned model.{_active(facts)}"
         ]
         if facts
         else []
     )
     how_to = (
-        "Layers are counted from 0. Angular distance is the angle between the residual "
-        "stream "
-        "before and after a block, at the last token, divided by π (arXiv:2403.17887). Accuracy is the share of questions "
-        "whose most likely option is right, with the 95 % Wilson interval. Loss is the mean next-token cross-entropy on "
-        "held-out text, in nats/token, with its 95 % interval over texts (Student's t)."
+        "Layers are counted from 0. Angular distance is the angle between the residual stream"
+        " before and after a block, at the last token, divided by π (arXiv:2403.17887). Accuracy is"
+        " the share of questions whose most likely option is right, with the 95 % Wilson interval."
+        " Loss is the mean next-token cross-entropy on held-out text, in nats/token, with its 95 %"
+        " interval over texts (Student's t)."
     )
     packs = library.packs_of(model)
     from_packs = [f"Results of opened packs are among these: {', '.join(packs)}."] if packs else []
@@ -101,24 +131,37 @@ def of(
         return Document(title, about, parts)
     first_page, method = made.sections
     first_page = replace(first_page, title=f"{made.title} {made.recommendation}")
-    return Document(title, (), [first_page, method, Section("Appendix: all measurements", about), *parts])
+    return Document(
+        title, (), [first_page, method, Section("Appendix: all measurements", about), *parts]
+    )
 
 
 def _curves(model: ModelSpec, keys: Sequence[str]) -> tuple[FoundResult | None, list[SweepResult]]:
-    """Return the first curve and the others on the same questions, of which each strategy has one; the first one leads."""
+    """Return the first curve and the others on the same questions, of which each strategy has one;
+    the first one leads.
+    """
     usual = (("strategy", USUAL),)
     candidates = [(("key", tuple(keys)),)] if keys else []
-    batches = (library.find("sweep", model, most=1, having=having) for having in (*candidates, usual, ()))
+    batches = (
+        library.find("sweep", model, most=1, having=having) for having in (*candidates, usual, ())
+    )
     leading = next((entries[0] for entries in batches if entries), None)
     if leading is None:
         return None, []
     others = library.curves_on_same_questions(leading, model, most=library.LISTED)
     others.sort(key=lambda entry: entry.summary.how)
-    return leading, library.read_all([leading, *(entry for entry in others if entry.summary.how != leading.summary.how)])
+    return leading, library.read_all(
+        [leading, *(entry for entry in others if entry.summary.how != leading.summary.how)]
+    )
 
 
 def _active(facts: ModelFacts) -> str:
-    """Return the parameters of experts, and those that a token uses, in a sentence; "" without experts."""
+    """Return the parameters of experts, and those that a token uses, in a sentence; "" without
+    experts.
+    """
     if facts.active_parameters == facts.n_parameters:
         return ""
-    return f" {facts.expert_parameters:,} of them are in experts, and each token uses {facts.active_parameters:,} in total."
+    return (
+        f" {facts.expert_parameters:,} of them are in experts, and each token uses"
+        f" {facts.active_parameters:,} in total."
+    )

@@ -1,4 +1,6 @@
-"""The decision sheet of one removed block: the answer on one page, method and reproduction on a second one."""
+"""The decision sheet of one removed block: the answer on one page, method and reproduction on a
+second one.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -39,7 +41,9 @@ _NO_RISK = "None in the stored results."
 
 @dataclass(frozen=True)
 class CurveFilter(MaterialFilter):
-    """Filter of curves by dataset and strategy, as options of the command name them; an empty field allows any."""
+    """Filter of curves by dataset and strategy, as options of the command name them; an empty field
+    allows any.
+    """
 
     strategy: str = ""
     """Strategy of the curve."""
@@ -47,8 +51,11 @@ class CurveFilter(MaterialFilter):
     @classmethod
     def of(cls, sweep: SweepResult) -> "CurveFilter":
         """Return the filter for the dataset of a curve."""
-        benchmark, corpus, conditions = sweep.spec.benchmark, sweep.spec.loss_corpus, reading.conditions_of(sweep)
-        questions_on, texts_on = conditions.get(ACCURACY), conditions.get(LOSS)
+        benchmark = sweep.spec.benchmark
+        corpus = sweep.spec.loss_corpus
+        conditions = reading.conditions_of(sweep)
+        questions_on = conditions.get(ACCURACY)
+        texts_on = conditions.get(LOSS)
         return cls(
             benchmark.task if questions_on else "",
             questions_on.n if questions_on else None,
@@ -61,13 +68,23 @@ class CurveFilter(MaterialFilter):
     @property
     def options(self) -> dict[str, str | int]:
         """The fields that are set, by the name of their option."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in ("", None)}
+        return {
+            f.name: value
+            for f in fields(self)
+            if (value := getattr(self, f.name)) not in ("", None)
+        }
 
     def fits_curve(self, sweep: SweepResult, model: ModelSpec) -> bool:
         """Return whether a curve is on this dataset and in the precision of a model."""
-        measured_model, values = sweep.spec.model, CurveFilter.of(sweep).options
-        is_same_precision = measured_model.quantization == model.quantization and model.dtype in ("auto", measured_model.dtype)
-        return is_same_precision and all(values.get(name) == value for name, value in self.options.items())
+        measured_model = sweep.spec.model
+        values = CurveFilter.of(sweep).options
+        is_same_precision = measured_model.quantization == model.quantization and model.dtype in (
+            "auto",
+            measured_model.dtype,
+        )
+        return is_same_precision and all(
+            values.get(name) == value for name, value in self.options.items()
+        )
 
     def words(self) -> list[str]:
         """Return the options of the command that makes the sheet."""
@@ -97,7 +114,8 @@ class Sheet:
     front: FrontAnswer | None = None
     """Comparison of precisions, prunings and other models; None if nothing is compared."""
     file: tuple[str, ...] = ()
-    """Commands that write and run the GGUF file without the layers; empty for a model or a removal without one."""
+    """Commands that write and run the GGUF file without the layers; empty for a model or a removal
+    without one."""
     file_size: str = ""
     """Size of that file in a sentence; "" if it is not known."""
 
@@ -111,7 +129,10 @@ class Sheet:
     def judged(self) -> str:
         """The judged model in words."""
         healed = self.decision.healed
-        return f"{self.decision.removed.brief()}, {f'healed by recipe {healed}' if healed else 'not healed'}"
+        return (
+            f"{self.decision.removed.brief()},"
+            f" {f'healed by recipe {healed}' if healed else 'not healed'}"
+        )
 
     @property
     def recommendation(self) -> str:
@@ -120,19 +141,37 @@ class Sheet:
 
     @property
     def numbers(self) -> list[Number]:
-        """The three numbers of the first page: accuracy, loss, and the speed, or the size if no speed is known."""
+        """The three numbers of the first page: accuracy, loss, and the speed, or the size if no
+        speed is known.
+        """
         accuracy, loss, speed, size = self.decision.numbers
         return [accuracy, loss, size if speed.state == UNKNOWN else speed]
 
     @property
     def sections(self) -> list[Section]:
-        """The answer with its numbers and picture, then method and reproduction, each on a page of its own."""
-        decision, tone = self.decision, {verdict.GO: "go", verdict.MORE: "more", verdict.STOP: "stop"}
+        """The answer with its numbers and picture, then method and reproduction, each on a page of
+        its own.
+        """
+        decision = self.decision
+        tone = {verdict.GO: "go", verdict.MORE: "more", verdict.STOP: "stop"}
         numbers, every = (
-            [[each.name, each.value, each.interval.removeprefix("95 % CI "), each.remark, each.on] for each in numbers]
+            [
+                [
+                    each.name,
+                    each.value,
+                    each.interval.removeprefix("95 % CI "),
+                    each.remark,
+                    each.on,
+                ]
+                for each in numbers
+            ]
             for numbers in (self.numbers, decision.numbers)
         )
-        front = [(f"{front_table.TITLE} Within the tolerance", self.front.sentences)] if self.front is not None else []
+        front = (
+            [(f"{front_table.TITLE} Within the tolerance", self.front.sentences)]
+            if self.front is not None
+            else []
+        )
         heads = ["", "value", "95 % CI", "reading", "measured on"]
         unknowns = [unknown for unknown in decision.unknowns if unknown not in decision.reasons]
         next_steps = decision.next_steps[: 2 if decision.recommendation == verdict.MORE else 1]
@@ -170,21 +209,31 @@ class Sheet:
 
 
 def _drawing(sheet: Sheet) -> Drawing:
-    """Return the layers of the model, and below them both changes with their interval next to the accepted one."""
-    removed, step = set(sheet.decision.removed.layers), 100 / sheet.n_layers
+    """Return the layers of the model, and below them both changes with their interval next to the
+    accepted one.
+    """
+    removed = set(sheet.decision.removed.layers)
+    step = 100 / sheet.n_layers
     shapes = [
-        Rectangle(layer * step, 0, 0.8 * step, 5, "removed" if layer in removed else "layer") for layer in range(sheet.n_layers)
+        Rectangle(layer * step, 0, 0.8 * step, 5, "removed" if layer in removed else "layer")
+        for layer in range(sheet.n_layers)
     ]
-    y, legend = 9.0, "Blue: removed layers."
+    y = 9.0
+    legend = "Blue: removed layers."
     for judged in sheet.decision.judged:
-        change, name = judged.quantity.change, judged.quantity.name
+        change = judged.quantity.change
+        name = judged.quantity.name
         if change is None or change.low is None or change.high is None:
             continue
         sign = -1 if name == ACCURACY else 1
         low, high = sorted((sign * change.low, sign * change.high))
-        start, end = min(0.0, low), max(judged.bound, high)
+        start = min(0.0, low)
+        end = max(judged.bound, high)
         factor = 70 / ((end - start) or 1)  # percent of the width
-        at = [28 + factor * (value - start) for value in (0.0, judged.bound, low, high, sign * change.difference)]
+        at = [
+            28 + factor * (value - start)
+            for value in (0.0, judged.bound, low, high, sign * change.difference)
+        ]
         shapes += [
             Rectangle(28, y, at[1] - 28, 4, "accepted"),
             Rectangle(at[2], y + 1.6, at[3] - at[2], 0.8, "ink"),
@@ -192,9 +241,14 @@ def _drawing(sheet: Sheet) -> Drawing:
             Rectangle(at[0] - 0.1, y, 0.2, 4, "soft"),
             Rectangle(0, y + 3, 0, 2.8, "ink", f"{name.capitalize()} change"),
         ]
-        y, legend = y + 6, "Blue: removed. Shaded: accepted. Bar: 95 % CI. Thin line: 0. Right: worse."
+        y = y + 6
+        legend = "Blue: removed. Shaded: accepted. Bar: 95 % CI. Thin line: 0. Right: worse."
     shapes.append(Rectangle(0, y + 2, 0, 2.6, "soft", legend))
-    return Drawing(tuple(shapes), y + 4, f"Layers of the model, {sheet.decision.removed.brief()} removed, and both changes.")
+    return Drawing(
+        tuple(shapes),
+        y + 4,
+        f"Layers of the model, {sheet.decision.removed.brief()} removed, and both changes.",
+    )
 
 
 def of(
@@ -221,7 +275,8 @@ def of(
         dataset: the selected dataset, if no curve is on screen.
 
     Raises:
-        SpecError: if nothing is stored of the model, nothing on this dataset, or no healing run with this recipe.
+        SpecError: if nothing is stored of the model, nothing on this dataset, or no healing run
+            with this recipe.
         BlockRangeError: if the block does not fit the model.
     """
     evidence = evidence_of(model, cut, first or {}, dataset)
@@ -230,8 +285,12 @@ def of(
     return from_evidence(replace(evidence, heal=heal), command_line, tolerance=tolerance)
 
 
-def evidence_of(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: CurveFilter = ANY) -> Evidence:
-    """Return the evidence on a block in everything that is stored of a model; arguments and errors as `of`."""
+def evidence_of(
+    model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: CurveFilter = ANY
+) -> Evidence:
+    """Return the evidence on a block in everything that is stored of a model; arguments and errors
+    as `of`.
+    """
     chosen = tuple(sorted({key for key in first.values() if key}))
     curves = library.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
     if dataset.options and not curves:
@@ -239,41 +298,70 @@ def evidence_of(model: ModelSpec, cut: Removal, first: Mapping[str, str], datase
     return stored_evidence(cut, model, shown=next(iter(curves), None), chosen=chosen)
 
 
-def from_evidence(evidence: Evidence, command_line: CommandLine, *, tolerance: Tolerance = DEFAULT) -> Sheet:
+def from_evidence(
+    evidence: Evidence, command_line: CommandLine, *, tolerance: Tolerance = DEFAULT
+) -> Sheet:
     """Return the sheet on a block from its evidence; arguments as `of`."""
-    model, cut, curve = evidence.model, evidence.removed, evidence.shown
+    model = evidence.model
+    cut = evidence.removed
+    curve = evidence.shown
     decided = decision.decide(evidence, tolerance=tolerance, available=_available(evidence))
     dataset, first = (ANY, []) if curve is None else (CurveFilter.of(curve), _first(evidence))
     own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
     compared = front_table.of_model(model, material_filter(curve), tolerance=tolerance)
-    requests = [*decided.requests, *evidence.requests, *(each.spec for each in compared.missing[:1])]
+    requests = [
+        *decided.requests,
+        *evidence.requests,
+        *(each.spec for each in compared.missing[:1]),
+    ]
     commands = [command_line(spec) for spec in dict.fromkeys(requests)]
     name = gallery.name_of(model.source, evidence.facts.name)
     packs = tuple(library.packs_of(model))
     file, file_size = _file(evidence)
-    return Sheet(name, evidence.facts.n_layers, decided, (*commands, own_command), packs, compared, file, file_size)
+    return Sheet(
+        name,
+        evidence.facts.n_layers,
+        decided,
+        (*commands, own_command),
+        packs,
+        compared,
+        file,
+        file_size,
+    )
 
 
 def _file(evidence: Evidence) -> tuple[tuple[str, ...], str]:
-    """Return the commands that write and run the GGUF file of the judged model, and its size in a sentence."""
-    model, cut, heal = evidence.model, evidence.removed, evidence.heal
-    # The adapters of most healed models of the gallery are not stored, and the file without one is not healed.
+    """Return the commands that write and run the GGUF file of the judged model, and its size in a
+    sentence.
+    """
+    model = evidence.model
+    cut = evidence.removed
+    heal = evidence.heal
+    # The adapters of most healed models of the gallery are not stored, and the file without one is
+    # not healed.
     if not model.is_gguf or isinstance(cut, PartSet) or (heal is not None and not heal.adapter):
         return (), ""
     try:
         path = location.gguf_of(model)
         if path is None or gguf_families.refusal(model, cut) is not None:
             return (), ""
-        size = f"{units.size(gguf_families.cut_bytes(path, cut))} instead of {units.size(path.stat().st_size)}."
+        size = (
+            f"{units.size(gguf_families.cut_bytes(path, cut))} instead of"
+            f" {units.size(path.stat().st_size)}."
+        )
     except LayerscopeError:
         size = "The weights are not on this machine. The first command needs them."
     folder = folders.suggested_name(evidence.facts.name, cut, healed=heal is not None)
-    command = files.export_command(model.source, cut, (heal.adapter or "") if heal is not None else "", folder)
+    command = files.export_command(
+        model.source, cut, (heal.adapter or "") if heal is not None else "", folder
+    )
     return (command, *formats.run_gguf(folder, f"{folder}{gguf.SUFFIX}").splitlines()), size
 
 
 def material_filter(curve: SweepResult | None) -> Filter:
-    """Return exactly the questions and texts of the curve on screen, for the front; any without one."""
+    """Return exactly the questions and texts of the curve on screen, for the front; any without
+    one.
+    """
     return ANY_MATERIAL if curve is None else SameMaterial.of(reading.conditions_of(curve).values())
 
 
@@ -286,22 +374,50 @@ def _curve_on(dataset: CurveFilter, model: ModelSpec) -> FoundResult:
     if curve is None:
         wanted = " ".join(dataset.words())
         all_curves = curves or library.find("sweep", model, most=_CURVES)
-        available = "; ".join(dict.fromkeys(" ".join(CurveFilter.of(entry.result).words()) for entry in all_curves)) or "none"
-        raise SpecError(f"{model.source} has no stored curve for {wanted}. Stored curves: {available}. Name one of these.")
+        available = (
+            "; ".join(
+                dict.fromkeys(
+                    " ".join(CurveFilter.of(entry.result).words()) for entry in all_curves
+                )
+            )
+            or "none"
+        )
+        raise SpecError(
+            f"{model.source} has no stored curve for {wanted}. Stored curves: {available}. Name one"
+            " of these."
+        )
     return curve
 
 
 def _first(evidence: Evidence) -> list[str]:
-    """Return fingerprints of the results on the sheet that its command would not choose by its other options."""
+    """Return fingerprints of the results on the sheet that its command would not choose by its
+    other options.
+    """
     dataset = CurveFilter.of(evidence.shown)
     defaults = evidence_of(
-        evidence.model, evidence.removed, {}, dataset if dataset.fits_curve(evidence.shown, evidence.model) else ANY
+        evidence.model,
+        evidence.removed,
+        {},
+        dataset if dataset.fits_curve(evidence.shown, evidence.model) else ANY,
     )
-    pairs: list[tuple[Any, Any]] = [(evidence.shown, defaults.shown), (evidence.speed, defaults.speed)]
+    pairs: list[tuple[Any, Any]] = [
+        (evidence.shown, defaults.shown),
+        (evidence.speed, defaults.speed),
+    ]
     pairs.append((next(iter(evidence.damage), None), next(iter(defaults.damage), None)))
     if (heal := evidence.heal) is not None:
         pairs.append(
-            (heal, next((default for default in defaults.finished_heals if default.spec.recipe == heal.spec.recipe), None))
+            (
+                heal,
+                next(
+                    (
+                        default
+                        for default in defaults.finished_heals
+                        if default.spec.recipe == heal.spec.recipe
+                    ),
+                    None,
+                ),
+            )
         )
     return [
         chosen.spec.fingerprint()
@@ -313,10 +429,12 @@ def _first(evidence: Evidence) -> list[str]:
 def _by_recipe(evidence: Evidence, recipe: str) -> HealResult:
     chosen = next((heal for heal in evidence.finished_heals if heal.spec.recipe == recipe), None)
     if chosen is None:
-        available = ", ".join(dict.fromkeys(heal.spec.recipe for heal in evidence.finished_heals)) or "none"
+        available = (
+            ", ".join(dict.fromkeys(heal.spec.recipe for heal in evidence.finished_heals)) or "none"
+        )
         raise SpecError(
-            f"No finished healing run of {evidence.removed.brief()} uses the recipe {recipe!r}. Stored recipes: {available}. "
-            f"Heal the block first, or leave out --healed-by."
+            f"No finished healing run of {evidence.removed.brief()} uses the recipe {recipe!r}."
+            f" Stored recipes: {available}. Heal the block first, or leave out --healed-by."
         )
     return chosen
 
@@ -334,10 +452,24 @@ def _available(evidence: Evidence) -> int | None:
 
 
 def _sheet_command(
-    model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, dataset: CurveFilter, first: Sequence[str]
+    model: ModelSpec,
+    cut: Removal,
+    recipe: str,
+    tolerance: Tolerance,
+    dataset: CurveFilter,
+    first: Sequence[str],
 ) -> str:
     """Return the command that writes this sheet."""
-    words = ["python", "-m", "analysis", "sheet", model.source, "--block", written(cut), *dataset.words()]
+    words = [
+        "python",
+        "-m",
+        "analysis",
+        "sheet",
+        model.source,
+        "--block",
+        written(cut),
+        *dataset.words(),
+    ]
     words += ["--first", ",".join(first)] if first else []
     words += ["--dtype", model.dtype] if model.dtype != "auto" else []
     words += ["--accept-points", f"{tolerance.points:g}", "--accept-nats", f"{tolerance.nats:g}"]
@@ -364,5 +496,9 @@ def html(sheet: Sheet) -> str:
 
 def written_by(sheet: Sheet) -> str:
     """Return the version of the program, and the opened packs with results on the sheet."""
-    packs = f"Results of opened packs are among these: {', '.join(sheet.packs)}. " if sheet.packs else ""
+    packs = (
+        f"Results of opened packs are among these: {', '.join(sheet.packs)}. "
+        if sheet.packs
+        else ""
+    )
     return f"{packs}Written by layerscope {__version__}."

@@ -12,13 +12,16 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
 FORMS = ("hf", "gguf")
-"""The forms in which a model is saved: a plain Hugging Face folder, or one GGUF file for llama.cpp."""
+"""The forms in which a model is saved: a plain Hugging Face folder, or one GGUF file for
+llama.cpp."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @spec_dataclass
 class ExportSpec(Spec):
-    """Export of a pruned model, with its adapter merged in, as a plain Hugging Face folder or a GGUF file."""
+    """Export of a pruned model, with its adapter merged in, as a plain Hugging Face folder or a
+    GGUF file.
+    """
 
     kind: ClassVar[str] = "export"
     later: ClassVar[tuple[str, ...]] = ("format", "push", "is_private")
@@ -30,7 +33,8 @@ class ExportSpec(Spec):
     model: ModelSpec = field(default_factory=ModelSpec)
     """Unquantized model; `dtype` is that of the folder."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
-    """Folder of a PEFT adapter to merge in, or `adapters/ID` in the cache folder (default: none)."""
+    """Folder of a PEFT adapter to merge in, or `adapters/ID` in the cache folder (default:
+    none)."""
     format: Annotated[str, Option(known=(*FORMS, "mergekit"))] = "hf"
     """Format: `hf` is a folder, `gguf` the cut GGUF file, `mergekit` its recipe (with `--out`)."""
 
@@ -42,17 +46,18 @@ class ExportSpec(Spec):
     def __post_init__(self) -> None:
         require(
             self.format in FORMS,
-            f"--name saves one of {', '.join(FORMS)}, not {self.format[:40]!r}. Use --out DIR for a recipe.",
+            f"--name saves one of {', '.join(FORMS)}, not {self.format[:40]!r}. Use --out DIR for a"
+            " recipe.",
         )
         require(
             _NAME.fullmatch(self.name) is not None,
-            f"{self.name[:90]!r} is not the name of an export. Use up to 80 letters, digits, dots, dashes and underscores, "
-            "with "
-            "a letter or a digit first.",
+            f"{self.name[:90]!r} is not the name of an export. Use up to 80 letters, digits, dots,"
+            " dashes and underscores, with a letter or a digit first.",
         )
         require(
             self.model.quantization == "none",
-            "A quantized model cannot be exported, because the export would keep the rounding. Choose quantization none.",
+            "A quantized model cannot be exported, because the export would keep the rounding."
+            " Choose quantization none.",
         )
 
 
@@ -80,16 +85,20 @@ class RuntimeCheck:
     def in_words(self) -> str:
         """Return the comparison in a sentence."""
         return (
-            f"In {self.runtime}, with these weights in float32, {self.n_same} of {self.n_prompts} greedy texts are the same, "
-            f"and log-probabilities of the next token differ by {self.mean_difference:.1g} nats on average ({self.n_prefixes} "
-            f"prefixes, allowed {self.tolerance:g}). With the file as it is, {self.runtime} rounds activations to 8 bits: "
-            f"{self.n_same_stored} of {self.n_prompts}, and {self.stored_difference:.3f} nats."
+            f"In {self.runtime}, with these weights in float32, {self.n_same} of {self.n_prompts}"
+            " greedy texts are the same, and log-probabilities of the next token differ by"
+            f" {self.mean_difference:.1g} nats on average ({self.n_prefixes} prefixes, allowed"
+            f" {self.tolerance:g}). With the file as it is, {self.runtime} rounds activations to 8"
+            f" bits: {self.n_same_stored} of {self.n_prompts}, and {self.stored_difference:.3f}"
+            " nats."
         )
 
 
 @dataclass(frozen=True)
 class ReloadCheck:
-    """Comparison of a saved folder, loaded again in plain transformers, with the model in memory, on real text."""
+    """Comparison of a saved folder, loaded again in plain transformers, with the model in memory,
+    on real text.
+    """
 
     dtype: str
     """The dtype of both computations."""
@@ -104,7 +113,8 @@ class ReloadCheck:
     same_first: float
     """Share of the tokens with the same most likely next token, in [0, 1]."""
     merged: bool
-    """Whether an adapter was merged in; then the reference is the model with the unmerged adapter."""
+    """Whether an adapter was merged in; then the reference is the model with the unmerged
+    adapter."""
     runtime: RuntimeCheck | None = None
     """Comparison in llama.cpp; None for a folder, and if llama.cpp is not installed."""
     loss: float | None = None
@@ -119,7 +129,8 @@ class ReloadCheck:
         sentences = [] if self.runtime is None else [self.runtime.in_words()]
         if self.loss is not None:
             loss = (
-                f"Loss of the file {self.loss:.3f} nats/token, of the healed model before quantization {self.healed_loss:.3f}"
+                f"Loss of the file {self.loss:.3f} nats/token, of the healed model before"
+                f" quantization {self.healed_loss:.3f}"
             )
             sentences.insert(0, f"{loss} ({self.loss_texts} texts of C4).")
         return " ".join(sentences)
@@ -143,4 +154,8 @@ class ExportResult(Result):
     """Address on the Hub; "" if it was not uploaded."""
 
 
-register(Experiment(ExportSpec, ExportResult, run="analysis.exports.export:run", title="Export", place=11))
+register(
+    Experiment(
+        ExportSpec, ExportResult, run="analysis.exports.export:run", title="Export", place=11
+    )
+)

@@ -1,8 +1,9 @@
 """Cache folder of huggingface_hub, in its layout, so that all programs share the files.
 
-`models--ORG--NAME/` contains `blobs/DIGEST`, with links to them in `snapshots/COMMIT/PATH`. `refs/REVISION` contains the last
-known commit of a revision, and `trees/COMMIT.json` the list of its files with their sizes. An incomplete blob is called
-`DIGEST.incomplete`, and its download resumes at its end.
+`models--ORG--NAME/` contains `blobs/DIGEST`, with links to them in `snapshots/COMMIT/PATH`.
+`refs/REVISION` contains the last known commit of a revision, and `trees/COMMIT.json` the list of
+its files with their sizes. An incomplete blob is called `DIGEST.incomplete`, and its download
+resumes at its end.
 """
 
 import contextlib
@@ -17,11 +18,22 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from analysis.core import disk, input_files, store
-from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, checked, is_commit, look
+from analysis.hub.repository import (
+    DATA_SET,
+    MODEL,
+    File,
+    Repository,
+    check_revision,
+    checked,
+    is_commit,
+    look,
+)
 
 PART = ".incomplete"
 _TREE_FORMAT = 1
-_answers: ContextVar[dict[tuple[str, str, str | None], Repository]] = ContextVar("answers of the Hub")
+_answers: ContextVar[dict[tuple[str, str, str | None], Repository]] = ContextVar(
+    "answers of the Hub"
+)
 
 
 def top() -> Path:
@@ -50,7 +62,9 @@ def part(repository: Repository, file: File) -> Path:
 
 
 def has(repository: Repository, file: File) -> bool:
-    """Return whether a file is completely downloaded. A symbolic link must point to the blob of its digest."""
+    """Return whether a file is completely downloaded. A symbolic link must point to the blob of its
+    digest.
+    """
     pointer = _pointer(repository, file)
     with contextlib.suppress(OSError):
         is_complete = pointer.stat().st_size == file.size
@@ -77,7 +91,8 @@ def point(repository: Repository, file: File) -> None:
     Raises:
         OSError: if the link cannot be written.
     """
-    pointer, content = _pointer(repository, file), blob(repository, file)
+    pointer = _pointer(repository, file)
+    content = blob(repository, file)
     pointer.parent.mkdir(parents=True, exist_ok=True)
     temporary = pointer.with_name(f"{pointer.name}.{os.getpid()}{PART}")
     temporary.unlink(missing_ok=True)
@@ -89,12 +104,16 @@ def point(repository: Repository, file: File) -> None:
 
 
 def digest(path: Path, *, expected: str) -> str:
-    """Return the digest of a file of the same type as the expected one: SHA-256, or the SHA-1 of a git blob."""
+    """Return the digest of a file of the same type as the expected one: SHA-256, or the SHA-1 of a
+    git blob.
+    """
     with path.open("rb") as file:
         if len(expected) == 64:
             return hashlib.file_digest(file, "sha256").hexdigest()
         content = file.read()
-        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        return hashlib.sha1(
+            b"blob %d\0" % len(content) + content, usedforsecurity=False
+        ).hexdigest()
 
 
 def remember(repository: Repository, revision: str | None) -> None:
@@ -110,11 +129,19 @@ def remember(repository: Repository, revision: str | None) -> None:
     tree = folder / "trees" / f"{repository.commit}.json"
     if not tree.exists():
         entries = {  # in the format of huggingface_hub
-            file.path: {"size": file.size, "blob_id": file.digest}
-            | ({"lfs_sha256": file.digest, "lfs_size": file.size} if len(file.digest) == 64 else {})
+            file.path: (
+                {"size": file.size, "blob_id": file.digest}
+                | (
+                    {"lfs_sha256": file.digest, "lfs_size": file.size}
+                    if len(file.digest) == 64
+                    else {}
+                )
+            )
             for file in repository.files
         }
-        store.write_atomic(tree, json.dumps({"format_version": _TREE_FORMAT, "files": entries}, indent=1).encode())
+        store.write_atomic(
+            tree, json.dumps({"format_version": _TREE_FORMAT, "files": entries}, indent=1).encode()
+        )
 
 
 def recall(kind: str, id: str, revision: str | None) -> Repository | None:
@@ -131,9 +158,13 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
     if commit is None:
         return None
     try:
-        stored = input_files.parsed_object((folder_of(kind, id) / "trees" / f"{commit}.json").read_bytes())["files"]
+        stored = input_files.parsed_object(
+            (folder_of(kind, id) / "trees" / f"{commit}.json").read_bytes()
+        )["files"]
         files = tuple(
-            checked(File(path, int(entry["size"]), str(entry.get("lfs_sha256") or entry["blob_id"])))
+            checked(
+                File(path, int(entry["size"]), str(entry.get("lfs_sha256") or entry["blob_id"]))
+            )
             for path, entry in sorted(stored.items())
         )
         return Repository(kind, id, commit, files)
@@ -152,7 +183,8 @@ def asked_once() -> Iterator[None]:
 
 
 def resolve(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repository:
-    """Return a repository, from stored metadata for a full commit or offline, else from the Hub, and store its metadata.
+    """Return a repository, from stored metadata for a full commit or offline, else from the Hub,
+    and store its metadata.
 
     Raises:
         HubError: if the request fails.
@@ -168,7 +200,9 @@ def resolve(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repos
 
 
 def recall_unlisted(kind: str, id: str, revision: str | None) -> Repository | None:
-    """Return a repository that another program downloaded without a file list, with its local files; None if there is none."""
+    """Return a repository that another program downloaded without a file list, with its local
+    files; None if there is none.
+    """
     commit = _commit(kind, id, revision)
     folder = snapshot(kind, id, commit or "none")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -178,13 +212,20 @@ def recall_unlisted(kind: str, id: str, revision: str | None) -> Repository | No
         kind,
         id,
         commit,
-        tuple(File(path.relative_to(folder).as_posix(), path.stat().st_size, path.resolve().name) for path in files),
+        tuple(
+            File(path.relative_to(folder).as_posix(), path.stat().st_size, path.resolve().name)
+            for path in files
+        ),
     )
 
 
 def _commit(kind: str, id: str, revision: str | None) -> str | None:
     check_revision(revision)
-    commit = revision if is_commit(revision) else _read(folder_of(kind, id) / "refs" / (revision or "main"))
+    commit = (
+        revision
+        if is_commit(revision)
+        else _read(folder_of(kind, id) / "refs" / (revision or "main"))
+    )
     return commit if is_commit(commit) else None
 
 
@@ -197,7 +238,11 @@ def _read(path: Path) -> str | None:
 def cached_repositories() -> list[tuple[str, str, int]]:
     """Return kind, id and size of the cached models and datasets, largest first."""
     repositories = [
-        (kind, folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1), disk.size_bytes(folder))
+        (
+            kind,
+            folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1),
+            disk.size_bytes(folder),
+        )
         for kind in (MODEL, DATA_SET)
         for folder in top().glob(f"{kind}s--*")
     ]

@@ -1,6 +1,7 @@
 """Resumable downloads from the Hub with verified checksums.
 
-The transfer uses `http_get` of huggingface_hub. Its `snapshot_download` restarts a file if the downloading process has ended.
+The transfer uses `http_get` of huggingface_hub. Its `snapshot_download` restarts a file if the
+downloading process has ended.
 """
 
 import time
@@ -32,7 +33,8 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
     Args:
         repository: repository on the Hub.
         files: files of the repository.
-        on_progress: progress callback. If it raises an exception, the next download resumes with the stored bytes.
+        on_progress: progress callback. If it raises an exception, the next download resumes with
+            the stored bytes.
 
     Returns:
         Folder with the files.
@@ -45,16 +47,19 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
     missing = [file for file in files if not cache.has(repository, file)]
     if not missing:
         return folder
-    total, n_missing = sum(file.size for file in files), cache.missing_bytes(repository, missing)
+    total = sum(file.size for file in files)
+    n_missing = cache.missing_bytes(repository, missing)
     free = disk.free_bytes(cache.top())
     if n_missing > free:
         raise StorageError(
-            f"The download of {repository.id} needs {units.size(n_missing)}, but only {units.size(free)} are free on "
-            f"the disk of {cache.top()}. Free some space, delete models there that you no longer need, or point "
-            "HF_HOME at another disk."
+            f"The download of {repository.id} needs {units.size(n_missing)}, but only"
+            f" {units.size(free)} are free on the disk of {cache.top()}. Free some space, delete"
+            " models there that you no longer need, or point HF_HOME at another disk."
         )
     stored = f", {units.size(total - n_missing)} already here" if n_missing < total else ""
-    message = f"Fetching {repository.id} at commit {repository.commit[:12]}: {units.size(total)}{stored}."
+    message = (
+        f"Fetching {repository.id} at commit {repository.commit[:12]}: {units.size(total)}{stored}."
+    )
     on_progress(_progress(total - n_missing, total, message=message))
     blobs = cache.folder_of(repository.kind, repository.id) / "blobs"
     with store.disk_errors_explained(blobs):
@@ -69,7 +74,8 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
 
 @contextmanager
 def opened(id: str, commit: str, path: str, block_bytes: int) -> Iterator[Any]:
-    """Open a file of a dataset on the Hub. Only the blocks that are read are downloaded, and they are not cached.
+    """Open a file of a dataset on the Hub. Only the blocks that are read are downloaded, and they
+    are not cached.
 
     Raises:
         HubError: if a download fails.
@@ -82,7 +88,9 @@ def opened(id: str, commit: str, path: str, block_bytes: int) -> Iterator[Any]:
             yield stream
 
 
-def _download(repository: Repository, file: File, others: int, total: int, on_progress: OnProgress) -> None:
+def _download(
+    repository: Repository, file: File, others: int, total: int, on_progress: OnProgress
+) -> None:
     """Download the blob of a file, or wait for another process that does.
 
     Args:
@@ -97,14 +105,23 @@ def _download(repository: Repository, file: File, others: int, total: int, on_pr
     from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
     disable_progress_bars()  # Layerscope shows its own progress
-    content, part = cache.blob(repository, file), cache.part(repository, file)
-    locks = cache.top() / ".locks" / cache.folder_of(repository.kind, repository.id).name  # shared with huggingface_hub
+    content = cache.blob(repository, file)
+    part = cache.part(repository, file)
+    locks = (
+        cache.top() / ".locks" / cache.folder_of(repository.kind, repository.id).name
+    )  # shared with huggingface_hub
     locks.mkdir(parents=True, exist_ok=True)
-    with disk.awaited_lock(locks / f"{file.digest}.lock", lambda: on_progress(_progress(others, total))):
+    with disk.awaited_lock(
+        locks / f"{file.digest}.lock", lambda: on_progress(_progress(others, total))
+    ):
         if content.exists():
             return
         url = hf_hub_url(
-            repository.id, file.path, repo_type=repository.kind, revision=repository.commit, endpoint=constants.ENDPOINT
+            repository.id,
+            file.path,
+            repo_type=repository.kind,
+            revision=repository.commit,
+            endpoint=constants.ENDPOINT,
         )
         # Ranges of compressed content cannot be requested.
         headers = build_hf_headers(token=token() or False) | {"Accept-Encoding": "identity"}
@@ -113,8 +130,16 @@ def _download(repository: Repository, file: File, others: int, total: int, on_pr
                 if target.tell() > file.size:
                     target.truncate(0)
                     target.seek(0)
-                start, started = target.tell(), time.monotonic()
-                request = partial(http_get, url, target, resume_size=start, headers=headers, expected_size=file.size)
+                start = target.tell()
+                started = time.monotonic()
+                request = partial(
+                    http_get,
+                    url,
+                    target,
+                    resume_size=start,
+                    headers=headers,
+                    expected_size=file.size,
+                )
                 try:
                     with explained(f"{file.path} of {repository.id}", "download of"):
                         for _ in _in_background(request):
@@ -129,14 +154,15 @@ def _download(repository: Repository, file: File, others: int, total: int, on_pr
                 return
             part.unlink()
     raise HubError(
-        f"The Hub sent {file.path} of {repository.id} with a checksum that differs from its list, so the file was deleted. A "
-        "proxy or a mirror may have changed it, or your network requires a login (open any page in a browser). Check "
-        "HF_ENDPOINT and try again."
+        f"The Hub sent {file.path} of {repository.id} with a checksum that differs from its list,"
+        " so the file was deleted. A proxy or a mirror may have changed it, or your network"
+        " requires a login (open any page in a browser). Check HF_ENDPOINT and try again."
     )
 
 
 def _in_background(work: Callable[..., None]) -> Iterator[None]:
-    """Run a function in a thread and yield regularly until it ends, so that the caller can cancel during a slow request.
+    """Run a function in a thread and yield regularly until it ends, so that the caller can cancel
+    during a slow request.
 
     Raises:
         Exception: error of the function.
@@ -157,4 +183,6 @@ def _in_background(work: Callable[..., None]) -> Iterator[None]:
 
 
 def _progress(done: int, total: int, bytes_per_s: float = 0.0, message: str = "") -> Progress:
-    return Progress(PHASE, done, total, message, {"of_bytes": total, "bytes_per_s": round(bytes_per_s)})
+    return Progress(
+        PHASE, done, total, message, {"of_bytes": total, "bytes_per_s": round(bytes_per_s)}
+    )

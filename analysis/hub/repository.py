@@ -14,7 +14,8 @@ from analysis.hub.refusal import explained, token
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
 
-MODEL, DATA_SET = "model", "dataset"
+MODEL = "model"
+DATA_SET = "dataset"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REVISION = re.compile(r"\w[\w.+-]*(/[\w.+-]+)*", re.ASCII)
@@ -30,7 +31,8 @@ class File:
     size: int
     """Size in bytes."""
     digest: str
-    """SHA-256 of its content, or the SHA-1 of its git blob for small files; the name of its blob in the cache."""
+    """SHA-256 of its content, or the SHA-1 of its git blob for small files; the name of its blob in
+    the cache."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,23 @@ def api() -> "HfApi":
 
 
 def is_commit(revision: str | None) -> bool:
-    """Return whether a revision is a full commit hash, and not a branch, tag or abbreviated hash."""
+    """Return whether a revision is a full commit hash, and not a branch, tag or abbreviated
+    hash.
+    """
     return revision is not None and bool(_COMMIT.fullmatch(revision))
 
 
 def check_revision(revision: str | None) -> None:
-    """Check that a text can be a branch, tag or commit, because it becomes a file name in the cache.
+    """Check that a text can be a branch, tag or commit, because it becomes a file name in the
+    cache.
 
     Raises:
         HubError: if it cannot.
     """
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise HubError(
-            f"{shown(revision)} is not a valid revision. Give a branch, a tag or a commit from the Hub, or leave "
-            "the revision out."
+            f"{shown(revision)} is not a valid revision. Give a branch, a tag or a commit from the"
+            " Hub, or leave the revision out."
         )
 
 
@@ -89,7 +94,11 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
     subject = f"the {kind} {id}" + (f" at revision {revision}" if revision else "")
     with explained(subject):
         info: Any = api().repo_info(
-            id, repo_type=kind, revision=revision or "main", timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
+            id,
+            repo_type=kind,
+            revision=revision or "main",
+            timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            files_metadata=True,
         )
         if not is_commit(info.sha):
             raise ValueError(info.sha)
@@ -97,7 +106,9 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
 
 
 def _file(listed: Any) -> File:
-    size, digest = (listed.lfs.size, listed.lfs.sha256) if listed.lfs else (listed.size, listed.blob_id)
+    size, digest = (
+        (listed.lfs.size, listed.lfs.sha256) if listed.lfs else (listed.size, listed.blob_id)
+    )
     return checked(File(listed.rfilename, size, digest))
 
 
@@ -115,7 +126,8 @@ def checked(file: File) -> File:
 
 
 def search(words: str) -> list["ModelInfo"]:
-    """Return text-generation models with safetensors weights whose names contain the words, most downloads first.
+    """Return text-generation models with safetensors weights whose names contain the words, most
+    downloads first.
 
     Raises:
         HubError: if the request fails.

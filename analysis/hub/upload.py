@@ -53,12 +53,14 @@ def plan(folder: Path, id: str, *, kind: str = MODEL) -> Upload:
         raise HubError(f"The repository {id!r} has no owner. Name it OWNER/NAME.")
     if not token():
         raise HubError(
-            "Uploading needs a token. Create one with write access in the settings of your Hub account. Set "
-            "HF_TOKEN to that token in the environment of this program."
+            "Uploading needs a token. Create one with write access in the settings of your Hub"
+            " account. Set HF_TOKEN to that token in the environment of this program."
         )
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    paths = sorted(
+        path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
+    )
     try:
         present = look(id, kind=kind)
     except HubError as error:
@@ -66,24 +68,29 @@ def plan(folder: Path, id: str, *, kind: str = MODEL) -> Upload:
         if not isinstance(cause, RepositoryNotFoundError) or cause.response.status_code != 404:
             raise
         present = None
-    digests = {} if present is None else {file.path: file.digest for file in present.files if file.path != _ATTRIBUTES}
-    same = {path.name for path in paths if (expected := digests.get(path.name)) and digest(path, expected=expected) == expected}
+    digests = (
+        {}
+        if present is None
+        else {file.path: file.digest for file in present.files if file.path != _ATTRIBUTES}
+    )
+    same = {
+        path.name
+        for path in paths
+        if (expected := digests.get(path.name)) and digest(path, expected=expected) == expected
+    }
     if different := sorted(digests.keys() - same):
         raise HubError(
-            f"The Hub already has {id} with other content ({', '.join(different)[:200]}), which Layerscope never "
-            "replaces. Choose another name."
+            f"The Hub already has {id} with other content ({', '.join(different)[:200]}), which"
+            " Layerscope never replaces. Choose another name."
         )
-    files = tuple(File(path.name, path.stat().st_size, digests.get(path.name, "")) for path in paths)
+    files = tuple(
+        File(path.name, path.stat().st_size, digests.get(path.name, "")) for path in paths
+    )
     return Upload(present is not None, files)
 
 
 def push(
-    folder: Path,
-    id: str,
-    *,
-    is_private: bool,
-    kind: str = MODEL,
-    on_progress: OnProgress = ignore,
+    folder: Path, id: str, *, is_private: bool, kind: str = MODEL, on_progress: OnProgress = ignore
 ) -> str:
     """Upload the files of a folder that are not on the Hub, in one commit.
 
@@ -115,6 +122,8 @@ def push(
                 api().create_repo(id, private=is_private, repo_type=kind)
             files = [CommitOperationAdd(file.path, folder / file.path) for file in planned.missing]
             content = "model" if kind == MODEL else "result pack"
-            api().create_commit(id, files, commit_message=f"Upload a {content} from Layerscope", repo_type=kind)
+            api().create_commit(
+                id, files, commit_message=f"Upload a {content} from Layerscope", repo_type=kind
+            )
     on_progress(Progress("uploading to the hub", total, total, f"It is at {address}."))
     return address

@@ -1,7 +1,8 @@
-"""The evidence on removed layers: each quantity under the selected condition, or the reason why it is not measured.
+"""The evidence on removed layers: each quantity under the selected condition, or the reason why it
+is not measured.
 
-Verdict, decision sheet, report, model card, Export, command line and MCP server render the same `Evidence`, so that a quantity
-has one value, one interval and one condition everywhere.
+Verdict, decision sheet, report, model card, Export, command line and MCP server render the same
+`Evidence`, so that a quantity has one value, one interval and one condition everywhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,9 +31,14 @@ from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
 from analysis.results.stored.result import FoundResult
 
-SIZE, SPEED, RECOVERY = "size", "speed", "recovery"
+SIZE = "size"
+SPEED = "speed"
+RECOVERY = "recovery"
 """Quantities besides `reading.ACCURACY` and `reading.LOSS`."""
-EXACT, MEASURED, ESTIMATED, UNKNOWN = "exact", "measured", "estimated", "not measured"
+EXACT = "exact"
+MEASURED = "measured"
+ESTIMATED = "estimated"
+UNKNOWN = "not measured"
 """Sources of a quantity."""
 LOSS_MAP = "loss-increase map"
 
@@ -46,7 +52,8 @@ class Quantity:
     state: str = UNKNOWN
     """EXACT, MEASURED, ESTIMATED or UNKNOWN."""
     change: Change | None = None
-    """Judged minus unpruned: a share of questions, nats per token, a share of the unpruned model's bytes or tokens per second.
+    """Judged minus unpruned: a share of questions, nats per token, a share of the unpruned model's
+    bytes or tokens per second.
 
     Of a recovery the share of the loss increase. None if it is not measured.
     """
@@ -66,7 +73,9 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All stored evidence on one removal of a model, healed or not, under the selected condition."""
+    """All stored evidence on one removal of a model, healed or not, under the selected
+    condition.
+    """
 
     removed: Removal
     """The removed layers."""
@@ -75,7 +84,8 @@ class Evidence:
     facts: ModelFacts
     """Sizes of the unpruned model."""
     shown: Any = None
-    """Result whose questions, texts and precision are selected; None for the strongest one that scores the layers."""
+    """Result whose questions, texts and precision are selected; None for the strongest one that
+    scores the layers."""
     results: Sequence[Any] = ()
     """Curves, evaluations and healing runs of the model, strongest first."""
     damage: Sequence[DamageResult] = ()
@@ -93,9 +103,12 @@ class Evidence:
         Raises:
             SpecError: if it is of other layers, or not finished.
         """
-        if self.heal is not None and not (self.heal.is_of(self.removed) and self.heal.healed is not None):
+        if self.heal is not None and not (
+            self.heal.is_of(self.removed) and self.heal.healed is not None
+        ):
             raise SpecError(
-                f"This result is not a finished healing run of {self.removed.describe()}. Choose a finished one of this block."
+                f"This result is not a finished healing run of {self.removed.describe()}. Choose a"
+                " finished one of this block."
             )
 
     @cached_property
@@ -113,16 +126,24 @@ class Evidence:
         return self._quantities[name]
 
     def reading(self, name: str) -> Reading | None:
-        """Return the accuracy or loss of the judged model under the condition; None if it is not measured."""
+        """Return the accuracy or loss of the judged model under the condition; None if it is not
+        measured.
+        """
         if self.heal is not None:
             return reading.of_heal(self.heal, "healed").get(name)
         return self.selected.measured(name).reading
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
-        """Names of the quantities that are not measured under the selected condition; a loss-increase map has other texts."""
+        """Names of the quantities that are not measured under the selected condition; a
+        loss-increase map has other texts.
+        """
         states = {UNKNOWN: tuple(self._quantities), ESTIMATED: (LOSS,)}
-        return tuple(name for name, quantity in self._quantities.items() if name in states.get(quantity.state, ()))
+        return tuple(
+            name
+            for name, quantity in self._quantities.items()
+            if name in states.get(quantity.state, ())
+        )
 
     @property
     def requests(self) -> list[Spec]:
@@ -138,26 +159,42 @@ class Evidence:
     @cached_property
     def finished_heals(self) -> list[HealResult]:
         """Finished healing runs of these layers, in the order of `heals`."""
-        finished = [heal for heal in self.heals if heal.is_of(self.removed) and len(heal.models) == len(_MODELS)]
+        finished = [
+            heal
+            for heal in self.heals
+            if heal.is_of(self.removed) and len(heal.models) == len(_MODELS)
+        ]
         return [heal for heal in finished if reading.of_heal(heal, "healed")]
 
     @property
     def scored(self) -> Any:
         """Return the result that scores the judged model; None without one."""
-        return self.heal or next((result for name in (ACCURACY, LOSS) if (result := self._source(name))), None)
+        return self.heal or next(
+            (result for name in (ACCURACY, LOSS) if (result := self._source(name))), None
+        )
 
     @property
     def baseline(self) -> tuple[float, str] | None:
         """Accuracy of the better baseline with its name: chance, or the most frequent answer."""
         lines = getattr(self.scored, "lines", None)
         questions = self.selected.accuracy.condition
-        for result in self.results if lines is None else ():  # a table of methods has none, a curve on its questions may
+        for result in (
+            self.results if lines is None else ()
+        ):  # a table of methods has none, a curve on its questions may
             condition = reading.conditions_of(result).get(ACCURACY)
-            if condition and questions and (condition.material, condition.n) == (questions.material, questions.n):
+            if (
+                condition
+                and questions
+                and (condition.material, condition.n) == (questions.material, questions.n)
+            ):
                 lines = lines or getattr(result, "lines", None)
         if lines is None:
             return None
-        return max((lines.chance, "chance"), (lines.majority, "the most frequent answer"), key=lambda level: level[0])
+        return max(
+            (lines.chance, "chance"),
+            (lines.majority, "the most frequent answer"),
+            key=lambda level: level[0],
+        )
 
     def _source(self, name: str) -> Any:
         """Return the first result that holds the score of the pruned model."""
@@ -165,27 +202,40 @@ class Evidence:
         if measured is None:
             return None
         holding = (
-            result for result in self.results if any(readings.get(name) == measured for readings in reading.of_all(result))
+            result
+            for result in self.results
+            if any(readings.get(name) == measured for readings in reading.of_all(result))
         )
         return next(holding, None)
 
     def _score(self, name: str) -> Quantity:
         measured = self.selected.measured(name)
         if self.heal is not None:
-            before, after = (reading.of_heal(self.heal, model).get(name) for model in ("unpruned", "healed"))
-            change, result = changes.of_heal(self.heal, name), self.heal
+            before, after = (
+                reading.of_heal(self.heal, model).get(name) for model in ("unpruned", "healed")
+            )
+            change = changes.of_heal(self.heal, name)
+            result = self.heal
         else:
-            before, after, change, result = measured.unpruned, measured.reading, measured.change, self._source(name)
+            before = measured.unpruned
+            after = measured.reading
+            change = measured.change
+            result = self._source(name)
         if change is None or after is None:
             return (
-                self._mapped() if name == LOSS and self._map is not None else self._unmeasured(name, measured.condition, after)
+                self._mapped()
+                if name == LOSS and self._map is not None
+                else self._unmeasured(name, measured.condition, after)
             )
-        material, on = after.condition.material_in_words(), after.condition.on_what()
+        material = after.condition.material_in_words()
+        on = after.condition.on_what()
         return Quantity(name, MEASURED, change, before, after, material, on, result)
 
     @cached_property
     def _map(self) -> tuple[DamageResult, Reading] | None:
-        """Return the loss-increase map that estimates the loss of the pruned model, and its value."""
+        """Return the loss-increase map that estimates the loss of the pruned model, and its
+        value.
+        """
         if self.heal is not None or not isinstance(self.removed, Block):
             return None
         values = ((damage, reading.of_damage(damage, self.removed)) for damage in self.damage)
@@ -195,22 +245,42 @@ class Evidence:
         assert self._map is not None
         damage, value = self._map
         change = Change(value.value, value.low, value.high, True, value.condition.n, None)
-        material, on = (f"{LOSS_MAP}, {words}" for words in (value.condition.material_in_words(), value.condition.on_what()))
+        material, on = (
+            f"{LOSS_MAP}, {words}"
+            for words in (value.condition.material_in_words(), value.condition.on_what())
+        )
         return Quantity(LOSS, ESTIMATED, change, None, value, material, on, damage, self._request())
 
-    def _unmeasured(self, name: str, condition: Condition | None, after: Reading | None) -> Quantity:
+    def _unmeasured(
+        self, name: str, condition: Condition | None, after: Reading | None
+    ) -> Quantity:
         if self.heal is not None:
             return Quantity(name, request=self.heal.spec)
-        return Quantity(name, after=after, material=condition.material_in_words() if condition else "", request=self._request())
+        return Quantity(
+            name,
+            after=after,
+            material=condition.material_in_words() if condition else "",
+            request=self._request(),
+        )
 
     def _request(self) -> Spec:
         """Return the request that scores the pruned model under the selected condition."""
-        materials = [each.material for each in (self.selected.accuracy.condition, self.selected.loss.condition) if each]
+        materials = [
+            each.material
+            for each in (self.selected.accuracy.condition, self.selected.loss.condition)
+            if each
+        ]
         return EvaluateSpec(
             self.model,
             self.removed,
-            benchmark=next((each for each in materials if isinstance(each, BenchmarkSpec)), EvaluateSpec().benchmark),
-            loss_corpus=next((each for each in materials if isinstance(each, CorpusSpec)), EvaluateSpec().loss_corpus),
+            benchmark=next(
+                (each for each in materials if isinstance(each, BenchmarkSpec)),
+                EvaluateSpec().benchmark,
+            ),
+            loss_corpus=next(
+                (each for each in materials if isinstance(each, CorpusSpec)),
+                EvaluateSpec().loss_corpus,
+            ),
         )
 
     def _speed(self) -> Quantity:
@@ -219,12 +289,16 @@ class Evidence:
             is_parts = isinstance(self.removed, PartSet)
             ns, blocks = ((0,), (self.removed,)) if is_parts else ((0, self.removed.size), ())
             return Quantity(SPEED, request=SpeedSpec(model=self.model, ns=ns, blocks=blocks))
-        speed, instead = self.speed, timed_instead(self.speed, self.removed)
+        speed = self.speed
+        instead = timed_instead(self.speed, self.removed)
         before, after = decode_speed(speed, self.removed) or (None, None)
         remark = "" if gain.is_measured else "estimated from other numbers of layers, "
         if instead is not None:
             remark = f"timed without {instead.brief()}, the same number of layers, "
-        on = f"decode in transformers, {remark}{speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
+        on = (
+            f"decode in transformers, {remark}{speed.rounds} rounds, {speed.precision_in_words},"
+            f" {speed.machine}"
+        )
         return Quantity(
             SPEED,
             MEASURED if gain.is_measured else ESTIMATED,
@@ -240,13 +314,17 @@ class Evidence:
             return Quantity(SIZE)
         model = self._sized_model
         before, after = (self._bytes(model, removed) for removed in (None, self.removed))
-        change = Change(-sizes.savings(self.facts, self.removed).fraction, None, None, True, 1, None)
+        change = Change(
+            -sizes.savings(self.facts, self.removed).fraction, None, None, True, 1, None
+        )
         on = "exact, of all parameters" if after is None else f"exact, weights in {model.precision}"
         return Quantity(SIZE, EXACT, change, before, after, on=on)
 
     @property
     def _sized_model(self) -> ModelSpec:
-        """Return the model in the precision of its size: of the healing run, the requested one, or that of the scores."""
+        """Return the model in the precision of its size: of the healing run, the requested one, or
+        that of the scores.
+        """
         if self.heal is not None:
             return self.heal.spec.model
         results = (each for each in (self.scored, self.shown, *self.results) if each is not None)
@@ -254,14 +332,22 @@ class Evidence:
         return self.model if first is None else first.spec.model
 
     def _bytes(self, model: ModelSpec, removed: Removal | None) -> int | None:
-        return None if model.dtype == AUTO else sizes.weight_bytes(self.facts, removed, model.dtype, model.quantization)
+        return (
+            None
+            if model.dtype == AUTO
+            else sizes.weight_bytes(self.facts, removed, model.dtype, model.quantization)
+        )
 
     def _recovery(self) -> Quantity:
         heal = self.heal or next(iter(self.finished_heals), None)
         if heal is None:
             return Quantity(RECOVERY)
         share = recovery.of(heal)
-        change = None if share is None else Change(share.share, share.low, share.high, True, share.n, None)
+        change = (
+            None
+            if share is None
+            else Change(share.share, share.low, share.high, True, share.n, None)
+        )
         condition = next(iter(reading.of_heal(heal, "healed").values())).condition
         on = f"recipe {heal.spec.recipe}, {condition.precision_in_words()}"
         return Quantity(RECOVERY, MEASURED, change, on=on, result=heal)
@@ -298,17 +384,24 @@ def stored(
         BlockRangeError: if the layers do not fit the model.
     """
     usual = "" if shown else USUAL
-    results = library.read_all(library.scores_of(removed, model, shown, usual=usual, most=library.LISTED))
-    damage, maps = (library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("damage", "distances"))
+    results = library.read_all(
+        library.scores_of(removed, model, shown, usual=usual, most=library.LISTED)
+    )
+    damage, maps = (
+        library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("damage", "distances")
+    )
     speeds = library.of("speed", model, most=_MAPS, having=summaries.timed_in(), chosen=chosen)
     of_block = (("is_score", 1), ("block", written(removed)))
     heals = library.of("heal", model, most=library.LISTED, having=of_block, chosen=chosen)
-    facts = facts or next((result.model for result in (*results, *damage, *speeds, *heals, *maps)), None)
+    facts = facts or next(
+        (result.model for result in (*results, *damage, *speeds, *heals, *maps)), None
+    )
     if facts is None:
         raise SpecError(
             f"{model.source} has no stored results. Measure the block first: "
             f"`python -m analysis evaluate {model.source} --block START:SIZE`."
         )
     removed.check_depth(facts.n_layers)
-    on_screen, speed = shown.result if shown else None, next(iter(speeds), None)
+    on_screen = shown.result if shown else None
+    speed = next(iter(speeds), None)
     return Evidence(removed, model, facts, on_screen, results, damage, speed, heals, heal)

@@ -1,7 +1,7 @@
 """Stored results of one model, and the measurements of one pruning of it, found through the index.
 
-`core.index.Ranking` is the one order of preference among several: quantization, dtype, strength (`stored.evidence`), the lower
-loss of a healed model, committed last, newest first.
+`core.index.Ranking` is the one order of preference among several: quantization, dtype, strength
+(`stored.evidence`), the lower loss of a healed model, committed last, newest first.
 """
 
 import contextlib
@@ -39,8 +39,8 @@ def find(
 
     Args:
         kind: a key of `EXPERIMENTS`.
-        model: only results of the same weights, at any path, the strongest evidence first. Without it
-            they are newest first and precomputed ones last.
+        model: only results of the same weights, at any path, the strongest evidence first. Without
+            it they are newest first and precomputed ones last.
         any_precision: also those in another quantization than the model's.
         most: number of results at most; None for all.
         having, first: as in `index.entries`.
@@ -48,7 +48,13 @@ def find(
     """
     weights_of, like = (None, None) if model is None else (weights(model), _ranking(model))
     quantization = None if any_precision or model is None else model.quantization
-    wanted = ResultFilter((kind,), weights_of, words=tuple(text.lower().split()), having=having, quantization=quantization)
+    wanted = ResultFilter(
+        (kind,),
+        weights_of,
+        words=tuple(text.lower().split()),
+        having=having,
+        quantization=quantization,
+    )
     return [of_entry(entry) for entry in index.entries(wanted, like=like, most=most, first=first)]
 
 
@@ -69,24 +75,31 @@ def scores_of(
     usual: str = "",
     most: int = 0,
 ) -> list[FoundResult]:
-    """Return the results that `scores_of_block.select` needs for the scores of a block, in the order in which they count.
+    """Return the results that `scores_of_block.select` needs for the scores of a block, in the
+    order in which they count.
 
-    They are in any precision: the precision of the model first, then the strongest evidence. Any other result is a weaker one
-    of the same scores, or under another condition than the first `ELSEWHERE`.
+    They are in any precision: the precision of the model first, then the strongest evidence. Any
+    other result is a weaker one of the same scores, or under another condition than the first
+    `ELSEWHERE`.
 
     Args:
         removed: the removed layers; None for the unpruned model.
         model: the model.
-        shown: the result whose dataset, texts and precision are selected; it comes first. None for the first that scores the
-            block, else the first that scores anything.
+        shown: the result whose dataset, texts and precision are selected; it comes first. None for
+            the first that scores the block, else the first that scores anything.
         kinds: kinds of the results.
         usual: of equally strong curves those of this strategy come first; "" for none.
         most: number of the strongest results of each kind that are returned as well.
     """
-    wanted, like = _scoring(model, kinds), replace(_ranking(model), usual=usual)
+    wanted = _scoring(model, kinds)
+    like = replace(_ranking(model), usual=usual)
     cut = summaries.cut_key(removed)
     scores = index.scores(wanted, like, tuple(dict.fromkeys(("", cut))))
-    keys = set[str]() if not most else {entry.key for entry in strongest(model, shown, kinds=kinds, most=most)}
+    keys = (
+        set[str]()
+        if not most
+        else {entry.key for entry in strongest(model, shown, kinds=kinds, most=most)}
+    )
     first = shown
     if first is None:
         key = next(((("key", score.key),) for score in scores if score.cut == cut), ())
@@ -97,7 +110,11 @@ def scores_of(
     selected = _conditions(first)
     keys |= {first.key} | {score.key for score in scores if score.condition in selected.values()}
     for name in (ACCURACY, LOSS) if removed is not None else ():
-        alike = [score for score in scores if score.quantity == name and score.condition != selected.get(name)]
+        alike = [
+            score
+            for score in scores
+            if score.quantity == name and score.condition != selected.get(name)
+        ]
         unpruned = {score.condition: score.key for score in alike if not score.cut}
         pruned = [score for score in alike if score.cut and score.condition in unpruned][:ELSEWHERE]
         keys |= {key for score in pruned for key in (score.key, unpruned[score.condition])}
@@ -106,9 +123,14 @@ def scores_of(
 
 
 def strongest(
-    model: ModelSpec, shown: FoundResult | None = None, *, kinds: tuple[str, ...] = SCORED, most: int
+    model: ModelSpec,
+    shown: FoundResult | None = None,
+    *,
+    kinds: tuple[str, ...] = SCORED,
+    most: int,
 ) -> list[FoundResult]:
-    """Return the strongest results that score blocks, of each kind and under the conditions of a result.
+    """Return the strongest results that score blocks, of each kind and under the conditions of a
+    result.
 
     Args:
         model: the model.
@@ -116,7 +138,8 @@ def strongest(
         kinds: kinds of the results.
         most: number of results of each kind, and of each condition.
     """
-    wanted, like = _scoring(model, kinds), _ranking(model)
+    wanted = _scoring(model, kinds)
+    like = _ranking(model)
     filters = [replace(wanted, kinds=(kind,)) for kind in kinds]
     for name, key in _conditions(shown).items() if shown is not None else ():
         filters.append(replace(wanted, having=(*wanted.having, (_CONDITION_COLUMNS[name], key))))
@@ -137,32 +160,51 @@ def _scoring(model: ModelSpec, kinds: tuple[str, ...]) -> ResultFilter:
 def _conditions(entry: FoundResult) -> dict[str, str]:
     """Return the keys of a result's conditions by quantity."""
     conditions = reading.conditions_of(entry.result)
-    return {name: summaries.condition_key(name, conditions[name]) for name in _CONDITION_COLUMNS if name in conditions}
+    return {
+        name: summaries.condition_key(name, conditions[name])
+        for name in _CONDITION_COLUMNS
+        if name in conditions
+    }
 
 
 def _behind(shown: FoundResult | None, entries: Iterable[FoundResult]) -> list[FoundResult]:
-    return list(entries) if shown is None else [shown, *(entry for entry in entries if entry.id != shown.id)]
+    return (
+        list(entries)
+        if shown is None
+        else [shown, *(entry for entry in entries if entry.id != shown.id)]
+    )
 
 
 def packs_of(model: ModelSpec) -> list[str]:
     """Return the titles of the opened packs that have results of a model."""
     wanted = ResultFilter(tuple(EXPERIMENTS), weights(model))
-    return [pack.title for pack in pack_list.opened() if index.count(replace(wanted, places=(pack.place,)))]
+    return [
+        pack.title
+        for pack in pack_list.opened()
+        if index.count(replace(wanted, places=(pack.place,)))
+    ]
 
 
 def datasets(model: ModelSpec, *, most: int) -> list[tuple[FoundResult, int]]:
-    """Return the strongest curve of a model on each dataset, with the largest number of questions of its curves.
+    """Return the strongest curve of a model on each dataset, with the largest number of questions
+    of its curves.
 
     Args:
         model: curves in its quantization count.
         most: number of datasets at most.
     """
     wanted = ResultFilter(("sweep",), weights(model), quantization=model.quantization)
-    return [(of_entry(entry), n) for entry, n in index.firsts(wanted, _ranking(model), ("dataset",), most=most)]
+    return [
+        (of_entry(entry), n)
+        for entry, n in index.firsts(wanted, _ranking(model), ("dataset",), most=most)
+    ]
 
 
-def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int) -> list[FoundResult]:
-    """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve.
+def curves_on_same_questions(
+    shown: FoundResult, model: ModelSpec, *, most: int
+) -> list[FoundResult]:
+    """Return the strongest curve of each strategy and draw on the questions and in the precision of
+    a curve.
 
     Of equally strong ones the curve on the same distance map comes first.
 
@@ -172,32 +214,66 @@ def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int)
         most: number of curves at most.
     """
     spec = shown.result.spec
-    same_curve = (("asked_model", summaries.key_of(spec.model)), ("questions", shown.summary.questions))
+    same_curve = (
+        ("asked_model", summaries.key_of(spec.model)),
+        ("questions", shown.summary.questions),
+    )
     wanted = ResultFilter(("sweep",), weights(model), having=same_curve)
     first = f"strength DESC, map != '{summaries.key_of(spec.distances)}'"
-    return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("strategy", "draw"), most=most, first=first)]
+    return [
+        of_entry(entry)
+        for entry, _ in index.firsts(
+            wanted, _ranking(model), ("strategy", "draw"), most=most, first=first
+        )
+    ]
 
 
 def in_each_precision(model: ModelSpec, *, most: int) -> list[FoundResult]:
-    """Return the results of a model that score anything, strongest first, at most `most` of each kind in each precision."""
+    """Return the results of a model that score anything, strongest first, at most `most` of each
+    kind in each precision.
+    """
     wanted = ResultFilter(SCORED, weights(model))
-    return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("kind", "dtype", "quantization"), each=most)]
+    return [
+        of_entry(entry)
+        for entry, _ in index.firsts(
+            wanted, _ranking(model), ("kind", "dtype", "quantization"), each=most
+        )
+    ]
 
 
-def measured_on(model: ModelSpec, conditions: Sequence[reading.Condition], most: int = 2000) -> list[FoundResult]:
-    """Return scores of any model on the same questions or texts as these conditions, in any precision, strongest first.
+def measured_on(
+    model: ModelSpec, conditions: Sequence[reading.Condition], most: int = 2000
+) -> list[FoundResult]:
+    """Return scores of any model on the same questions or texts as these conditions, in any
+    precision, strongest first.
 
     Args:
         model: the requested model, whose precision comes first.
         conditions: their questions and texts count, their model and precision do not.
         most: largest number of results.
     """
-    pairs = [(dtype, quantization) for dtype in DTYPES if dtype != AUTO for quantization in QUANTIZATIONS]
-    precisions = [ModelSpec(dtype=dtype, quantization=quantization).precision for dtype, quantization in pairs]
+    pairs = [
+        (dtype, quantization) for dtype in DTYPES if dtype != AUTO for quantization in QUANTIZATIONS
+    ]
+    precisions = [
+        ModelSpec(dtype=dtype, quantization=quantization).precision for dtype, quantization in pairs
+    ]
     precisions.append(IN_LLAMA_CPP)
-    keys = tuple(sorted({summaries.material_key(precision, condition) for precision in precisions for condition in conditions}))
+    keys = tuple(
+        sorted(
+            {
+                summaries.material_key(precision, condition)
+                for precision in precisions
+                for condition in conditions
+            }
+        )
+    )
     wanted = ResultFilter(SCORED, materials=keys)
-    return [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model), most=most)] if keys else []
+    return (
+        [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model), most=most)]
+        if keys
+        else []
+    )
 
 
 _TIMED = 500
@@ -223,7 +299,8 @@ def of(
     chosen: Sequence[str] = (),
     and_of: tuple[tuple[str, Any], ...] = (),
 ) -> list[Any]:
-    """Return the readable results of a kind without their arrays: strongest evidence first, then newest, precomputed last.
+    """Return the readable results of a kind without their arrays: strongest evidence first, then
+    newest, precomputed last.
 
     Args:
         kind: a key of `EXPERIMENTS`.
@@ -231,12 +308,17 @@ def of(
         most: number of results at most; None for all.
         having: columns of the index with their values.
         chosen: fingerprints of results that come first.
-        and_of: columns with values; results that have them are added to the strongest ones, at most `most` for each.
+        and_of: columns with values; results that have them are added to the strongest ones, at most
+            `most` for each.
     """
     entries = find(kind, model, most=most, having=having)
     if most is not None and len(entries) >= most:
         further = [*and_of, *([("key", tuple(chosen))] if chosen else [])]
-        beyond = [entry for condition in further for entry in find(kind, model, most=most, having=(*having, condition))]
+        beyond = [
+            entry
+            for condition in further
+            for entry in find(kind, model, most=most, having=(*having, condition))
+        ]
         keys = tuple({entry.key for entry in [*entries, *beyond]})
         entries = find(kind, model, having=(*having, ("key", keys)))
     return read_all(sorted(entries, key=lambda entry: entry.key not in chosen))
@@ -257,7 +339,8 @@ def weights(model: ModelSpec) -> tuple[str, str, str]:
 
 
 def identity(model: ModelSpec) -> str:
-    """Return the identity of the weights that a spec asks about, without loading them; "" if it is not known.
+    """Return the identity of the weights that a spec asks about, without loading them; "" if it is
+    not known.
 
     A resolved spec names it. Any other spec is about the weights that its name or path has now.
     """

@@ -1,8 +1,9 @@
-"""Rules of every verdict, by 95 % intervals: what is accepted, worse and best. `words` and `charts` render them.
+"""Rules of every verdict, by 95 % intervals: what is accepted, worse and best. `words` and `charts`
+render them.
 
-A change is significant if its interval excludes zero (`core.intervals`). It is accepted if the whole interval is within the
-accepted worsening. A point estimate alone accepts and refuses nothing. Of several results of one quantity the first
-by `core.index.Ranking` counts.
+A change is significant if its interval excludes zero (`core.intervals`). It is accepted if the
+whole interval is within the accepted worsening. A point estimate alone accepts and refuses nothing.
+Of several results of one quantity the first by `core.index.Ranking` counts.
 """
 
 import math
@@ -14,15 +15,28 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.compared import candidates, recovery
-from analysis.results.compared.candidates import BOTH, HEALED, KINDS, OTHER, PRUNED, QUANTIZED, UNPRUNED, Candidate
+from analysis.results.compared.candidates import (
+    BOTH,
+    HEALED,
+    KINDS,
+    OTHER,
+    PRUNED,
+    QUANTIZED,
+    UNPRUNED,
+    Candidate,
+)
 from analysis.results.compared.changes import Change
 from analysis.results.compared.front import SIZE, Comparison, Front
 from analysis.results.evidence import ESTIMATED, Evidence, Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 
-WITHIN, OUTSIDE, OPEN = "within the tolerance", "outside the tolerance", "not decided"
+WITHIN = "within the tolerance"
+OUTSIDE = "outside the tolerance"
+OPEN = "not decided"
 """Position of a 95 % interval relative to the accepted worsening."""
-GO, MORE, STOP = "go", "measure more", "don't"
+GO = "go"
+MORE = "measure more"
+STOP = "don't"
 """The three recommendations."""
 _ROUNDING = 1e-9
 
@@ -56,7 +70,9 @@ def _measured_worsening(quantity: str, change: Change) -> float:
 
 
 def needed(quantity: str, change: Change, bound: float) -> int | None:
-    """Return the questions or texts that would decide, if the change stays the same; None if more do not help."""
+    """Return the questions or texts that would decide, if the change stays the same; None if more
+    do not help.
+    """
     distance = _measured_worsening(quantity, change) - bound
     return None if abs(distance) < _ROUNDING else change.needed_for(distance)
 
@@ -82,8 +98,8 @@ class Tolerance:
         for name, value in (("accuracy drop", self.points), ("loss rise", self.nats)):
             if not (math.isfinite(value) and value >= 0):
                 raise SpecError(
-                    f"The accepted {name} is {value:g}. It must be a number of at least 0 (default: "
-                    f"{DEFAULT.points if name == 'accuracy drop' else DEFAULT.nats:g})."
+                    f"The accepted {name} is {value:g}. It must be a number of at least 0 (default:"
+                    f" {DEFAULT.points if name == 'accuracy drop' else DEFAULT.nats:g})."
                 )
 
     def bound(self, quantity: str) -> float:
@@ -93,8 +109,9 @@ class Tolerance:
     def rule(self) -> str:
         """Return the rule with this tolerance, in two sentences."""
         return (
-            f"Tolerance: an accuracy drop of up to {self.points:g} points and a loss rise of up to {self.nats:g} nats/token. "
-            "Go if the 95 % intervals of both changes lie within it, don't if one lies outside, else measure more."
+            f"Tolerance: an accuracy drop of up to {self.points:g} points and a loss rise of up to"
+            f" {self.nats:g} nats/token. Go if the 95 % intervals of both changes lie within it,"
+            " don't if one lies outside, else measure more."
         )
 
 
@@ -120,15 +137,23 @@ class Judged:
 
     @property
     def needed(self) -> int | None:
-        """Return the questions or texts that would decide, if the change stays the same; None if more do not help."""
-        name, change = self.quantity.name, self.quantity.change
-        return None if change is None or self.position != OPEN or self.caveat else needed(name, change, self.bound)
+        """Return the questions or texts that would decide, if the change stays the same; None if
+        more do not help.
+        """
+        name = self.quantity.name
+        change = self.quantity.change
+        return (
+            None
+            if change is None or self.position != OPEN or self.caveat
+            else needed(name, change, self.bound)
+        )
 
 
 def judged(evidence: Evidence, tolerance: Tolerance) -> tuple[Judged, Judged]:
     """Return the change of accuracy and that of loss, compared with the tolerance."""
     accuracy, loss = (
-        Judged(evidence.quantity(name), tolerance.bound(name), _caveat(evidence, name)) for name in (ACCURACY, LOSS)
+        Judged(evidence.quantity(name), tolerance.bound(name), _caveat(evidence, name))
+        for name in (ACCURACY, LOSS)
     )
     return accuracy, loss
 
@@ -141,7 +166,9 @@ def recommended(accuracy: Judged, loss: Judged) -> str:
     return GO if positions == (WITHIN, WITHIN) else MORE
 
 
-def of_healed(evidence: Evidence, tolerance: Tolerance) -> list[tuple[HealResult, tuple[Judged, Judged]]]:
+def of_healed(
+    evidence: Evidence, tolerance: Tolerance
+) -> list[tuple[HealResult, tuple[Judged, Judged]]]:
     """Return the strongest finished healing run of each recipe with its judged model."""
     strongest: dict[str, HealResult] = {}
     for heal in evidence.finished_heals:
@@ -150,7 +177,9 @@ def of_healed(evidence: Evidence, tolerance: Tolerance) -> list[tuple[HealResult
 
 
 def _caveat(evidence: Evidence, name: str) -> str:
-    quantity, heal, baseline = evidence.quantity(name), evidence.heal, evidence.baseline
+    quantity = evidence.quantity(name)
+    heal = evidence.heal
+    baseline = evidence.baseline
     if quantity.state == ESTIMATED:
         return "the loss-increase map was measured on other texts, so it cannot support a go."
     if quantity.change is None:
@@ -159,7 +188,10 @@ def _caveat(evidence: Evidence, name: str) -> str:
         return "the healing run trained on this kind of text, so its loss cannot support a go."
     low = quantity.before.low if isinstance(quantity.before, Reading) else None
     if name == ACCURACY and baseline is not None and low is not None and low <= baseline[0]:
-        return f"the unpruned model is not significantly above {baseline[1]}, so these questions cannot support a go."
+        return (
+            f"the unpruned model is not significantly above {baseline[1]}, so these questions"
+            " cannot support a go."
+        )
     return ""
 
 
@@ -167,7 +199,9 @@ def _caveat(evidence: Evidence, name: str) -> str:
 
 
 def is_better(candidate: Candidate, other: Candidate, quantity: str) -> bool:
-    """Return whether the 95 % interval of the difference of two candidates excludes zero in favour of the first."""
+    """Return whether the 95 % interval of the difference of two candidates excludes zero in favour
+    of the first.
+    """
     interval = worsening(quantity, candidates.difference(candidate, other, quantity))
     return interval is not None and interval[1] < 0
 
@@ -177,12 +211,20 @@ ROUTES = {"Quantize": (QUANTIZED,), "Prune": (PRUNED, BOTH, HEALED), "Smaller mo
 
 
 def routes(comparison: Comparison, limits: Sequence["Goal"]) -> dict[str, Candidate | None]:
-    """Return the choice of each way among the candidates that meet all limits, by `RULE`; None if none does."""
+    """Return the choice of each way among the candidates that meet all limits, by `RULE`; None if
+    none does.
+    """
     n_parameters = max((form.facts.n_parameters for form in comparison.forms), default=0)
-    allowed = (each for each in comparison.candidates if not each.is_other or each.facts.n_parameters < n_parameters)
+    allowed = (
+        each
+        for each in comparison.candidates
+        if not each.is_other or each.facts.n_parameters < n_parameters
+    )
     fits = [each for each in allowed if all(limit.is_met(each) for limit in limits)]
     return {
-        name: _of_lowest_loss(comparison, [candidate for candidate in fits if candidate.kind in kinds])
+        name: _of_lowest_loss(
+            comparison, [candidate for candidate in fits if candidate.kind in kinds]
+        )
         for name, kinds in ROUTES.items()
     }
 
@@ -190,14 +232,18 @@ def routes(comparison: Comparison, limits: Sequence["Goal"]) -> dict[str, Candid
 def best(front: Front, by: str) -> list[Candidate]:
     """Return the candidates that no other one beats, from the cheapest to the most expensive.
 
-    A candidate is beaten by one that costs no more and is better, or is as good and costs less, by the measured values. Whether
-    the difference is significant is for the intervals to say.
+    A candidate is beaten by one that costs no more and is better, or is as good and costs less, by
+    the measured values. Whether the difference is significant is for the intervals to say.
 
     Args:
         front: the candidates.
         by: SIZE or SPEED; candidates without a speed are not on the latter front.
     """
-    priced = [(cost, badness(each, front.quantity), each) for each in front.candidates if (cost := price(each, by)) is not None]
+    priced = [
+        (cost, badness(each, front.quantity), each)
+        for each in front.candidates
+        if (cost := price(each, by)) is not None
+    ]
     kept: list[tuple[float, Candidate]] = []
     for _, value, candidate in sorted(priced, key=lambda each: each[:2]):
         if not kept or value < kept[-1][0]:
@@ -219,14 +265,18 @@ def badness(candidate: Candidate, quantity: str) -> float:
 
 # Goals
 
-BYTES, SPEED, POINTS, NATS = ("bytes", "speed", "points", "nats")
-"""Goals, by the options of the command: memory of the weights, times the speed of the reference, accuracy points and nats per
-token that may be lost."""
+BYTES = "bytes"
+SPEED = "speed"
+POINTS = "points"
+NATS = "nats"
+"""Goals, by the options of the command: memory of the weights, times the speed of the reference,
+accuracy points and nats per token that may be lost."""
 _LIMITS = {BYTES: (0, math.inf), SPEED: (1, math.inf), POINTS: (0, 100), NATS: (0, math.inf)}
 RULE = (
-    "Rule: the lowest loss that meets the goal (without losses, the highest accuracy), or for an accepted drop the smallest "
-    "model. Of statistically tied models the order is unpruned, quantized, pruned, both, healed, another model, then the "
-    "smaller one. A speed, a drop and a rise meet the goal with their whole 95 % interval, which stands in brackets."
+    "Rule: the lowest loss that meets the goal (without losses, the highest accuracy), or for an"
+    " accepted drop the smallest model. Of statistically tied models the order is unpruned,"
+    " quantized, pruned, both, healed, another model, then the smaller one. A speed, a drop and a"
+    " rise meet the goal with their whole 95 % interval, which stands in brackets."
 )
 """The rule that chooses a model for a goal."""
 _MOST_TIMES = 10
@@ -253,7 +303,9 @@ class Goal:
 
     @property
     def bound(self) -> float:
-        """Return the accepted worsening of that quantity: a share of questions, or nats per token."""
+        """Return the accepted worsening of that quantity: a share of questions, or nats per
+        token.
+        """
         return self.value / 100 if self.kind == POINTS else self.value
 
     def change(self, candidate: Candidate) -> Change | None:
@@ -261,7 +313,9 @@ class Goal:
         return candidate.changes.get(self.quantity) if self.is_drop else None
 
     def is_met(self, candidate: Candidate) -> bool:
-        """Return whether a candidate meets the goal: by its exact size, or by the whole 95 % interval of its change."""
+        """Return whether a candidate meets the goal: by its exact size, or by the whole 95 %
+        interval of its change.
+        """
         if self.kind == BYTES:
             return candidate.memory <= round(self.value)
         if self.kind == SPEED:
@@ -269,7 +323,9 @@ class Goal:
         return position(self.quantity, self.change(candidate), self.bound) == WITHIN
 
     def is_missed(self, candidate: Candidate) -> bool:
-        """Return whether the whole 95 % interval of a candidate's change is beyond the accepted drop or rise."""
+        """Return whether the whole 95 % interval of a candidate's change is beyond the accepted
+        drop or rise.
+        """
         return position(self.quantity, self.change(candidate), self.bound) == OUTSIDE
 
 
@@ -283,21 +339,31 @@ def of_limits(**limits: float | None) -> list[Goal]:
         least, most = _LIMITS[kind]
         if value is not None and not least < value < most:
             upper = "finite" if most == math.inf else f"below {most}"
-            raise SpecError(f"--{kind} must be above {least} and {upper}, not {value:g}. Give another number.")
+            raise SpecError(
+                f"--{kind} must be above {least} and {upper}, not {value:g}. Give another number."
+            )
     return [Goal(kind, float(value)) for kind, value in limits.items() if value is not None]
 
 
 def usual_goals(comparison: Comparison, points: float = DEFAULT.points) -> list[Goal]:
-    """Return the default goals: half of the bytes, 1.3 times the speed, an accepted accuracy drop."""
-    largest = comparison.reference or max(comparison.forms, key=lambda form: form.memory, default=None)
-    size = [] if largest is None else [Goal(BYTES, round(1e6 * float(f"{largest.memory / 2e6:.3g}")))]
+    """Return the default goals: half of the bytes, 1.3 times the speed, an accepted accuracy
+    drop.
+    """
+    largest = comparison.reference or max(
+        comparison.forms, key=lambda form: form.memory, default=None
+    )
+    size = (
+        [] if largest is None else [Goal(BYTES, round(1e6 * float(f"{largest.memory / 2e6:.3g}")))]
+    )
     return [*size, Goal(SPEED, 1.3), Goal(POINTS, points)]
 
 
 def within(comparison: Comparison, tolerance: Tolerance) -> Comparison:
     """Return a comparison without the candidates significantly beyond a tolerance."""
     accepted = (Goal(POINTS, tolerance.points), Goal(NATS, tolerance.nats))
-    kept = (each for each in comparison.candidates if not any(goal.is_missed(each) for goal in accepted))
+    kept = (
+        each for each in comparison.candidates if not any(goal.is_missed(each) for goal in accepted)
+    )
     return replace(comparison, candidates=tuple(kept))
 
 
@@ -311,9 +377,11 @@ class Choice:
     alternatives: tuple[Candidate, ...]
     """The best of each other kind that meets the goal, in the order of `KINDS`."""
     undecided: Candidate | None
-    """A smaller pruned model whose measured change meets an accepted drop and whose interval does not; None without any."""
+    """A smaller pruned model whose measured change meets an accepted drop and whose interval does
+    not; None without any."""
     needed: int
-    """Questions or texts after which its interval would meet the goal, if its measured change is the true one."""
+    """Questions or texts after which its interval would meet the goal, if its measured change is
+    the true one."""
 
 
 def choose(comparison: Comparison, goal: Goal) -> Choice:
@@ -323,19 +391,35 @@ def choose(comparison: Comparison, goal: Goal) -> Choice:
     if goal.is_drop and reference is not None:
         fits = [candidate for candidate in fits if candidate.memory < reference.memory]
     chosen = _chosen(comparison, fits, goal)
-    by_kind = [_chosen(comparison, [candidate for candidate in fits if candidate.kind == kind], goal) for kind in KINDS]
-    others = tuple(each for each in by_kind if each is not None and (chosen is None or each.kind != chosen.kind))
+    by_kind = [
+        _chosen(comparison, [candidate for candidate in fits if candidate.kind == kind], goal)
+        for kind in KINDS
+    ]
+    others = tuple(
+        each
+        for each in by_kind
+        if each is not None and (chosen is None or each.kind != chosen.kind)
+    )
     if chosen is not None and chosen.kind == UNPRUNED and not goal.is_drop:
         others = ()
     return Choice(goal, chosen, others, *_undecided(comparison, goal, chosen or reference))
 
 
-def _undecided(comparison: Comparison, goal: Goal, than: Candidate | None) -> tuple[Candidate | None, int]:
-    """Return the pruned model that needs the fewest questions or texts for a decision, with their number."""
+def _undecided(
+    comparison: Comparison, goal: Goal, than: Candidate | None
+) -> tuple[Candidate | None, int]:
+    """Return the pruned model that needs the fewest questions or texts for a decision, with their
+    number.
+    """
     decidable = []
     for candidate in comparison.forms if than is not None else ():
         change = goal.change(candidate)
-        is_smaller = candidate.cut is not None and not candidate.repair and than is not None and candidate.memory < than.memory
+        is_smaller = (
+            candidate.cut is not None
+            and not candidate.repair
+            and than is not None
+            and candidate.memory < than.memory
+        )
         if change is not None and is_smaller and not goal.is_met(candidate):
             is_below = _measured_worsening(goal.quantity, change) < goal.bound
             n = needed(goal.quantity, change, goal.bound) if is_below else None
@@ -343,7 +427,11 @@ def _undecided(comparison: Comparison, goal: Goal, than: Candidate | None) -> tu
                 decidable.append((n, candidate))
     n, first = min(decidable, key=lambda pair: pair[0], default=(0, None))
     material = None if first is None else first.readings[goal.quantity].condition.material
-    if isinstance(material, BenchmarkSpec) and not material.is_file and n > (questions.size(material) or n):
+    if (
+        isinstance(material, BenchmarkSpec)
+        and not material.is_file
+        and n > (questions.size(material) or n)
+    ):
         return None, 0
     return first, n
 
@@ -351,20 +439,27 @@ def _undecided(comparison: Comparison, goal: Goal, than: Candidate | None) -> tu
 def _chosen(comparison: Comparison, fits: Sequence[Candidate], goal: Goal) -> Candidate | None:
     """Return the candidate that the rule names among those that meet the goal.
 
-    None if no loss and no accuracy of them may be compared with that of the reference, as with another tokenizer.
+    None if no loss and no accuracy of them may be compared with that of the reference, as with
+    another tokenizer.
     """
     if goal.is_drop:
         least = min((candidate.memory for candidate in fits), default=0)
         fits = [candidate for candidate in fits if candidate.memory == least]
     elif comparison.reference is not None:
-        same = [each for each in fits if each.cut is None and not each.repair and each.model == comparison.reference.model]
+        same = [
+            each
+            for each in fits
+            if each.cut is None and not each.repair and each.model == comparison.reference.model
+        ]
         if same:  # the reference, or its file in llama.cpp, which has the same weights
             return max(same, key=lambda candidate: candidate.memory)
     return _of_lowest_loss(comparison, fits)
 
 
 def _of_lowest_loss(comparison: Comparison, fits: Sequence[Candidate]) -> Candidate | None:
-    """Return the first of the tied candidates with the lowest loss, without losses with the highest accuracy."""
+    """Return the first of the tied candidates with the lowest loss, without losses with the highest
+    accuracy.
+    """
     for quality in dict.fromkeys((comparison.quality, ACCURACY)):
         front = comparison.front(quality)
         on_front = {candidate.id for candidate in front.candidates} if front else ()
@@ -374,11 +469,20 @@ def _of_lowest_loss(comparison: Comparison, fits: Sequence[Candidate]) -> Candid
 
 
 def first_of_tied(fits: Sequence[Candidate], quality: str) -> Candidate:
-    """Return the first by `KINDS` of the candidates that are not significantly worse by a quantity than any other.
+    """Return the first by `KINDS` of the candidates that are not significantly worse by a quantity
+    than any other.
 
     A model that ties with the best one may still be worse than a third one.
     """
     lowest = min(fits, key=lambda candidate: badness(candidate, quality))
     equal = [candidate for candidate in fits if not is_better(lowest, candidate, quality)]
-    equal.sort(key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, badness(candidate, quality)))
-    return next(each for each in equal if not any(is_better(other, each, quality) for other in equal))
+    equal.sort(
+        key=lambda candidate: (
+            KINDS.index(candidate.kind),
+            candidate.memory,
+            badness(candidate, quality),
+        )
+    )
+    return next(
+        each for each in equal if not any(is_better(other, each, quality) for other in equal)
+    )

@@ -1,4 +1,6 @@
-"""The entry of a hosted demo: the viewer for everybody, without a login, read-only (docs/guides/hosted.md)."""
+"""The entry of a hosted demo: the viewer for everybody, without a login, read-only
+(docs/guides/hosted.md).
+"""
 
 import os
 import sys
@@ -19,25 +21,39 @@ SETTINGS = {
     "LAYERSCOPE_PROXIES": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
     "HF_HUB_OFFLINE": "1",
 }
-"""The environment of a demo. Only the cache folder, the connections and the proxies can be set otherwise."""
+"""The environment of a demo. Only the cache folder, the connections and the proxies can be set
+otherwise."""
 CHANGEABLE = ("LAYERSCOPE_CACHE", "LAYERSCOPE_CONNECTIONS", "LAYERSCOPE_PROXIES")
 KEPT = (("browser", "gatherUsageStats"), ("client", "showErrorDetails"), ("runner", "fastReruns"))
-"""Options of `.streamlit/config.toml` that also hold where a host starts Streamlit with other ones."""
+"""Options of `.streamlit/config.toml` that also hold where a host starts Streamlit with other
+ones."""
 
 
 def keep_options() -> None:
-    """Set these options again: they keep visitors' data and errors from others, and the state of a session whole."""
+    """Set these options again: they keep visitors' data and errors from others, and the state of a
+    session whole.
+    """
     options = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
     for section, name in KEPT:
         config.set_option(f"{section}.{name}", options[section][name])
 
 
 if get_script_run_ctx(suppress_warning=True) is not None:
-    # Some other runner draws this file as a plain script, and the layers that keep visitors out of everything are not there.
-    st.error("This host does not start `st.App`, so Layerscope cannot run read-only. Use Streamlit 1.67 or newer.")
+    # Some other runner draws this file as a plain script, and the layers that keep visitors out of
+    # everything are not there.
+    st.error(
+        "This host does not start `st.App`, so Layerscope cannot run read-only. "
+        "Use Streamlit 1.67 or newer."
+    )
     st.stop()
 
-os.environ.update({name: value for name, value in SETTINGS.items() if name not in CHANGEABLE or name not in os.environ})
+os.environ.update(
+    {
+        name: value
+        for name, value in SETTINGS.items()
+        if name not in CHANGEABLE or name not in os.environ
+    }
+)
 sys.path.insert(0, str(ROOT))
 
 from analysis.core.errors import LayerscopeError

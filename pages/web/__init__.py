@@ -1,1 +1,3 @@
-"""ASGI middleware of the dashboard, between browsers and Streamlit: login, headers, limits and faster page loads."""
+"""ASGI middleware of the dashboard, between browsers and Streamlit: login, headers, limits and
+faster page loads.
+"""

@@ -1,7 +1,9 @@
-"""Bounds of the server, which hold before any login: connections, slow requests, and repeated messages of the log.
+"""Bounds of the server, which hold before any login: connections, slow requests, and repeated
+messages of the log.
 
-uvicorn has no deadline for a request, and half-sent requests that take all its connections keep everybody out. So its option
-`http` gets a subclass of its protocol for HTTP, which makes room for a new connection, and a task ends slow connections.
+uvicorn has no deadline for a request, and half-sent requests that take all its connections keep
+everybody out. So its option `http` gets a subclass of its protocol for HTTP, which makes room for a
+new connection, and a task ends slow connections.
 """
 
 import asyncio
@@ -18,7 +20,8 @@ from starlette.websockets import WebSocketClose
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 15.0
-"""Deadline for the head of a request, in seconds from the connection or from the answer before it."""
+"""Deadline for the head of a request, in seconds from the connection or from the answer before
+it."""
 BODY_S = 30.0
 """Seconds that a body can take at any speed."""
 BODY_BYTES_PER_S = 4096
@@ -34,9 +37,15 @@ is_bounded = False
 
 
 def is_waiting(connection: H11Protocol) -> bool:
-    """Return whether the server waits for the client, for a head or a body. An open web socket never counts as waiting."""
+    """Return whether the server waits for the client, for a head or a body. An open web socket
+    never counts as waiting.
+    """
     cycle = connection.cycle
-    return cycle is None or cycle.response_complete or (cycle.more_body and not connection.flow.read_paused)
+    return (
+        cycle is None
+        or cycle.response_complete
+        or (cycle.more_body and not connection.flow.read_paused)
+    )
 
 
 def state_of(connection: Any) -> tuple[object, float]:
@@ -51,14 +60,17 @@ def state_of(connection: Any) -> tuple[object, float]:
         return (cycle, unsent), SEND_S if unsent else math.inf
     if cycle is None or not cycle.more_body:
         return (cycle, "head"), HEAD_S
-    return (cycle, "body"), BODY_S + int(dict(connection.headers).get(b"content-length", 0)) / BODY_BYTES_PER_S
+    return (cycle, "body"), BODY_S + int(
+        dict(connection.headers).get(b"content-length", 0)
+    ) / BODY_BYTES_PER_S
 
 
 class Bounds:
     """The bounds of the connections of a server."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.most, self.clock = most, clock
+        self.most = most
+        self.clock = clock
         self._states: dict[Any, tuple[object, float]] = {}
         """State of each connection at the last look, and since when."""
 
@@ -74,23 +86,35 @@ class Bounds:
         return BoundedHTTP
 
     def admit(self, newest: H11Protocol) -> None:
-        """Note a new connection. Above the maximum, end the oldest waiting one of the greediest address, or the new one."""
+        """Note a new connection. Above the maximum, end the oldest waiting one of the greediest
+        address, or the new one.
+        """
         self._states[newest] = (state_of(newest)[0], self.clock())
         if len(newest.connections) <= self.most:
             return
-        waiting = [each for each in newest.connections if isinstance(each, H11Protocol) and is_waiting(each)]
+        waiting = [
+            each
+            for each in newest.connections
+            if isinstance(each, H11Protocol) and is_waiting(each)
+        ]
         waiting.remove(newest)
         ended = newest
         if waiting:
             counts = Counter((each.client or ("",))[0] for each in waiting)
-            greediest = [each for each in waiting if (each.client or ("",))[0] == counts.most_common(1)[0][0]]
-            ended = min(greediest, key=lambda each: self._states[each][1] if each in self._states else math.inf)
+            greediest = [
+                each for each in waiting if (each.client or ("",))[0] == counts.most_common(1)[0][0]
+            ]
+            ended = min(
+                greediest,
+                key=lambda each: self._states[each][1] if each in self._states else math.inf,
+            )
         ended.transport.abort()
         newest.connections.discard(ended)
 
     def end_slow(self, connections: set[Any]) -> None:
         """End the connections that have been in one state for too long."""
-        now, states = self.clock(), {}
+        now = self.clock()
+        states = {}
         for each in list(connections):
             state, allowed_s = state_of(each)
             last, since = self._states.get(each, (state, now))
@@ -107,13 +131,15 @@ class Bounds:
 
 
 class AddressLimit:
-    """Limits the web sockets and answers in progress of one address. uvicorn names a proxy's visitors by their own addresses.
+    """Limits the web sockets and answers in progress of one address. uvicorn names a proxy's
+    visitors by their own addresses.
 
     Bodies on their way do not count: they give way to new connections.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most = app, most
+        self.app = app
+        self.most = most
         self._counts: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,8 +149,15 @@ class AddressLimit:
             return
         address = (scope["client"] or ("",))[0]
         if self._counts[address] >= self.most:
-            message = "Too many connections from your address are open. Close some windows, and try again."
-            refusal = WebSocketClose(1013) if scope["type"] == "websocket" else PlainTextResponse(message, 503)
+            message = (
+                "Too many connections from your address are open. Close some windows, and try"
+                " again."
+            )
+            refusal = (
+                WebSocketClose(1013)
+                if scope["type"] == "websocket"
+                else PlainTextResponse(message, 503)
+            )
             await refusal(scope, receive, send)
             return
         self._counts[address] += 1
@@ -139,9 +172,13 @@ class AddressLimit:
 class RepeatFilter(logging.Filter):
     """Limits messages of the log in a minute: those of one kind, and all together."""
 
-    def __init__(self, most: int = 20, most_in_all: int = 300, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, most: int = 20, most_in_all: int = 300, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
-        self.most, self.most_in_all, self.clock = most, most_in_all, clock
+        self.most = most
+        self.most_in_all = most_in_all
+        self.clock = clock
         self._minute = -1.0
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -153,7 +190,10 @@ class RepeatFilter(logging.Filter):
         kind = (record.name, str(record.msg)[:_LOG_KIND])
         self._counts[kind] += 1
         if self._counts[kind] == self.most:
-            record.msg, record.args = f"{record.getMessage()}\n(Further messages of this kind are left out for a minute.)", ()
+            record.msg = (
+                f"{record.getMessage()}\n(Further messages of this kind are left out for a minute.)"
+            )
+            record.args = ()
         return self._counts[kind] <= self.most and self._counts.total() <= self.most_in_all
 
 

@@ -18,13 +18,14 @@ def middleware(is_public: Callable[[str], bool]) -> list[Middleware]:
         is_public: whether a path below the base path needs no token in Show.
 
     Raises:
-        SystemExit: when the settings contradict each other, or `streamlit run` starts a server for a network.
+        SystemExit: when the settings contradict each other, or `streamlit run` starts a server for
+            a network.
     """
     settings, mode = auth.checked_settings()
     if mode in (SHOW, TEAM) and not connections.is_bounded:
         sys.stderr.write(
-            "`streamlit run` serves only this machine, because it cannot bound connections or trust proxies. "
-            "Start the dashboard with `python -m analysis dashboard --address ADDRESS`.\n"
+            "`streamlit run` serves only this machine, because it cannot bound connections or trust"
+            " proxies. Start the dashboard with `python -m analysis dashboard --address ADDRESS`.\n"
         )
         raise SystemExit(2)
     return [
@@ -58,11 +59,13 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 FRAMES = "'self' https://huggingface.co"
-"""Pages that may frame the dashboard in Public. Hosts of demos show them in a frame, and no click in one does anything."""
+"""Pages that may frame the dashboard in Public. Hosts of demos show them in a frame, and no click
+in one does anything."""
 
 
 class SecurityHeaders:
-    """Tells every browser: ask no other host for anything, guess no types, stand in no frame but those of Public.
+    """Tells every browser: ask no other host for anything, guess no types, stand in no frame but
+    those of Public.
 
     Answers that say otherwise themselves keep their own headers, as the login page does.
     """
@@ -78,7 +81,9 @@ class SecurityHeaders:
         if is_framed:
             del headers["X-Frame-Options"]  # it cannot name another host
             policy = headers["Content-Security-Policy"]
-            headers["Content-Security-Policy"] = policy.replace("frame-ancestors 'none'", f"frame-ancestors {FRAMES}")
+            headers["Content-Security-Policy"] = policy.replace(
+                "frame-ancestors 'none'", f"frame-ancestors {FRAMES}"
+            )
         self.app = app
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 

@@ -1,7 +1,8 @@
 """Start the dashboard with uvicorn: `python -m pages.web.start [ENTRY] [options of Streamlit]`.
 
-`streamlit run` passes no options on to uvicorn, so it can only serve this machine, or stand behind a host's own proxy. This
-start takes Streamlit's options as flags or as environment variables, as `streamlit run` does.
+`streamlit run` passes no options on to uvicorn, so it can only serve this machine, or stand behind
+a host's own proxy. This start takes Streamlit's options as flags or as environment variables, as
+`streamlit run` does.
 """
 
 import asyncio
@@ -42,7 +43,9 @@ def start(entry: str, **options: Any) -> None:
     bootstrap.load_config_options(options)
     connections.is_bounded = True
     app = runpy.run_path(entry)["app"]
-    sys.stdout.write(f"Layerscope: {server_url(server_util.get_display_address(server_address()))}\n")
+    sys.stdout.write(
+        f"Layerscope: {server_url(server_util.get_display_address(server_address()))}\n"
+    )
     sys.stdout.flush()
     serve(
         app,
@@ -94,16 +97,25 @@ def serve(app: ASGIApp, settings: Serving, **options: Any) -> None:
         asyncio.run(run())
     finally:
         if not server.started:
-            sys.stderr.write("The dashboard did not start. If another program uses the port, choose another one with --port.\n")
+            sys.stderr.write(
+                "The dashboard did not start. If another program uses the port, choose another one"
+                " with --port.\n"
+            )
 
 
 def max_connections(settings: Serving) -> int:
-    """Return the maximum number of connections, so that the files of as many windows can be open."""
-    return min(settings.connections, max(SHARE_OF_ONE, (file_limit() - SPARE_FILES) // WINDOW_FILES))
+    """Return the maximum number of connections, so that the files of as many windows can be
+    open.
+    """
+    return min(
+        settings.connections, max(SHARE_OF_ONE, (file_limit() - SPARE_FILES) // WINDOW_FILES)
+    )
 
 
 def file_limit() -> int:
-    """Return the number of files that this process can have open, raised as far as it can raise it itself."""
+    """Return the number of files that this process can have open, raised as far as it can raise it
+    itself.
+    """
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource  # not on Windows
 

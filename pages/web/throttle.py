@@ -1,16 +1,21 @@
 """Rerun throttle: when a request of an open window is passed on to Streamlit.
 
-The browser asks for a part of a page that refreshes itself every second or two, also while another part is being drawn. A
-visitor may click on one part before another is drawn, too. Streamlit starts such a run as soon as the one before it has
-ended. If the server or the line is slow, three things go wrong:
+The browser asks for a part of a page that refreshes itself every second or two, also while another
+part is being drawn. A visitor may click on one part before another is drawn, too. Streamlit starts
+such a run as soon as the one before it has ended. If the server or the line is slow, three things
+go wrong:
 
-- A tick on its way while another page is requested names the page that was left, and the browser throws the new page away.
-- A run of a part that begins while parts of a page are unsent takes some of them back, but not their contents.
-- A run of a part that comes as a run ends makes Streamlit forget the messages that this run has not yet handed over.
+- A tick on its way while another page is requested names the page that was left, and the browser
+  throws the new page away.
+- A run of a part that begins while parts of a page are unsent takes some of them back, but not
+  their contents.
+- A run of a part that comes as a run ends makes Streamlit forget the messages that this run has not
+  yet handed over.
 
-The browser then has no place for the next message: "Cannot set a node at a delta path", and an empty window. So a tick that
-does not find its window at rest is not passed on, since the next one comes by itself. A visitor's request of a part waits
-until all of the run before it was sent. Streamlit lets that run end in any case.
+The browser then has no place for the next message: "Cannot set a node at a delta path", and an
+empty window. So a tick that does not find its window at rest is not passed on, since the next one
+comes by itself. A visitor's request of a part waits until all of the run before it was sent.
+Streamlit lets that run end in any case.
 """
 
 import asyncio
@@ -27,7 +32,8 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 MessageT = TypeVar("MessageT", BackMsg, ForwardMsg)
 TICKS_PER_S = 5
-"""Ticks of one kind that are answered in a second, of all windows together: a window of ten is answered every other second."""
+"""Ticks of one kind that are answered in a second, of all windows together: a window of ten is
+answered every other second."""
 MAX_WAIT_S = 5.0
 """Maximum interval between two ticks of a window, in seconds."""
 _TOLERANCE_S = 0.3
@@ -35,7 +41,8 @@ _TOLERANCE_S = 0.3
 _ACTIVE_S = 10.0
 """Seconds for which a window counts as active after its last tick."""
 _LOST_S = 60.0
-"""Timeout for the beginning and for the end of a run, in seconds: long, because a busy machine answers late."""
+"""Timeout for the beginning and for the end of a run, in seconds: long, because a busy machine
+answers late."""
 _MAX_BYTES = 2**16
 """Maximum size of messages that are parsed; those that begin or end a run are smaller."""
 
@@ -49,7 +56,8 @@ class Window:
         self._answered: dict[str, float] = {}
         """Time of the last tick that was passed on, by part of the page."""
         self._page: str | None = None
-        """The page that it shows; None if nothing was drawn over this connection, as after a reconnect."""
+        """The page that it shows; None if nothing was drawn over this connection, as after a
+        reconnect."""
         self._run = ""
         """The run whose messages are being sent; empty at rest."""
         self._parts: set[str] = set()
@@ -69,7 +77,8 @@ class Window:
         Args:
             request: a request that comes by itself, not from a visitor.
             now: seconds on a monotonic clock.
-            wait_s: seconds between the last answered tick of this part of the page and the next one.
+            wait_s: seconds between the last answered tick of this part of the page and the next
+                one.
         """
         rerun = request.rerun_script
         self.last_tick = now
@@ -93,7 +102,8 @@ class Window:
         """Note a message that the browser has been sent."""
         run = message.metadata.run
         if message.HasField("new_session"):
-            self._run, self._page = run.script_run_id, message.new_session.page_script_hash
+            self._run = run.script_run_id
+            self._page = message.new_session.page_script_hash
             self._part_until = float("-inf")
             if not run.fragment_ids:
                 self._page_until = float("-inf")
@@ -104,7 +114,9 @@ class Window:
             self._page = message.navigation.page_script_hash
         elif message.HasField("script_finished") and run.script_run_id in (self._run, ""):
             # A run that gave way to another is no rest: the other begins.
-            self._run = self._run if message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN else ""
+            self._run = (
+                self._run if message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN else ""
+            )
         else:
             if message.delta.fragment_id:
                 self._parts.add(message.delta.fragment_id)
@@ -117,18 +129,22 @@ class Requests:
 
     def __init__(self, window: Window, receive: Receive, wait_s: Callable[[float], float]) -> None:
         self.window = window
-        self._receive, self._wait_s = receive, wait_s
+        self._receive = receive
+        self._wait_s = wait_s
         self._incoming: asyncio.Future[Message] | None = None
         self._held: deque[tuple[Message, BackMsg | None, float]] = deque()
         """A visitor's requests of parts and, behind them, messages that do not wait."""
         self._at_once = 0
-        """Number of held messages that are passed on at once, because one behind them does not wait."""
+        """Number of held messages that are passed on at once, because one behind them does not
+        wait."""
 
     async def next(self) -> Message:
         """Return the next message to pass on."""
         while True:
             now = time.monotonic()
-            if self._held and (self._at_once or self.window.is_idle(now) or now - self._held[0][2] > _LOST_S):
+            if self._held and (
+                self._at_once or self.window.is_idle(now) or now - self._held[0][2] > _LOST_S
+            ):
                 self._at_once = max(0, self._at_once - 1)
                 message, request, _ = self._held.popleft()
                 if request is not None:
@@ -143,12 +159,15 @@ class Requests:
         changed = [asyncio.ensure_future(self.window.changed.wait())] if self._held else []
         try:
             waits = _LOST_S if self._held else None
-            await asyncio.wait([self._incoming, *changed], timeout=waits, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [self._incoming, *changed], timeout=waits, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             for task in changed:
                 task.cancel()
         if self._incoming.done():
-            message, self._incoming = self._incoming.result(), None
+            message = self._incoming.result()
+            self._incoming = None
             self._take(message, time.monotonic())
 
     def _take(self, message: Message, now: float) -> None:
@@ -158,7 +177,9 @@ class Requests:
             message = {**message, "bytes": request.SerializeToString()}
         if request is not None and request.HasField("rerun_script"):
             is_tick = request.rerun_script.is_auto_rerun
-            is_passed = not is_tick or (not self._held and self.window.admits_tick(request, now, self._wait_s(now)))
+            is_passed = not is_tick or (
+                not self._held and self.window.admits_tick(request, now, self._wait_s(now))
+            )
             if not is_passed:
                 return
             if request.rerun_script.fragment_id and not is_tick:
@@ -176,24 +197,37 @@ class Requests:
 
 
 def _removes_infinite_numbers(request: BackMsg) -> bool:
-    """Remove the values of fields whose number is NaN or infinite, and return whether there were any.
+    """Remove the values of fields whose number is NaN or infinite, and return whether there were
+    any.
 
-    Streamlit takes their default then. It makes whole numbers of them otherwise, which fails at every run of the page until the
-    window is loaded again.
+    Streamlit takes their default then. It makes whole numbers of them otherwise, which fails at
+    every run of the page until the window is loaded again.
     """
     states = request.rerun_script.widget_states.widgets
-    broken = [state for state in states if not all(map(math.isfinite, (state.double_value, *state.double_array_value.data)))]
+    broken = [
+        state
+        for state in states
+        if not all(map(math.isfinite, (state.double_value, *state.double_array_value.data)))
+    ]
     for state in broken:
         state.ClearField(state.WhichOneof("value"))
     return bool(broken)
 
 
 def _is_overtaken(held: BackMsg | None, later: BackMsg | None) -> bool:
-    """Return whether a later request of a part says all of an earlier one: a click that happens once stands only in its own."""
-    if held is None or later is None or held.rerun_script.fragment_id != later.rerun_script.fragment_id:
+    """Return whether a later request of a part says all of an earlier one: a click that happens
+    once stands only in its own.
+    """
+    if (
+        held is None
+        or later is None
+        or held.rerun_script.fragment_id != later.rerun_script.fragment_id
+    ):
         return False
     happened = ("trigger_value", "string_trigger_value", "json_trigger_value", "chat_input_value")
-    return not any(state.WhichOneof("value") in happened for state in held.rerun_script.widget_states.widgets)
+    return not any(
+        state.WhichOneof("value") in happened for state in held.rerun_script.widget_states.widgets
+    )
 
 
 class RerunThrottle:
@@ -229,8 +263,12 @@ class RerunThrottle:
             self.windows.discard(window)
 
 
-def _parsed(kind: type[MessageT], message: Message, most_bytes: int | None = None) -> MessageT | None:
-    """Return the content of a message over a socket; None for one about the connection, or a larger one."""
+def _parsed(
+    kind: type[MessageT], message: Message, most_bytes: int | None = None
+) -> MessageT | None:
+    """Return the content of a message over a socket; None for one about the connection, or a larger
+    one.
+    """
     content = message.get("bytes")
     if not content or most_bytes is not None and len(content) > most_bytes:
         return None

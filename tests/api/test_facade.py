@@ -1,5 +1,5 @@
-"""The public face for scripts and notebooks: README's lines run, keywords set the same values as options, errors are
-sentences."""
+"""The public face for scripts and notebooks: README's lines run, keywords set the same values as
+options, errors are sentences."""
 
 import re
 import subprocess
@@ -35,11 +35,15 @@ def model(tiny_folder):
 @pytest.mark.timeout(900)
 def test_the_lines_of_the_readme_run(monkeypatch, tmp_path):
     """As they stand there, each as a notebook would run it."""
-    code = re.search(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL).group(1)
+    code = re.search(
+        r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL
+    ).group(1)
     assert len([line for line in code.splitlines() if line.strip()]) == 6
     shown = []
     monkeypatch.setattr("plotly.graph_objs.Figure.show", lambda figure: shown.append(figure))
-    monkeypatch.setattr("analysis.experiments.heal.healing_run.CALIBRATION_TEXTS", 12)  # an eighth of the time
+    monkeypatch.setattr(
+        "analysis.experiments.heal.healing_run.CALIBRATION_TEXTS", 12
+    )  # an eighth of the time
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -53,7 +57,9 @@ def test_the_lines_of_the_readme_run(monkeypatch, tmp_path):
 def test_importing_the_package_loads_nothing_heavy():
     heavy = {"torch", "transformers", "plotly", "pandas"}
     code = f"import sys, analysis; print(analysis.__version__, *({heavy!r} & {{*sys.modules}}))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    ).stdout
     assert said.split() == [layerscope.__version__]
 
 
@@ -73,7 +79,9 @@ def test_every_result_says_which_layerscope_made_it(model):
 
 
 def test_a_model_is_checked_before_anything_is_loaded(model, monkeypatch):
-    monkeypatch.setattr("analysis.models.loading.load.load", lambda *args, **how: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "analysis.models.loading.load.load", lambda *args, **how: pytest.fail("loaded")
+    )
     assert (model.facts.n_layers, model.facts.family, model.fits) == (6, "llama", True)
     assert "6 layers" in repr(model)
     with pytest.raises(ModelNotFoundError):
@@ -95,7 +103,10 @@ def test_a_curve_has_its_charts_and_its_table(model):
     assert list(table["size"]) == [0, 1, 2]
     assert re.match(r"<sweep of .*: float32 .*questions.*>$", repr(curve))
     assert "<table" in curve._repr_html_()
-    with pytest.raises(SpecError, match="the kind 'sweep' has no chart 'los'. Choose one of accuracy, loss, writing"):
+    with pytest.raises(
+        SpecError,
+        match="the kind 'sweep' has no chart 'los'. Choose one of accuracy, loss, writing",
+    ):
         curve.figure("los")
 
 
@@ -104,7 +115,9 @@ def test_a_stored_result_is_read_again(model):
     [again] = model.stored("sweep")
     assert again.result.points == curve.result.points
     assert layerscope.stored("sweep", model=model.spec.source)[0].result == again.result
-    assert layerscope.stored("sweep")[0].result.model.name != curve.result.model.name  # the starter's, precomputed
+    assert (
+        layerscope.stored("sweep")[0].result.model.name != curve.result.model.name
+    )  # the starter's, precomputed
     with pytest.raises(SpecError, match="'sweeps' is no kind of result. Choose one of .*distances"):
         layerscope.stored("sweeps")
 
@@ -131,7 +144,15 @@ def test_every_kind_has_a_table_and_charted_kinds_a_figure(model):
         model.speed(ns=(0, 2), prompt_tokens=16, new_tokens=2, repeats=1, progress=False),
         model.compare("One two", block="1:2", tokens=3, progress=False),
         model.microscope("One two three", progress=False),
-        model.heal("1:2", recipe="instant", limit=4, seq_len=32, progress=False, generation=None, **{"corpus.n_texts": 40}),
+        model.heal(
+            "1:2",
+            recipe="instant",
+            limit=4,
+            seq_len=32,
+            progress=False,
+            generation=None,
+            **{"corpus.n_texts": 40},
+        ),
     ]
     for one in found:
         table = one.table()
@@ -140,7 +161,9 @@ def test_every_kind_has_a_table_and_charted_kinds_a_figure(model):
         for name in one.figures:
             assert one.figure(name).data, (one, name)
     assert [len(one.figures) for one in found] == [2, 2, 0, 2, 1, 2, 3]
-    distances, damage, evaluation, speed, comparison, microscope, heal = (one.table() for one in found)
+    distances, damage, evaluation, speed, comparison, microscope, heal = (
+        one.table() for one in found
+    )
     assert len(distances) == 6 + 5 + 4 + 3 + 2 + 1
     assert len(damage) == 6 + 5
     assert list(evaluation["removed"]) == ["layers 1-2 (2 layers)"]
@@ -148,7 +171,9 @@ def test_every_kind_has_a_table_and_charted_kinds_a_figure(model):
     assert {*comparison["model"]} == {"unpruned", "pruned"}
     assert len(microscope) == 6 * len(found[5].result.pieces)
     assert list(heal["model"]) == ["unpruned", "pruned", "healed"]
-    with pytest.raises(SpecError, match="the kind 'evaluate' has no chart. Its table has the numbers"):
+    with pytest.raises(
+        SpecError, match="the kind 'evaluate' has no chart. Its table has the numbers"
+    ):
         found[2].figure()
 
 
@@ -157,19 +182,66 @@ def asked(model, kind, **keywords):
 
 
 SAME = [
-    ("distances", {"texts": "wiki", "samples": 3, "seq_len": 64, "metric": "relative-l2", "seed": 4}, None),
-    ("sweep", {"task": "mmlu", "limit": 7, "shots": 2, "subset": ("stem",), "protocol": "paper", "seed": 3}, None),
-    ("sweep", {"strategy": "manual", "blocks": ["1:2", "0:1+3:1"]}, ["--strategy", "manual", "--blocks", "1:2,0:1+3:1"]),
-    ("sweep", {"limit": None, "generate": True, "seed": 2}, ["--limit", "0", "--generate", "--seed", "2"]),
+    (
+        "distances",
+        {"texts": "wiki", "samples": 3, "seq_len": 64, "metric": "relative-l2", "seed": 4},
+        None,
+    ),
+    (
+        "sweep",
+        {
+            "task": "mmlu",
+            "limit": 7,
+            "shots": 2,
+            "subset": ("stem",),
+            "protocol": "paper",
+            "seed": 3,
+        },
+        None,
+    ),
+    (
+        "sweep",
+        {"strategy": "manual", "blocks": ["1:2", "0:1+3:1"]},
+        ["--strategy", "manual", "--blocks", "1:2,0:1+3:1"],
+    ),
+    (
+        "sweep",
+        {"limit": None, "generate": True, "seed": 2},
+        ["--limit", "0", "--generate", "--seed", "2"],
+    ),
     ("sweep", {"loss_corpus": None}, ["--texts", "none"]),
     ("speed", {"ns": (0, 2), "prompt_tokens": 8, "new_tokens": 2, "repeats": 1, "seed": 1}, None),
-    ("heal", {"block": "1:2", "recipe": "quick", "steps": 9, "texts": "c4-train", "generate": True}, None),
+    (
+        "heal",
+        {"block": "1:2", "recipe": "quick", "steps": 9, "texts": "c4-train", "generate": True},
+        None,
+    ),
     (
         "heal",
         {"block": "1:2", "r": 4, "learning_rate": 0.01, "limit": 5},
-        ["--block", "1:2", "--set", "r=4", "--set", "learning_rate=0.01", "--set", "benchmark.limit=5"],
+        [
+            "--block",
+            "1:2",
+            "--set",
+            "r=4",
+            "--set",
+            "learning_rate=0.01",
+            "--set",
+            "benchmark.limit=5",
+        ],
     ),
-    ("compare", {"prompt": "-One", "block": "1:2", "adapter": "a", "tokens": 5, "temperature": 0.5, "seed": 3}, None),
+    (
+        "compare",
+        {
+            "prompt": "-One",
+            "block": "1:2",
+            "adapter": "a",
+            "tokens": 5,
+            "temperature": 0.5,
+            "seed": 3,
+        },
+        None,
+    ),
     ("export", {"block": "1:2", "name": "small"}, None),
 ]
 
@@ -177,7 +249,11 @@ SAME = [
 @pytest.mark.parametrize(("kind", "keywords", "words"), SAME)
 def test_keywords_make_the_same_request_as_command_line_options(model, kind, keywords, words):
     if words is None:
-        words = [f"--{name.replace('_', '-')}={said(value)}" for name, value in keywords.items() if value is not True]
+        words = [
+            f"--{name.replace('_', '-')}={said(value)}"
+            for name, value in keywords.items()
+            if value is not True
+        ]
         words += [f"--{name}" for name, value in keywords.items() if value is True]
     words = [kind, model.spec.source, "--dtype", "float32", "--device", "cpu", *words]
     assert asked(model, kind, **keywords) == cli.request(words)
@@ -188,10 +264,17 @@ def said(value) -> str:
 
 
 def test_fields_and_parts_are_taken_as_they_are(model):
-    spec = asked(model, "sweep", benchmark=BenchmarkSpec("boolq", limit=9), **{"benchmark.limit": 5, "loss_corpus.seed": 8})
+    spec = asked(
+        model,
+        "sweep",
+        benchmark=BenchmarkSpec("boolq", limit=9),
+        **{"benchmark.limit": 5, "loss_corpus.seed": 8},
+    )
     assert spec.benchmark == BenchmarkSpec("boolq", limit=5)
     assert (spec.loss_corpus.seed, spec.benchmark.seed, spec.distances.model) == (8, 0, model.spec)
-    assert asked(model, "evaluate", block=LayerSet((1, 3)), benchmark=None, loss_corpus=CorpusSpec()).block == LayerSet((1, 3))
+    assert asked(
+        model, "evaluate", block=LayerSet((1, 3)), benchmark=None, loss_corpus=CorpusSpec()
+    ).block == LayerSet((1, 3))
     assert asked(model, "compare", prompt="a", variants=[Variant()]).variants == (Variant(),)
     assert asked(model, "sweep", loss_corpus=None, seed=3).benchmark.seed == 3
 

@@ -44,7 +44,9 @@ def test_a_model_of_the_gallery_needs_no_weights_for_stored_results():
     exhibit = gallery.EXHIBITS[2]
     model = layerscope.model(exhibit.source)
     sheet = model.sheet("9:10", accept_points=3, task="arc_easy")
-    asked = decision_sheet.SheetSpec(Block(9, 10), ModelSpec(exhibit.source), dataset=ScoresSpec("arc_easy"))
+    asked = decision_sheet.SheetSpec(
+        Block(9, 10), ModelSpec(exhibit.source), dataset=ScoresSpec("arc_easy")
+    )
     assert sheet.decision == decision_sheet.decide(asked, main.command_line).decision
     assert repr(model.goal(points=3)).startswith("<To lose less than 3 points of accuracy: ")
     assert model.facts.n_layers == 28

@@ -25,7 +25,10 @@ def test_a_curve_has_its_points_its_band_and_its_levels():
     assert "<" not in drawn[3]["label"]
     band = of(rows, "interval")
     assert [row[N] for row in band] == [point.n for point in sweep.points]
-    assert all(low["low"] <= point.acc <= low["high"] for low, point in zip(band, sweep.points, strict=True))
+    assert all(
+        low["low"] <= point.acc <= low["high"]
+        for low, point in zip(band, sweep.points, strict=True)
+    )
     (chance,) = of(rows, "chance")
     assert chance[ACC] == 0.25
     assert chance[N] is None
@@ -37,7 +40,11 @@ def test_a_map_has_every_cell():
     result = fakes.distances()
     rows = of(data.rows(maps.distance_map(result, selected=Block(11, 5))), "distance")
     assert len(rows) == sum(map(len, result.mean))
-    cell = next(row for row in rows if (row["start layer l (0-based)"], row["block size n, layers"]) == (11, 5))
+    cell = next(
+        row
+        for row in rows
+        if (row["start layer l (0-based)"], row["block size n, layers"]) == (11, 5)
+    )
     assert cell["distance, share of 180°"] == result.mean[4][11]
     place, value = cell["label"].split("; ", 1)
     assert place == "layers 11-15"

@@ -47,8 +47,10 @@ def test_map_holds_every_distance_and_nothing_outside_the_triangle():
 
 def test_map_hover_gives_both_index_forms_and_the_error():
     read = read_outs(maps.distance_map(MAP))
-    assert read["1:2"] == (
-        "<b>layers 1-2</b><br>distance 0.1500, 95 % interval 0.1070 to 0.1930<br>200 parameters (30.5%), 800 B"
+    assert (
+        read["1:2"]
+        == "<b>layers 1-2</b><br>distance 0.1500, 95 % interval 0.1070 to 0.1930<br>200 parameters"
+        " (30.5%), 800 B"
     )
     assert len(read) == 10
     assert "includes the last layer" in read["2:2"]
@@ -80,16 +82,22 @@ def test_curves_hold_values_and_errors():
     assert (band.y[1], band.y[2]) == (high, low)
     assert band.fill == "toself"
     healed = trace(figure, "healed")
-    assert healed.y[0] + healed.error_y.array[0] == pytest.approx(stats.share_interval(45 / 100, 100)[1])
+    assert healed.y[0] + healed.error_y.array[0] == pytest.approx(
+        stats.share_interval(45 / 100, 100)[1]
+    )
     assert healed.y[0] == 0.45
     loss = curves.loss_curve(SWEEP, [HEAL])
     assert (list(trace(loss, "pruned").y), trace(loss, "healed").y[0]) == ([2.0, 2.5], 2.2)
     t = 2.364624  # of 8 texts
-    assert list(trace(loss, "interval").y) == pytest.approx([2.0 + 0.1 * t, 2.5 + 0.2 * t, 2.5 - 0.2 * t, 2.0 - 0.1 * t])
+    assert list(trace(loss, "interval").y) == pytest.approx(
+        [2.0 + 0.1 * t, 2.5 + 0.2 * t, 2.5 - 0.2 * t, 2.0 - 0.1 * t]
+    )
 
 
 def of_strategy(strategy, *, draw=0, acc=0.35, layers=None):
-    spec = SweepSpec(max_n=2, strategy=strategy, draw=draw, blocks=(Block(1, 1),) if strategy == "manual" else ())
+    spec = SweepSpec(
+        max_n=2, strategy=strategy, draw=draw, blocks=(Block(1, 1),) if strategy == "manual" else ()
+    )
     point = replace(SWEEP.points[1], start=0, acc=acc, layers=layers)
     return replace(SWEEP, spec=spec, points=[SWEEP.points[0], point])
 
@@ -101,12 +109,15 @@ def test_strategies_differ_in_dash_marker_and_shade(dark):
     main = trace(figure, "similarity")
     assert main.marker.color == drawing.palette(dark).pruned
     looks = [
-        (item.line.dash, item.marker.symbol, item.marker.color) for item in (trace(figure, o.spec.strategy) for o in others)
+        (item.line.dash, item.marker.symbol, item.marker.color)
+        for item in (trace(figure, o.spec.strategy) for o in others)
     ]
     for place in range(3):
         assert len({look[place] for look in looks}) == len(looks)
     assert all(trace(figure, o.spec.strategy).line.width < main.line.width for o in others)
-    assert not {drawing.palette(dark).healed, drawing.palette(dark).unpruned} & {look[2] for look in looks}
+    assert not {drawing.palette(dark).healed, drawing.palette(dark).unpruned} & {
+        look[2] for look in looks
+    }
     assert not any(item.showlegend for item in curves.loss_curve(SWEEP, others=others).data)
 
 
@@ -131,7 +142,13 @@ def test_layers_of_a_scattered_cut_are_in_the_hover():
 
 
 def test_the_located_cliff_is_marked_with_its_strategy():
-    falls = replace(SWEEP, points=[replace(SWEEP.points[0], n_samples=400), replace(SWEEP.points[1], acc=0.26, n_samples=400)])
+    falls = replace(
+        SWEEP,
+        points=[
+            replace(SWEEP.points[0], n_samples=400),
+            replace(SWEEP.points[1], acc=0.26, n_samples=400),
+        ],
+    )
     figure = curves.accuracy_curve(falls)
     assert figure.layout.annotations[0].text == "cliff of similarity blocks, n = 1 (1 only)"
     assert figure.layout.annotations[0].x == 1
@@ -151,7 +168,9 @@ def test_ring_of_the_selected_block_stands_at_its_own_value():
     assert (list(ring.x), list(ring.y)) == ([4], [0.37])
     assert ring.marker.color == drawing.SELECTED
     assert figure.layout.xaxis.range == (-0.5, 4.5), "the axis reaches the ring"
-    assert not [shape for shape in figure.layout.shapes if shape.type == "line"], "no line crosses the curve"
+    assert not [shape for shape in figure.layout.shapes if shape.type == "line"], (
+        "no line crosses the curve"
+    )
     assert (len(plain.data), plain.layout.xaxis.range) == (len(figure.data) - 2, (-0.5, 2.5))
 
 
@@ -159,7 +178,9 @@ def test_block_without_a_measured_increase_is_noted_on_the_map():
     for block in (Block(2, 1), Block(0, 3)):
         figure = maps.damage_map(DAMAGE, selected=block)
         assert not [item for item in figure.data if item.name == selected.NAME]
-        assert [note.text for note in figure.layout.annotations] == ["Not measured for this selection"]
+        assert [note.text for note in figure.layout.annotations] == [
+            "Not measured for this selection"
+        ]
 
 
 def test_damage_map_leaves_unmeasured_blocks_blank():
@@ -169,22 +190,36 @@ def test_damage_map_leaves_unmeasured_blocks_blank():
     assert heat.reversescale, "little damage must be yellow, as similar is"
     assert not heat.hoverongaps
     read = read_outs(figure)
-    assert "layer 1</b><br>loss +0.100 nats per token, 95 % interval -0.027 to +0.227<br>2 of 8 texts" in read["1:1"]
+    assert (
+        "layer 1</b><br>loss +0.100 nats per token, 95 % interval -0.027 to +0.227<br>2 of 8 texts"
+        in read["1:1"]
+    )
     assert "loss +3.000 nats per token, 95 % interval not known<br>1 of 8 texts" in read["0:2"]
-    assert "2:1" not in read, "nothing can be read of a block that was not measured, and it cannot be picked"
+    assert "2:1" not in read, (
+        "nothing can be read of a block that was not measured, and it cannot be picked"
+    )
     assert (trace(figure, "path").x, trace(figure, "path").y) == ((1,), (2,))
     assert (trace(figure, "selected").x, trace(figure, "selected").y) == ((1,), (2,))
     assert (trace(figure, selected.OUTLINE).x, trace(figure, selected.OUTLINE).y) == ((1,), (2,))
 
 
 def test_loss_increase_of_single_layers_is_drawn_as_bars():
-    single = replace(DAMAGE, increase=DAMAGE.increase[:1], stderr=DAMAGE.stderr[:1], n_measured=DAMAGE.n_measured[:1])
+    single = replace(
+        DAMAGE,
+        increase=DAMAGE.increase[:1],
+        stderr=DAMAGE.stderr[:1],
+        n_measured=DAMAGE.n_measured[:1],
+    )
     figure = maps.damage_map(single, selected=Block(0, 1))
-    measured = [(start, value) for start, value in enumerate(single.increase[0]) if value is not None]
+    measured = [
+        (start, value) for start, value in enumerate(single.increase[0]) if value is not None
+    ]
     bars = trace(figure, "damage")
     assert bars.type == "bar"
     assert list(zip(bars.x, bars.y, strict=True)) == measured
-    assert [fields[0] for fields in trace(figure, "cells").customdata] == [f"{start}:1" for start, _ in measured]
+    assert [fields[0] for fields in trace(figure, "cells").customdata] == [
+        f"{start}:1" for start, _ in measured
+    ]
 
 
 def test_rings_mark_every_run_of_a_scattered_cut():
@@ -199,13 +234,20 @@ def test_training_curve_and_comparison():
     assert list(trace(figure, "training loss on Wikipedia").y) == [2.5, 2.3]
     assert list(trace(figure, "loss on held-out text").x) == [0, 2]
     accuracy = heals.heal_comparison(HEAL, "acc")
-    assert [trace(accuracy, name).y[0] for name in ("unpruned", "pruned", "healed")] == [0.5, 0.4, 0.45]
+    assert [trace(accuracy, name).y[0] for name in ("unpruned", "pruned", "healed")] == [
+        0.5,
+        0.4,
+        0.45,
+    ]
     running = heals.heal_comparison(replace(HEAL, healed=None), "loss")
     assert [item.name for item in running.data] == ["unpruned", "pruned"]
     control = replace(HEAL, spec=replace(HEAL.spec, control=True, instant=False), pruned=None)
     beside = heals.heal_comparison(HEAL, "loss", control=control)
     assert [item.name for item in beside.data] == ["unpruned", "pruned", "healed", "control"]
-    assert [item.name for item in heals.heal_comparison(control, "loss").data] == ["unpruned", "control"]
+    assert [item.name for item in heals.heal_comparison(control, "loss").data] == [
+        "unpruned",
+        "control",
+    ]
 
 
 def test_gap_of_a_heal_spans_the_losses_of_its_checks():
@@ -232,12 +274,20 @@ def test_lines_have_contrast_on_the_page(dark, background):
 def test_lines_are_map_rows_with_one_line_through_minima(dark):
     figure = maps.distance_lines(MAP, dark=dark)
     assert [list(trace(figure, f"n = {n}").y) for n in (1, 2, 3)] == MEAN[:-1]
-    assert list(zip(trace(figure, "minima").x, trace(figure, "minima").y, strict=True)) == [(1, 0.10), (1, 0.15), (1, 0.5)]
+    assert list(zip(trace(figure, "minima").x, trace(figure, "minima").y, strict=True)) == [
+        (1, 0.10),
+        (1, 0.15),
+        (1, 0.5),
+    ]
     marks = trace(figure, "cells")
-    assert dict(zip([fields[0] for fields in marks.customdata], marks.y, strict=True))["2:2"] == 0.45
+    assert (
+        dict(zip([fields[0] for fields in marks.customdata], marks.y, strict=True))["2:2"] == 0.45
+    )
     picked = maps.picked(figure, Block(2, 2), dark=dark)
     assert trace(picked, "n = 2").line.color == drawing.palette(dark).pruned
-    assert trace(figure, "n = 2").line.color != drawing.palette(dark).pruned, "a shared chart is not changed"
+    assert trace(figure, "n = 2").line.color != drawing.palette(dark).pruned, (
+        "a shared chart is not changed"
+    )
     assert maps.picked(figure, LayerSet((0, 2))) is figure
 
 
@@ -245,7 +295,10 @@ def test_ringing_and_marking_leave_the_shared_chart_alone():
     plain = maps.distance_map(MAP, tied=[[2], [], [0], []])
     ringed = maps.ringed(plain, Block(1, 2))
     assert len(ringed.data) == len(plain.data) + 2
-    assert list(zip(trace(plain, "tied").x, trace(plain, "tied").y, strict=True)) == [(2, 1), (0, 3)]
+    assert list(zip(trace(plain, "tied").x, trace(plain, "tied").y, strict=True)) == [
+        (2, 1),
+        (0, 3),
+    ]
     curve = curves.accuracy_curve(SWEEP)
     assert curves.reaching(curve, 9).layout.xaxis.range == (-0.5, 9.5)
     assert not curve.layout.shapes
@@ -262,6 +315,10 @@ def test_finished_figure_is_taken_apart_once_and_stays_the_same():
     plain = maps.distance_map(MAP)
     kept = drawing.Finished(plain)
     assert kept.drawing().to_dict() is kept.drawing().to_dict()
-    assert json.loads(to_json(kept.drawing().to_dict(), validate=False)) == json.loads(plain.to_json())
+    assert json.loads(to_json(kept.drawing().to_dict(), validate=False)) == json.loads(
+        plain.to_json()
+    )
     maps.picked(kept, Block(0, 1))
-    assert json.loads(to_json(kept.drawing().to_dict(), validate=False)) == json.loads(plain.to_json())
+    assert json.loads(to_json(kept.drawing().to_dict(), validate=False)) == json.loads(
+        plain.to_json()
+    )

@@ -1,4 +1,6 @@
-"""Overlaid runs: relative depth, one chance line for each level, the reference dashed, differences centred on zero."""
+"""Overlaid runs: relative depth, one chance line for each level, the reference dashed, differences
+centred on zero.
+"""
 
 from dataclasses import replace
 
@@ -41,7 +43,11 @@ def test_maps_of_any_depth_stand_on_the_same_axes():
 
 
 def test_only_the_reference_is_dashed_and_looks_differ():
-    maps = [DrawnRun(small(), "a", 0, pinned=True), DrawnRun(small(), "b", 1), DrawnRun(small(), "c", 2)]
+    maps = [
+        DrawnRun(small(), "a", 0, pinned=True),
+        DrawnRun(small(), "b", 1),
+        DrawnRun(small(), "c", 2),
+    ]
     for dark in (False, True):
         traces = runs.best_curves(maps, dark=dark).data
         assert [trace.line.dash != "solid" for trace in traces] == [True, False, False]
@@ -51,13 +57,22 @@ def test_only_the_reference_is_dashed_and_looks_differ():
 
 def test_every_set_of_questions_has_its_chance_line():
     two = replace(fakes.sweep(), lines=Lines(0.5, 0.5))
-    curves = [DrawnRun(fakes.sweep(), "four options", 0), DrawnRun(fakes.sweep(), "again", 1), DrawnRun(two, "two options", 2)]
+    curves = [
+        DrawnRun(fakes.sweep(), "four options", 0),
+        DrawnRun(fakes.sweep(), "again", 1),
+        DrawnRun(two, "two options", 2),
+    ]
     figure = runs.score_curves(curves, ACCURACY)
     levels = [trace.name for trace in figure.data if trace.name.startswith("chance")]
     assert levels == ["chance, 25.0%", "chance, 50.0%"]
     assert named(figure, "four options").x[15] == 0.5
-    assert not [trace for trace in runs.score_curves(curves, LOSS).data if trace.name.startswith("chance")]
-    assert named(runs.score_curves(curves, BITS), "again").y[3] == fakes.sweep().points[3].bits_per_byte
+    assert not [
+        trace for trace in runs.score_curves(curves, LOSS).data if trace.name.startswith("chance")
+    ]
+    assert (
+        named(runs.score_curves(curves, BITS), "again").y[3]
+        == fakes.sweep().points[3].bits_per_byte
+    )
 
 
 def test_points_are_filled_only_where_significantly_different_from_unpruned():
@@ -69,7 +84,9 @@ def test_points_are_filled_only_where_significantly_different_from_unpruned():
             is_filled = [not symbol.endswith("-open") for symbol in trace.marker.symbol]
             assert is_filled == [change is not None and change.is_significant for change in moved]
             assert {True, False} == set(is_filled)
-            assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
+            assert (
+                "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
+            )
 
 
 def test_names_cannot_bring_markup():

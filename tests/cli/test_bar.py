@@ -25,7 +25,17 @@ def test_a_repeated_sentence_is_written_once(capsys):
 
 def test_a_line_is_written_after_ten_seconds_or_a_tenth(clock, capsys):
     bar = Bar()
-    for second, done in ((0.1, 0), (0.5, 190), (2, 200), (3, 205), (4, 299), (5, 300), (14.9, 301), (15, 302), (40, 302)):
+    for second, done in (
+        (0.1, 0),
+        (0.5, 190),
+        (2, 200),
+        (3, 205),
+        (4, 299),
+        (5, 300),
+        (14.9, 301),
+        (15, 302),
+        (40, 302),
+    ):
         clock[0] = 100 + second
         bar(Progress("scoring questions", done, 1000))
     assert capsys.readouterr().err.splitlines() == [
@@ -57,7 +67,11 @@ def test_finished_and_unnamed_phases_are_not_written(clock, capsys):
 def test_time_left_of_all_stages_is_written_with_the_phase(clock, capsys):
     bar = Bar()
     clock[0] += 15
-    bar(Progress("scoring questions", 200, 1000, values={"remaining": {"left_s": 310.0, "share": 0.1}}))
+    bar(
+        Progress(
+            "scoring questions", 200, 1000, values={"remaining": {"left_s": 310.0, "share": 0.1}}
+        )
+    )
     clock[0] += 15
     bar(Progress("scoring questions", 300, 1000, values={"remaining": {"share": 0.2}}))
     assert capsys.readouterr().err.splitlines() == [

@@ -48,7 +48,9 @@ def test_distances(capsys, tiny, tmp_path):
     assert data["best"][1].keys() == {"n", "start", "distance"}
     assert data["spec"]["corpus"]["n_texts"] == 3
     assert {"versions", "wall_s", "n_tokens", "stderr"} <= data.keys()
-    code, output = run(capsys, "distances", tiny, "--samples", 3, "--seq-len", 24, "--json", tmp_path / "out.json")
+    code, output = run(
+        capsys, "distances", tiny, "--samples", 3, "--seq-len", 24, "--json", tmp_path / "out.json"
+    )
     assert code == 0
     assert "most similar block" in output.out
     assert json.loads((tmp_path / "out.json").read_text())["mean"] == data["mean"]
@@ -61,7 +63,9 @@ def test_sweep_and_evaluate(capsys, tiny):
     point = data["points"][2]
     assert {"n", "start", "acc", "acc_stderr", "acc_norm", "loss", "n_samples"} <= point.keys()
     assert "questions" not in data
-    alone = read(capsys, "evaluate", tiny, "--block", f"{point['start']}:2", "--per-question", *options)
+    alone = read(
+        capsys, "evaluate", tiny, "--block", f"{point['start']}:2", "--per-question", *options
+    )
     assert alone["points"][0]["acc"] == point["acc"]
     assert len(alone["questions"]) == 8
     assert alone["questions"][0].keys() == {"id", "loglikelihoods", "prediction", "gold"}
@@ -74,7 +78,13 @@ def test_speed(capsys, tiny, tmp_path):
     data = json.loads((tmp_path / "speed.json").read_text())
     assert [(point["n"], point["start"]) for point in data["points"]] == [(0, None), (2, 3)]
     assert data["points"][1]["decode"].keys() == {"median_s", "low_s", "high_s", "repeats_s"}
-    assert data["decode"].keys() >= {"intercept_s", "slope_s", "slope_stderr_s", "r_squared", "fixed_share"}
+    assert data["decode"].keys() >= {
+        "intercept_s",
+        "slope_s",
+        "slope_stderr_s",
+        "r_squared",
+        "fixed_share",
+    }
     assert {"spec", "versions", "wall_s", "n_tokens", "peak_bytes"} <= data.keys()
     assert "layers 3-4 (2 layers)" in output.out
     assert "ms per remaining layer" in output.out
@@ -108,10 +118,25 @@ def test_damage(capsys, tiny, tmp_path):
     data = read(capsys, "damage", tiny, *options)
     assert [len(row) for row in data["increase"]] == [6, 5]
     assert data["best"][1].keys() == {"n", "start", "increase"}
-    assert {"unpruned_loss", "stderr", "n_measured", "rank_correlation", "rank_correlation_by_size"} <= data.keys()
+    assert {
+        "unpruned_loss",
+        "stderr",
+        "n_measured",
+        "rank_correlation",
+        "rank_correlation_by_size",
+    } <= data.keys()
     assert data["spec"]["corpus"]["split"] == "validation"
     assert "text_losses" not in data
-    code, output = run(capsys, "damage", tiny, *options, "--metric", "cosine-tokens", "--json", tmp_path / "out.json")
+    code, output = run(
+        capsys,
+        "damage",
+        tiny,
+        *options,
+        "--metric",
+        "cosine-tokens",
+        "--json",
+        tmp_path / "out.json",
+    )
     assert code == 0
     best = data["best"][1]
     assert f"layers {best['start']}-{best['start'] + 1} (2 layers)" in output.out
@@ -144,12 +169,28 @@ def test_heal_options_time_steps_control_other_text_or_saved_recipe(tiny):
     assert (quick.steps, quick.minutes) == (0, 10.0)
     timed = main.request([*heal, "--minutes", "3", "--texts", "c4", "--generate"])
     control = main.request([*heal, "--steps", "30", "--recipe", "distill", "--control"])
-    assert (timed.minutes, timed.steps, timed.corpus.source, timed.validation.source) == (3.0, 0, "c4", "wiki")
+    assert (timed.minutes, timed.steps, timed.corpus.source, timed.validation.source) == (
+        3.0,
+        0,
+        "c4",
+        "wiki",
+    )
     assert timed.generation is not None
-    assert (control.minutes, control.steps, control.control, control.distill, control.instant) == (None, 30, True, 0.0, False)
+    assert (control.minutes, control.steps, control.control, control.distill, control.instant) == (
+        None,
+        30,
+        True,
+        0.0,
+        False,
+    )
     saved_recipes.save("mine", timed)
     mine = main.request([*heal, "--recipe", "mine", "--steps", "9", "--quantization", "4bit"])
-    assert (mine.recipe, mine.steps, mine.minutes, mine.model.quantization) == ("mine", 9, None, "4bit")
+    assert (mine.recipe, mine.steps, mine.minutes, mine.model.quantization) == (
+        "mine",
+        9,
+        None,
+        "4bit",
+    )
 
 
 def test_compare(capsys, tiny):
@@ -157,7 +198,9 @@ def test_compare(capsys, tiny):
     data = read(capsys, "compare", tiny, *options)
     assert [variant["label"] for variant in data["spec"]["variants"]] == ["unpruned", "pruned"]
     assert [len(text["token_ids"]) for text in data["writings"]] == [4, 4]
-    assert {"pieces", "own_surprise", "unpruned_surprise", "prefill_s", "decode_s"} <= data["writings"][0].keys()
+    assert {"pieces", "own_surprise", "unpruned_surprise", "prefill_s", "decode_s"} <= data[
+        "writings"
+    ][0].keys()
     assert {"versions", "wall_s", "n_tokens", "n_prompt_tokens"} <= data.keys()
     code, output = run(capsys, "compare", tiny, *options)
     assert code == 0
@@ -197,9 +240,13 @@ def test_export(capsys, tiny, tmp_path):
         (("jobs", "show"), "needs a job id"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(capsys, tiny, tmp_path, monkeypatch, arguments, sentence):
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    capsys, tiny, tmp_path, monkeypatch, arguments, sentence
+):
     monkeypatch.chdir(tmp_path)
-    code, output = run(capsys, *(tiny if argument == "TINY" else argument for argument in arguments))
+    code, output = run(
+        capsys, *(tiny if argument == "TINY" else argument for argument in arguments)
+    )
     assert code == 2
     assert output.out == ""
     *_, last = output.err.strip().splitlines()
@@ -211,12 +258,32 @@ def test_the_adapter_a_heal_prints_works_in_every_command(capsys, tiny, tmp_path
     texts, others = documents.two_kinds(tmp_path)
     block = ("--block", "2:2", "--dtype", "float32", "--device", "cpu")
     judged = CorpusSpec(others, n_texts=3, seq_len=32).to_json()
-    settings = {"benchmark": None, "generation": None, "validation": judged, "batch_size": 2, "r": 4}
+    settings = {
+        "benchmark": None,
+        "generation": None,
+        "validation": judged,
+        "batch_size": 2,
+        "r": 4,
+    }
     options = [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
-    heal = ("heal", tiny, *block, "--recipe", "quick", "--steps", 1, "--texts", texts, "--seq-len", 32)
+    heal = (
+        "heal",
+        tiny,
+        *block,
+        "--recipe",
+        "quick",
+        "--steps",
+        1,
+        "--texts",
+        texts,
+        "--seq-len",
+        32,
+    )
     code, output = run(capsys, *heal, *options, "--json", tmp_path / "heal.json")
     assert code == 0, output.err
-    printed = next(line.split(maxsplit=1)[1] for line in output.out.splitlines() if line.startswith("adapter "))
+    printed = next(
+        line.split(maxsplit=1)[1] for line in output.out.splitlines() if line.startswith("adapter ")
+    )
     stored = json.loads((tmp_path / "heal.json").read_text())["adapter"]
     assert stored.startswith("adapters/")
     (tmp_path / "elsewhere").mkdir()
@@ -224,16 +291,24 @@ def test_the_adapter_a_heal_prints_works_in_every_command(capsys, tiny, tmp_path
     read(capsys, "export", tiny, *block, "--adapter", printed, "--out", tmp_path / "out")
     assert json.loads((tmp_path / "out" / "layerscope.json").read_text())["adapter"] == stored
     for named in (printed, stored):
-        for command in (("evaluate", "--task", "none"), ("compare", "--prompt", "a b"), ("export", "--name", "kept")):
+        for command in (
+            ("evaluate", "--task", "none"),
+            ("compare", "--prompt", "a b"),
+            ("export", "--name", "kept"),
+        ):
             asked = main.request([command[0], tiny, *block, "--adapter", named, *command[1:]])
-            spec = {"evaluate": resolve_evaluation, "compare": comparison.resolve, "export": exporting.resolve}[command[0]](
-                asked
-            )
+            spec = {
+                "evaluate": resolve_evaluation,
+                "compare": comparison.resolve,
+                "export": exporting.resolve,
+            }[command[0]](asked)
             assert getattr(spec, "variants", [spec])[-1].adapter == stored
 
 
 def test_an_adapter_missing_from_the_cache_is_refused_by_name(capsys, tiny, tmp_path):
     for name in ("adapters/0123456789abcdef", "adapters/..", "adapters/../../x", "."):
-        code, output = run(capsys, "export", tiny, "--block", "2:2", "--adapter", name, "--out", tmp_path / "out")
+        code, output = run(
+            capsys, "export", tiny, "--block", "2:2", "--adapter", name, "--out", tmp_path / "out"
+        )
         assert code == 2
         assert "has no adapter_config.json" in output.err

@@ -102,7 +102,9 @@ def answered(words: tuple[str, ...], here: Path, model: Path | None = None) -> N
     assert told.code == 0 or len(told.sentences) == 1, told.err
 
 
-LINES = [bad.words for bad in rows.arguments() if bad.words and not {"export", "jobs"} & {*bad.words}]
+LINES = [
+    bad.words for bad in rows.arguments() if bad.words and not {"export", "jobs"} & {*bad.words}
+]
 WORDS = st.sampled_from(sorted({word for line in LINES for word in line})) | st.text(max_size=20)
 
 
@@ -112,7 +114,12 @@ def refused(*values: object, **named: object) -> None:
 
 
 @settings(max_examples=40)
-@given(line=st.sampled_from(LINES), place=st.integers(1, 6), n_less=st.integers(0, 1), more=st.lists(WORDS, max_size=2))
+@given(
+    line=st.sampled_from(LINES),
+    place=st.integers(1, 6),
+    n_less=st.integers(0, 1),
+    more=st.lists(WORDS, max_size=2),
+)
 def test_any_arguments_are_answered(line, place, n_less, more):
     words = (*line[:place], *more, *line[place + n_less :])
     with tempfile.TemporaryDirectory() as here, mock.patch("analysis.cli.answers.run", refused):
@@ -126,7 +133,9 @@ def spoilt(draw, content: bytes) -> bytes:
     except ValueError:
         value = None
     if isinstance(value, dict) and value and draw(st.booleans()):
-        return json.dumps(value | {draw(st.sampled_from(sorted(value))): draw(json_values)}).encode()
+        return json.dumps(
+            value | {draw(st.sampled_from(sorted(value))): draw(json_values)}
+        ).encode()
     place, n = draw(st.integers(0, len(content))), draw(st.integers(0, 20))
     return content[:place] + draw(st.binary(max_size=20)) + content[place + n :]
 
@@ -138,7 +147,13 @@ def test_any_change_to_the_files_of_a_model_is_answered(data):
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         models.folder(model__safetensors=models.weights())(here)
-        file = here / "m" / data.draw(st.sampled_from(["config.json", "model.safetensors", "tokenizer_config.json"]))
+        file = (
+            here
+            / "m"
+            / data.draw(
+                st.sampled_from(["config.json", "model.safetensors", "tokenizer_config.json"])
+            )
+        )
         file.write_bytes(spoilt(data.draw, file.read_bytes()))
         answered(("models", "{here}/m", "--dtype", "float32", "--device", "cpu"), here)
 
@@ -151,7 +166,11 @@ def test_any_change_to_the_files_of_an_adapter_is_answered(data, whole_model):
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         models.adapter()(here)
-        file = here / "a" / data.draw(st.sampled_from(["adapter_config.json", "adapter_model.safetensors"]))
+        file = (
+            here
+            / "a"
+            / data.draw(st.sampled_from(["adapter_config.json", "adapter_model.safetensors"]))
+        )
         file.write_bytes(spoilt(data.draw, file.read_bytes()))
         words = next(bad.words for bad in rows.adapters())
         answered(words, here, whole_model)

@@ -1,4 +1,6 @@
-"""How a command ends that does not end well: its exit code, the one sentence, and where the details are."""
+"""How a command ends that does not end well: its exit code, the one sentence, and where the details
+are.
+"""
 
 import errno
 import os
@@ -31,12 +33,16 @@ def ended(monkeypatch, capsys, error: BaseException) -> tuple[int, str]:
     return code, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [TypeError("seven is not\na number"), RecursionError("too deep"), AssertionError()])
+@pytest.mark.parametrize(
+    "error", [TypeError("seven is not\na number"), RecursionError("too deep"), AssertionError()]
+)
 def test_a_bug_has_one_sentence_exit_code_and_kept_details(monkeypatch, capsys, place, error):
     code, said = ended(monkeypatch, capsys, error)
     assert code == main.UNFORESEEN == 70
     assert said.count("\n") == 1
-    assert said.startswith(f"Layerscope has a bug: an unexpected error while running `jobs` ({type(error).__name__}: ")
+    assert said.startswith(
+        f"Layerscope has a bug: an unexpected error while running `jobs` ({type(error).__name__}: "
+    )
     [kept] = (place / "faults").iterdir()
     assert str(kept) in said
     assert "Traceback" not in said
@@ -45,7 +51,9 @@ def test_a_bug_has_one_sentence_exit_code_and_kept_details(monkeypatch, capsys, 
 
 
 def test_a_panic_of_a_library_in_rust_names_the_input(monkeypatch, capsys):
-    code, said = ended(monkeypatch, capsys, type("PanicException", (BaseException,), {})("index out of bounds"))
+    code, said = ended(
+        monkeypatch, capsys, type("PanicException", (BaseException,), {})("index out of bounds")
+    )
     assert code == main.BAD_INPUT
     assert "most likely the rules of its tokenizer" in said
 
@@ -54,7 +62,10 @@ def test_a_panic_of_a_library_in_rust_names_the_input(monkeypatch, capsys):
     ("error", "says"),
     [
         (MemoryError(), "The memory was not enough"),
-        (RuntimeError("unable to mmap 99 bytes from file <x>: Cannot allocate memory (12)"), "The memory was not enough"),
+        (
+            RuntimeError("unable to mmap 99 bytes from file <x>: Cannot allocate memory (12)"),
+            "The memory was not enough",
+        ),
         (OSError(errno.ENOSPC, "No space left on device"), "There is no space left on the disk"),
         (OSError(errno.EIO, "Input/output error"), "The disk failed with an input/output error"),
     ],
@@ -78,7 +89,11 @@ def test_a_reader_who_closes_the_output_gets_no_error(place):
     reads, writes = os.pipe()
     os.close(reads)
     done = subprocess.run(
-        [sys.executable, "-m", "analysis", "jobs", "list"], cwd=REPOSITORY, stdout=writes, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "analysis", "jobs", "list"],
+        cwd=REPOSITORY,
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     os.close(writes)
     assert done.returncode == main.CLOSED == 141
@@ -90,7 +105,11 @@ def test_a_reader_who_closes_the_output_gets_no_error(place):
 def test_a_full_output_is_reported_in_a_sentence(place):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "analysis", "jobs", "list"], cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "analysis", "jobs", "list"],
+            cwd=REPOSITORY,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     assert done.returncode == 2
     assert done.stderr.startswith("There is no space left on the disk")

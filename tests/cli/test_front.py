@@ -1,4 +1,6 @@
-"""`python -m analysis front` and `Model.front`: answers, stable fields, and the command of each missing measurement."""
+"""`python -m analysis front` and `Model.front`: answers, stable fields, and the command of each
+missing measurement.
+"""
 
 import contextlib
 import json
@@ -19,7 +21,10 @@ id what kind model is_reference dtype quantization weights_format block n recipe
 tokens_per_s times times_low times_high speed_how speed_machine n_questions n_texts runtime on_fronts
 """
 PARTS = ("", "_low", "_high", "_change", "_change_low", "_change_high", "_change_is_paired")
-FIELDS = {*re.findall(r"\w+", NAMES), *(f"{name}{part}" for name in ("acc", "loss", "bits_per_byte") for part in PARTS)}
+FIELDS = {
+    *re.findall(r"\w+", NAMES),
+    *(f"{name}{part}" for name in ("acc", "loss", "bits_per_byte") for part in PARTS),
+}
 
 
 @pytest.fixture
@@ -34,9 +39,35 @@ def stored(cache, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("stored")
 def test_json_has_points_answers_and_missing_measurements(capsys):
-    assert main.main(["front", "starter", "--bytes", "200MB", "--speed", "1.1", "--points", "3", "--json", "-"]) == 0
+    assert (
+        main.main(
+            [
+                "front",
+                "starter",
+                "--bytes",
+                "200MB",
+                "--speed",
+                "1.1",
+                "--points",
+                "3",
+                "--json",
+                "-",
+            ]
+        )
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
-    assert list(said) == ["model", "questions", "texts", "reference", "points", "answers", "rule", "missing", "duration_s"]
+    assert list(said) == [
+        "model",
+        "questions",
+        "texts",
+        "reference",
+        "points",
+        "answers",
+        "rule",
+        "missing",
+        "duration_s",
+    ]
     assert {frozenset(point) for point in said["points"]} == {frozenset(FIELDS)}
     assert len(said["points"]) == 12
     ids = {point["id"] for point in said["points"]}
@@ -83,7 +114,11 @@ def test_answers_are_printed_first_and_commands_last(capsys):
     assert main.main(["front", "starter", "--speed", "1.1"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("To be 1.1 times as fast: remove ")
-    commands = [shlex.split(one) for one in printed.replace("\\\n", " ").splitlines() if one.strip().startswith("python -m")]
+    commands = [
+        shlex.split(one)
+        for one in printed.replace("\\\n", " ").splitlines()
+        if one.strip().startswith("python -m")
+    ]
     found = layerscope.model("starter").front()
     assert commands == [shlex.split(command) for command in found.missing.values()]
 
@@ -96,11 +131,19 @@ def test_real_runs_in_two_precisions_stand_on_one_front(tiny_folder, tmp_path, m
         model = layerscope.model(folder, dtype="float32", device="cpu", quantization=quantization)
         model.evaluate(task="arc_easy", limit=4, samples=3, seq_len=32, progress=False)
     found = layerscope.model(folder).front(bytes="1GB").content.comparison
-    whole, quantized = (next(one for one in found.forms if one.model.quantization == name) for name in ("none", "4bit"))
+    whole, quantized = (
+        next(one for one in found.forms if one.model.quantization == name)
+        for name in ("none", "4bit")
+    )
     assert found.reference is whole
     assert whole.disk.how == "measured"
     assert whole.disk.value >= whole.memory > quantized.memory
-    gaps = [b - a for a, b in zip(whole.readings["loss"].losses, quantized.readings["loss"].losses, strict=True)]
+    gaps = [
+        b - a
+        for a, b in zip(
+            whole.readings["loss"].losses, quantized.readings["loss"].losses, strict=True
+        )
+    ]
     change = quantized.changes["loss"]
     assert change.paired
     assert min(gaps) <= change.difference <= max(gaps)
@@ -111,7 +154,10 @@ def test_model_without_results_gets_the_command_to_measure(cache, tmp_path, monk
     assert main.main(["front", "starter"]) == 0
     said = capsys.readouterr().out
     assert "No accuracy or loss of this model is stored." in said
-    assert "the unpruned model in full precision:\n    python -m analysis evaluate starter --dtype float32" in said
+    assert (
+        "the unpruned model in full precision:\n    python -m analysis evaluate starter --dtype"
+        " float32" in said
+    )
 
 
 @pytest.mark.parametrize(

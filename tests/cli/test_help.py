@@ -14,7 +14,11 @@ from analysis.core.errors import SpecError
 
 
 def commands():
-    [places] = [action for action in command_line.parser()._actions if hasattr(action, "choices") and action.choices]
+    [places] = [
+        action
+        for action in command_line.parser()._actions
+        if hasattr(action, "choices") and action.choices
+    ]
     return dict(places.choices)
 
 
@@ -38,7 +42,9 @@ def test_help_is_whole_and_names_no_python_value(name):
     shown = command.format_help()
     assert "None" not in shown
     assert "==SUPPRESS==" not in shown
-    unsaid = [action.dest for action in command._actions if action.option_strings and not action.help]
+    unsaid = [
+        action.dest for action in command._actions if action.option_strings and not action.help
+    ]
     assert not unsaid
 
 
@@ -89,8 +95,14 @@ def test_every_option_with_a_default_states_it(name):
     command = commands()[name]
     command.format_help()
     free = {"--set", "--seed", "--blocks", "--name", "--out"}  # may stay away, or have no default
-    options = [action for action in command._actions if action.option_strings and action.help != argparse.SUPPRESS]
+    options = [
+        action
+        for action in command._actions
+        if action.option_strings and action.help != argparse.SUPPRESS
+    ]
     valued = [
-        action for action in options if action.nargs != 0 and not action.required and action.option_strings[0] not in free
+        action
+        for action in options
+        if action.nargs != 0 and not action.required and action.option_strings[0] not in free
     ]
     assert not [action.option_strings[0] for action in valued if "default: " not in action.help]

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mcp_types", reason="the package mcp is not installed: pip install -r requirements-mcp.txt")
+pytest.importorskip(
+    "mcp_types", reason="the package mcp is not installed: pip install -r requirements-mcp.txt"
+)
 
 import anyio
 from mcp import Client, StdioServerParameters
@@ -24,11 +26,21 @@ def test_standard_output_holds_the_protocol_alone(tmp_path, monkeypatch):
     file.write_text("print('hello from an extension', flush=True)\n")
     monkeypatch.setenv(extensions.VARIABLE, str(file))
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
-    asked = {"model": "starter", "strategy": "deepest", "max_n": 15, "limit": 200, "fields": ["points"]}
+    asked = {
+        "model": "starter",
+        "strategy": "deepest",
+        "max_n": 15,
+        "limit": 200,
+        "fields": ["points"],
+    }
 
     async def journey():
         process = await anyio.run_process(
-            [sys.executable, "-m", "analysis", "mcp"], input=b"no JSON\n", cwd=ROOT, env={**os.environ}, check=False
+            [sys.executable, "-m", "analysis", "mcp"],
+            input=b"no JSON\n",
+            cwd=ROOT,
+            env={**os.environ},
+            check=False,
         )
         async with Client(_server()) as client:
             return process, await _call(client, "sweep", asked)
@@ -42,7 +54,9 @@ def test_standard_output_holds_the_protocol_alone(tmp_path, monkeypatch):
 
 
 def _server(*words: str) -> StdioServerParameters:
-    return StdioServerParameters(command=sys.executable, args=["-m", "analysis", "mcp", *words], cwd=ROOT, env={**os.environ})
+    return StdioServerParameters(
+        command=sys.executable, args=["-m", "analysis", "mcp", *words], cwd=ROOT, env={**os.environ}
+    )
 
 
 async def _call(client: Client, name: str, arguments: dict, **how) -> dict:

@@ -1,4 +1,6 @@
-"""Where answers are written: regular files are replaced, devices and pipes written to, and the rest is refused."""
+"""Where answers are written: regular files are replaced, devices and pipes written to, and the rest
+is refused.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""A kind of request that one file outside the package registers is on the command line by itself."""
+"""A kind of request that one file outside the package registers is on the command line by
+itself.
+"""
 
 import importlib
 import json
@@ -111,7 +113,10 @@ def test_it_is_in_the_help_with_its_docstrings_and_defaults(capsys):
     assert "More: count How often letters are in a word." in helped(capsys)
     told = helped(capsys, "count")
     assert "not for the help" not in told
-    assert "--word TEXT What is looked through, 100 % of it. --repeat N How often it is counted (default: 2)." in told
+    assert (
+        "--word TEXT What is looked through, 100 % of it. --repeat N How often it is counted"
+        " (default: 2)." in told
+    )
     assert "--case {upper,lower}" in told
     assert "--texts" in told
     assert "--samples" not in told
@@ -160,7 +165,10 @@ def test_its_refusals_are_one_sentence_and_exit_code_2(capsys):
 
 def test_the_help_is_there_without_a_heavy_library():
     code = (
-        "import sys; from analysis.cli import main\ntry: main.main(['sweep', '--help'])\nexcept SystemExit: print(*sys.modules)"
+        "import sys; from analysis.cli import main\ntry: main.main(['sweep', '--help'])\nexcept"
+        " SystemExit: print(*sys.modules)"
     )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not {"torch", "transformers", "pandas", "peft", "httpx", "streamlit"} & set(loaded)

@@ -38,7 +38,10 @@ def away():
 
 def test_results_are_packed_opened_listed_and_removed(tmp_path, capsys):
     file = tmp_path / "mine.zip"
-    assert main.main(["pack", SOURCE, "--out", str(file), "--kinds", "distances,sweep", "--json", "-"]) == 0
+    assert (
+        main.main(["pack", SOURCE, "--out", str(file), "--kinds", "distances,sweep", "--json", "-"])
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
     assert [one["kind"] for one in said["results"]] == ["distances", "sweep", "sweep"]
     away()

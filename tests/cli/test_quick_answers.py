@@ -31,7 +31,9 @@ sys.exit(code)
 
 
 def _fresh(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", _RUN, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", _RUN, *arguments], capture_output=True, text=True, timeout=60
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,9 @@ def _fresh(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_a_stored_answer_needs_no_model_library(arguments, tiny_folder, tmp_path, monkeypatch, capsys):
+def test_a_stored_answer_needs_no_model_library(
+    arguments, tiny_folder, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     arguments = [str(tiny_folder("llama")) if word == "MODEL" else word for word in arguments]
     assert main(arguments) == 0
@@ -52,10 +56,21 @@ def test_a_stored_answer_needs_no_model_library(arguments, tiny_folder, tmp_path
     assert again.stderr.splitlines()[-1] == "[]"
 
 
-def test_a_stored_answer_of_a_healed_model_needs_no_model_library(tiny_folder, tmp_path, monkeypatch, capsys):
+def test_a_stored_answer_of_a_healed_model_needs_no_model_library(
+    tiny_folder, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     block = [str(tiny_folder("llama")), "--block", "1:1"]
-    short = ["--set", "corpus.n_texts=16", "--set", "validation.n_texts=2", "--set", "benchmark=null", "--seq-len", "32"]
+    short = [
+        "--set",
+        "corpus.n_texts=16",
+        "--set",
+        "validation.n_texts=2",
+        "--set",
+        "benchmark=null",
+        "--seq-len",
+        "32",
+    ]
     assert main(["heal", *block, "--recipe", "instant", *short]) == 0
     capsys.readouterr()
     [adapter] = (tmp_path / "adapters").iterdir()
@@ -72,7 +87,10 @@ def test_a_committed_result_answers_in_its_precision(tmp_path, monkeypatch):
     answered = _fresh(["search", "starter", "--strategy", "greedy", "--max-n", "15"])
     assert answered.returncode == 0
     *_, note, loaded = answered.stderr.splitlines()
-    assert (note, loaded) == ("A committed result answers, measured in bfloat16 from Q4_1 weights on cpu.", "[]")
+    assert (note, loaded) == (
+        "A committed result answers, measured in bfloat16 from Q4_1 weights on cpu.",
+        "[]",
+    )
 
 
 def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatch):
@@ -85,7 +103,11 @@ def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatc
     adapter.parent.mkdir(parents=True)
     adapter.write_text("{}")
     assert service.stored(result.spec) == result
-    monkeypatch.setattr(resolving, "resolve", lambda spec: replace(spec, model=replace(spec.model, identity="other")))
+    monkeypatch.setattr(
+        resolving,
+        "resolve",
+        lambda spec: replace(spec, model=replace(spec.model, identity="other")),
+    )
     assert service.stored(result.spec) is None
 
 
@@ -102,9 +124,21 @@ def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatc
         ("grid", ["--max-n", "6"], "Choose max-n 0..5."),
     ],
 )
-def test_a_request_beyond_the_models_depth_is_refused(command, options, sentence, tiny_folder, tmp_path, monkeypatch, capsys):
+def test_a_request_beyond_the_models_depth_is_refused(
+    command, options, sentence, tiny_folder, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    assert main([command, *(["--models"] if command == "grid" else []), str(tiny_folder("llama")), *options]) == 2
+    assert (
+        main(
+            [
+                command,
+                *(["--models"] if command == "grid" else []),
+                str(tiny_folder("llama")),
+                *options,
+            ]
+        )
+        == 2
+    )
     assert sentence in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -119,7 +153,13 @@ def test_the_depth_of_a_gguf_file_is_that_of_its_header():
 
 
 @pytest.mark.parametrize(
-    "config", ["[" * 100_000, '{"text_config": null, "num_hidden_layers": "8"}', '{"num_hidden_layers": -1}', "[]"]
+    "config",
+    [
+        "[" * 100_000,
+        '{"text_config": null, "num_hidden_layers": "8"}',
+        '{"num_hidden_layers": -1}',
+        "[]",
+    ],
 )
 def test_a_configuration_that_names_no_depth_is_left_to_the_loader(config, tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder("llama"), tmp_path / "model")
@@ -135,7 +175,9 @@ def test_too_short_a_time_is_refused_by_the_rates_of_earlier_runs(tmp_path, monk
     timed.save()
     request = replace(timed.spec.request, steps=0, minutes=0.01, block=Block(3, 5))
     for answer in (service.run, service.submit):
-        with pytest.raises(RecipeError, match=r"0\.01 minutes are too short: .* Allow \d+\.\d minutes or more"):
+        with pytest.raises(
+            RecipeError, match=r"0\.01 minutes are too short: .* Allow \d+\.\d minutes or more"
+        ):
             answer(request)
     monkeypatch.setattr(host, "processor", lambda: "another")
     assert service.submit(request).spec == request, "no rate of this machine is known"

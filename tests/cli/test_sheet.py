@@ -22,7 +22,10 @@ def ask(*words: str) -> int:
     return main.main(["sheet", "starter", "--block", "11:5", *words])
 
 
-@pytest.mark.parametrize(("name", "start"), [("a.html", b"<!doctype html>"), ("a.md", b"# Decision: "), ("a.pdf", b"%PDF-")])
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("a.html", b"<!doctype html>"), ("a.md", b"# Decision: "), ("a.pdf", b"%PDF-")],
+)
 def test_each_format_is_written_with_the_recommendation(tmp_path, capsys, name, start):
     assert ask("--out", str(tmp_path / name)) == 0
     assert (tmp_path / name).read_bytes().lstrip().startswith(start)
@@ -42,8 +45,14 @@ def test_the_tolerance_changes_the_recommendation(tmp_path, capsys):
     ("words", "complaint"),
     [
         (("--out", "a.doc"), "not a.doc. Change the extension"),
-        (("--out", "a.md", "--accept-points", "-1"), "It must be a number of at least 0 (default: 3)"),
-        (("--out", "a.md", "--task", "boolq"), "has no stored curve for --task boolq. Stored curves: --task arc_easy --limit "),
+        (
+            ("--out", "a.md", "--accept-points", "-1"),
+            "It must be a number of at least 0 (default: 3)",
+        ),
+        (
+            ("--out", "a.md", "--task", "boolq"),
+            "has no stored curve for --task boolq. Stored curves: --task arc_easy --limit ",
+        ),
         (("--out", "a.md", "--limit", "0"), "limit"),
         (("--out", "a.md", "--healed-by", "paper"), "uses the recipe 'paper'. Stored recipes: "),
     ],
@@ -61,12 +70,21 @@ def test_the_named_dataset_is_judged(tmp_path, capsys, monkeypatch):
     curve.save()
     benchmark = replace(curve.spec.benchmark, task="arc_challenge", limit=50, identity="c")
     points = [replace(point, n_samples=50) for point in curve.points]
-    replace(curve, spec=replace(curve.spec, benchmark=benchmark), points=points, n_questions=50, questions=[]).save()
+    replace(
+        curve,
+        spec=replace(curve.spec, benchmark=benchmark),
+        points=points,
+        n_questions=50,
+        questions=[],
+    ).save()
     for task, limit, said in (
         ("arc_easy", "100", "100 ARC-Easy questions"),
         ("arc_challenge", "50", "50 ARC-Challenge questions"),
     ):
-        assert ask("--out", str(tmp_path / "a.md"), "--task", task, "--limit", limit, "--json", "-") == 0
+        assert (
+            ask("--out", str(tmp_path / "a.md"), "--task", task, "--limit", limit, "--json", "-")
+            == 0
+        )
         made = json.loads(capsys.readouterr().out)
         assert f"is not measured on {said}" in " ".join(made["reasons"])
         assert f"--task {task} " in made["commands"][-1]
@@ -79,4 +97,7 @@ def test_the_keyed_result_counts_before_others(tmp_path, capsys):
     for curve in (first, second):
         key = curve.spec.fingerprint()
         assert ask("--out", str(tmp_path / "a.md"), "--first", key, "--json", "-") == 0
-        assert f"--strategy {curve.spec.strategy}" in json.loads(capsys.readouterr().out)["commands"][-1]
+        assert (
+            f"--strategy {curve.spec.strategy}"
+            in json.loads(capsys.readouterr().out)["commands"][-1]
+        )

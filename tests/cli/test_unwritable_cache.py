@@ -1,4 +1,6 @@
-"""A cache folder that cannot be written: refused in one sentence before weights are loaded; its stored results are answered."""
+"""A cache folder that cannot be written: refused in one sentence before weights are loaded; its
+stored results are answered.
+"""
 
 import pytest
 
@@ -29,13 +31,17 @@ COMMANDS = {
 
 @pytest.fixture
 def unwritable(tmp_path, monkeypatch):
-    """A cache folder that even root cannot write in: a file is in the place of a folder above it."""
+    """A cache folder that even root cannot write in: a file is in the place of a folder above
+    it.
+    """
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "file" / "cache"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_refuses_it_before_weights_are_loaded(unwritable, tiny_folder, capsys, monkeypatch, name):
+def test_every_command_refuses_it_before_weights_are_loaded(
+    unwritable, tiny_folder, capsys, monkeypatch, name
+):
     monkeypatch.setattr(load, "load", lambda *given, **how: pytest.fail("weights are loaded"))
     model, options = str(tiny_folder("llama")), ("--dtype", "float32", "--device", "cpu")
     capsys.readouterr()

@@ -1,4 +1,6 @@
-"""The verdict that ends an answer on a terminal: only of a cut that was measured beside the unpruned model."""
+"""The verdict that ends an answer on a terminal: only of a cut that was measured beside the
+unpruned model.
+"""
 
 from dataclasses import replace
 
@@ -26,7 +28,9 @@ def lines(result) -> list[str]:
 
 
 def sentence(cut, results, **others) -> str:
-    return headline.sentence(evidence.Evidence(cut, fakes.MODEL, fakes.FACTS, results=results, **others))
+    return headline.sentence(
+        evidence.Evidence(cut, fakes.MODEL, fakes.FACTS, results=results, **others)
+    )
 
 
 def verdicts(result) -> list[str]:
@@ -83,4 +87,6 @@ def test_an_evaluation_has_a_verdict_where_unpruned_scores_match():
     replace(cut, spec=replace(cut.spec, block=None), point=whole).save()
     assert len(verdicts(cut)) == 1
     assert lines(cut)[-1].startswith("Removing layers 11-15 makes the model")
-    assert verdicts(replace(cut, spec=replace(cut.spec, adapter="adapters/abc"))) == [], "a healed model is not the cut alone"
+    assert verdicts(replace(cut, spec=replace(cut.spec, adapter="adapters/abc"))) == [], (
+        "a healed model is not the cut alone"
+    )

@@ -26,12 +26,16 @@ def test_installed_wheel_serves_the_dashboard_and_the_gallery(tmp_path):
     python = tmp_path / "env" / "bin" / "python"
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAYERSCOPE_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("LAYERSCOPE_")
+    }
     environment["HOME"] = str(tmp_path)
     program = tmp_path / "env" / "bin" / "layerscope"
 
     def answer(*words: str) -> str:
-        done = subprocess.run([program, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [program, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -42,7 +46,11 @@ def test_installed_wheel_serves_the_dashboard_and_the_gallery(tmp_path):
     port, log = browser.free_port(), tmp_path / "log.txt"
     with log.open("w") as out:
         server = subprocess.Popen(
-            [program, "dashboard", "--port", str(port)], cwd=tmp_path, env=environment, stdout=out, stderr=out
+            [program, "dashboard", "--port", str(port)],
+            cwd=tmp_path,
+            env=environment,
+            stdout=out,
+            stderr=out,
         )
     try:
         browser.wait_until_healthy(f"http://127.0.0.1:{port}/_stcore/health", server, log)

@@ -1,4 +1,6 @@
-"""Contract of every backend: it is described, says why it cannot be used, and knows nothing of a job that it never had."""
+"""Contract of every backend: it is described, says why it cannot be used, and knows nothing of a
+job that it never had.
+"""
 
 import pytest
 

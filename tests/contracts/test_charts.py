@@ -1,4 +1,6 @@
-"""Contract of every chart: it draws results of its kind, light and dark, with two-sided error bars around its points."""
+"""Contract of every chart: it draws results of its kind, light and dark, with two-sided error bars
+around its points.
+"""
 
 import pytest
 
@@ -12,7 +14,10 @@ MADE = {"sweep": [fakes.generating_sweep()]}
 
 @pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS)
 def test_chart(chart):
-    results = [*MADE.get(chart.kind, ()), *(found.result for found in analysis.stored(chart.kind)[:3])]
+    results = [
+        *MADE.get(chart.kind, ()),
+        *(found.result for found in analysis.stored(chart.kind)[:3]),
+    ]
     figures = [kinds.figure(result, chart.name) for result in results]
     assert figures[0].data
     assert len(figures[0].data) == len(kinds.figure(results[0], chart.name, dark=True).data)
@@ -21,4 +26,7 @@ def test_chart(chart):
             bars = trace[f"error_{axis}"] if trace.type in ("scatter", "bar") else None
             if bars is not None and bars.array is not None:
                 assert bars.symmetric is False
-                assert all(min(below, above) >= 0 for below, above in zip(bars.arrayminus, bars.array, strict=True))
+                assert all(
+                    min(below, above) >= 0
+                    for below, above in zip(bars.arrayminus, bars.array, strict=True)
+                )

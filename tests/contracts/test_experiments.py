@@ -13,7 +13,11 @@ from tests.support.usual import usual
 @pytest.mark.parametrize("kind", EXPERIMENTS)
 def test_experiment(kind):
     experiment = EXPERIMENTS[kind]
-    assert (experiment.spec.kind, experiment.result.kind, experiment.result.spec_type) == (kind, kind, experiment.spec)
+    assert (experiment.spec.kind, experiment.result.kind, experiment.result.spec_type) == (
+        kind,
+        kind,
+        experiment.spec,
+    )
     assert experiment.title
     named = [experiment.run, experiment.shards, experiment.figure, experiment.panel]
     assert all(callable(resolve_name(name)) for name in named if name)
@@ -22,4 +26,7 @@ def test_experiment(kind):
     if spec is not None:
         assert experiment.spec.from_json(spec.to_json()) == spec
         assert len(spec.fingerprint()) == 20
-        assert "model" not in {field.name for field in dataclasses.fields(spec)} or spec.model == fakes.MODEL
+        assert (
+            "model" not in {field.name for field in dataclasses.fields(spec)}
+            or spec.model == fakes.MODEL
+        )

@@ -1,4 +1,6 @@
-"""Contract of every family: a model type of transformers, and one of its causal models where its text part has none."""
+"""Contract of every family: a model type of transformers, and one of its causal models where its
+text part has none.
+"""
 
 import pytest
 from transformers import CONFIG_MAPPING

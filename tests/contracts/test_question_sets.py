@@ -1,4 +1,6 @@
-"""Contract of every question set: each row is a question with its options, all different, and a right answer."""
+"""Contract of every question set: each row is a question with its options, all different, and a
+right answer.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Contract of every recipe: a valid heal on each machine and for each model, and the reason for its numbers."""
+"""Contract of every recipe: a valid heal on each machine and for each model, and the reason for its
+numbers.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Contract of every strategy: n layers of the model for each n, always the same, and neither none nor all of them."""
+"""Contract of every strategy: n layers of the model for each n, always the same, and neither none
+nor all of them.
+"""
 
 import pytest
 

@@ -39,7 +39,11 @@ def test_the_command_line_form():
 def test_a_layer_set_is_described_in_both_forms():
     scattered = LayerSet((3, 5, 6))
     assert scattered.describe() == "layers 3, 5-6 (3 layers)"
-    assert [cut.brief() for cut in (scattered, Block(3, 1), Block(11, 5))] == ["layers 3, 5-6", "layer 3", "layers 11-15"]
+    assert [cut.brief() for cut in (scattered, Block(3, 1), Block(11, 5))] == [
+        "layers 3, 5-6",
+        "layer 3",
+        "layers 11-15",
+    ]
     assert (scattered.start, scattered.size) == (3, 3)
     assert scattered.blocks == [Block(3, 1), Block(5, 2)]
 
@@ -52,12 +56,16 @@ def test_a_layer_set_names_each_layer_once_in_order(layers):
 
 @pytest.mark.parametrize("cut", [LayerSet((0, 6)), Block(5, 3)])
 def test_removed_layers_must_be_in_the_model(cut):
-    with pytest.raises(BlockRangeError, match="cannot be removed: this model has layers 0..5. Choose from those."):
+    with pytest.raises(
+        BlockRangeError, match="cannot be removed: this model has layers 0..5. Choose from those."
+    ):
         cut.check_depth(6)
     cut.check_depth(8)
 
 
-@pytest.mark.parametrize("cut", [None, Block(11, 5), LayerSet((3, 7)), PartSet(attention=(3, 5), layers=(4,))])
+@pytest.mark.parametrize(
+    "cut", [None, Block(11, 5), LayerSet((3, 7)), PartSet(attention=(3, 5), layers=(4,))]
+)
 def test_removals_survive_json(cut):
     assert EvaluateSpec.from_json(EvaluateSpec(block=cut).to_json()).block == cut
     if cut is not None:
@@ -73,7 +81,12 @@ def test_parts_of_layers_have_a_written_form():
     assert written(PARTS) == "a3+a5:2+m9+11:2"
     assert PARTS.brief() == "attention of layers 3, 5-6 + feed-forward of layer 9 + layers 11-12"
     assert PARTS.describe() == f"{PARTS.brief()} (one sublayer of 4 layers, 2 whole)"
-    assert (PARTS.start, PARTS.size, PARTS.touched, list(PARTS.layers)) == (3, 6, (3, 5, 6, 9, 11, 12), [11, 12])
+    assert (PARTS.start, PARTS.size, PARTS.touched, list(PARTS.layers)) == (
+        3,
+        6,
+        (3, 5, 6, 9, 11, 12),
+        [11, 12],
+    )
 
 
 def test_both_parts_of_a_layer_are_the_whole_layer():
@@ -88,7 +101,13 @@ def test_both_parts_of_a_layer_are_the_whole_layer():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a", "A block is written START:SIZE, for example 11:5, not 'a'. The prefix a removes attention alone"),
+        (
+            "a",
+            (
+                "A block is written START:SIZE, for example 11:5, not 'a'. The prefix a removes"
+                " attention alone"
+            ),
+        ),
         ("a3+3:1", "names a layer twice"),
         ("b3", "A block is written START:SIZE"),
         ("a0:900+m0:900+0:1000", "no model has as many"),
@@ -112,12 +131,22 @@ def test_a_cut_must_leave_some_attention():
     for text in ("a0:6", "a0:3+3:3", "0:6"):
         with pytest.raises(BlockRangeError, match="none of the 6 layers would keep its attention"):
             parse_removal(text).check_depth(6)
-    with pytest.raises(BlockRangeError, match="Feed-forward of layer 6 cannot be removed: this model has layers 0..5"):
+    with pytest.raises(
+        BlockRangeError,
+        match="Feed-forward of layer 6 cannot be removed: this model has layers 0..5",
+    ):
         parse_removal("m6").check_depth(6)
 
 
 @pytest.mark.parametrize(
-    "lists", [{}, {"layers": (3,)}, {"attention": (4, 3)}, {"attention": (3,), "feed_forward": (3,)}, {"feed_forward": (-1,)}]
+    "lists",
+    [
+        {},
+        {"layers": (3,)},
+        {"attention": (4, 3)},
+        {"attention": (3,), "feed_forward": (3,)},
+        {"feed_forward": (-1,)},
+    ],
 )
 def test_a_set_of_parts_names_each_layer_once_in_order(lists):
     with pytest.raises(BlockRangeError):

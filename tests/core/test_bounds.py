@@ -1,4 +1,6 @@
-"""Requests from outside: every field is of its type and within its bounds before anything is compared or expanded."""
+"""Requests from outside: every field is of its type and within its bounds before anything is
+compared or expanded.
+"""
 
 import json
 import math
@@ -43,7 +45,11 @@ def test_an_impossible_removal_is_refused_before_its_layers_are_listed():
             with pytest.raises(BlockRangeError) as refused:
                 parse_removal(text)
             assert len(str(refused.value)) < 200
-        for wrong in ({"start": 0, "size": 50_000_000}, {"layers": [1, 50_000_000]}, {"start": 0, "size": math.nan}):
+        for wrong in (
+            {"start": 0, "size": 50_000_000},
+            {"layers": [1, 50_000_000]},
+            {"start": 0, "size": math.nan},
+        ):
             with pytest.raises(LayerscopeError):
                 EvaluateSpec.from_json({"block": wrong})
         assert tracemalloc.get_traced_memory()[1] < SMALL
@@ -76,7 +82,10 @@ def every_field():
 def test_every_number_of_a_request_has_an_end():
     for kind, name in every_field():
         hint = typing.get_type_hints(kind)[name]
-        if int not in (hint, *typing.get_args(hint)) and float not in (hint, *typing.get_args(hint)):
+        if int not in (hint, *typing.get_args(hint)) and float not in (
+            hint,
+            *typing.get_args(hint),
+        ):
             continue
         needed = {
             HealSpec: {"block": {"start": 1, "size": 1}},
@@ -85,7 +94,9 @@ def test_every_number_of_a_request_has_an_end():
         }.get(kind, {})
         for value in (10**20, -(10**20), math.nan, "3", True):
             with pytest.raises(SpecError, match=f"{name} must be"):
-                kind.from_json(needed | {name: [value] if typing.get_origin(hint) is tuple else value})
+                kind.from_json(
+                    needed | {name: [value] if typing.get_origin(hint) is tuple else value}
+                )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +110,10 @@ def test_every_number_of_a_request_has_an_end():
         ({"seed": -1}, "seed must be at least 0, not -1."),
         ({"minutes": []}, "minutes must be a number, not []."),
         ({"corpus": {"n_texts": None}}, "corpus.n_texts must be a whole number, not null."),
-        ({"benchmark": {"limit": 10**9}}, "benchmark.limit must be 1..1,000,000, not 1,000,000,000."),
+        (
+            {"benchmark": {"limit": 10**9}},
+            "benchmark.limit must be 1..1,000,000, not 1,000,000,000.",
+        ),
         ({"model": []}, "A ModelSpec must be an object with fields by name, not []."),
         ({"control": 1}, "control must be true or false, not 1."),
     ],
@@ -120,7 +134,9 @@ def test_several_values_are_each_held_to_the_bound():
 @given(st.sampled_from(sorted(EXPERIMENTS)), st.data())
 def test_any_json_makes_a_request_or_a_sentence(kind, data):
     names = [field.name for field in fields(EXPERIMENTS[kind].spec)]
-    content = data.draw(st.dictionaries(st.sampled_from(names), json_values, max_size=4) | json_values)
+    content = data.draw(
+        st.dictionaries(st.sampled_from(names), json_values, max_size=4) | json_values
+    )
     try:
         spec = EXPERIMENTS[kind].spec.from_json(content)
     except LayerscopeError:

@@ -37,7 +37,10 @@ def cache(tmp_path, monkeypatch):
 
 def exporting(path, how: str) -> subprocess.Popen:
     child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path), how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KILLED, str(path), how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout.readline() == "half\n"
     return child
@@ -83,7 +86,12 @@ def test_a_draft_whose_files_are_written_to_stays(cache):
 
 
 def test_names_that_are_not_ours_are_never_taken_for_leftovers(cache):
-    for name in (".model.finetune", ".hidden", ".model.0123456789ab.partly", "model.0123456789ab.part"):
+    for name in (
+        ".model.finetune",
+        ".hidden",
+        ".model.0123456789ab.partly",
+        "model.0123456789ab.part",
+    ):
         (cache / "exports" / name).mkdir(parents=True)
     (cache / "exports" / ".link.0123456789ab.part").symlink_to(cache)
     os.mkfifo(cache / "exports" / ".fifo.0123456789ab.part")
@@ -108,7 +116,9 @@ def _ends_between_two_renames(target: str) -> None:
 def test_old_folder_returns_after_a_kill_between_two_renames(cache):
     target = cache / "exports" / "model"
     store.write_folder(target, lambda folder: (folder / "a").write_text("old"))
-    child = multiprocessing.get_context("fork").Process(target=_ends_between_two_renames, args=(str(target),))
+    child = multiprocessing.get_context("fork").Process(
+        target=_ends_between_two_renames, args=(str(target),)
+    )
     child.start()
     child.join(20)
     assert child.exitcode == -signal.SIGKILL

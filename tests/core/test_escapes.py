@@ -1,4 +1,6 @@
-"""Control and direction characters from names never leave the program as they are, in any output."""
+"""Control and direction characters from names never leave the program as they are, in any
+output.
+"""
 
 import argparse
 import io
@@ -24,7 +26,8 @@ from pages.components.shared import frame, words
 from tests.support import fakes
 
 CRAFTED = "a\x1b[2J\x1b]0;title\x07\u202ecod\u200b\x9b31m\ufeff\u2028end"
-"""A name that clears the screen, sets the title of the window, turns the line round and breaks it."""
+"""A name that clears the screen, sets the title of the window, turns the line round and breaks
+it."""
 
 
 def hidden(text: str) -> list[str]:
@@ -53,7 +56,11 @@ def as_progress(capsys) -> str:
 
 def in_a_log(capsys) -> str:
     stream = io.StringIO()
-    handler, log, before = logging.StreamHandler(stream), logging.getLogger("crafted"), logging.getLogRecordFactory()
+    handler, log, before = (
+        logging.StreamHandler(stream),
+        logging.getLogger("crafted"),
+        logging.getLogRecordFactory(),
+    )
     log.addHandler(handler)
     try:
         escapes.guard_logs()
@@ -90,7 +97,9 @@ def document() -> Document:
 
 
 def in_a_report(capsys) -> str:
-    return page.html(document()).replace(get_plotlyjs(), "") + document().markdown()  # plotly has such characters itself
+    return (
+        page.html(document()).replace(get_plotlyjs(), "") + document().markdown()
+    )  # plotly has such characters itself
 
 
 def in_a_model_card(capsys) -> str:
@@ -150,17 +159,32 @@ def test_text_without_hidden_characters_stays_as_it_is():
 def test_shown_command_means_the_same_to_bash():
     named = ["models/a\x1b[2J'\u202e\\b", "plain", "it's", "\udcff"]
     said = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {escapes.command(named)}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
+        ["bash", "-c", f"printf '%s\\0' {escapes.command(named)}"],
+        capture_output=True,
+        check=True,
+        env={"LC_ALL": "C.UTF-8"},
     ).stdout
     assert [word.decode(errors="surrogateescape") for word in said.split(b"\0")[:-1]] == named
 
 
 def test_csv_cells_are_no_formulas_and_numbers_stay_numbers():
     table = pd.DataFrame(
-        {"=name": ["=1+1", " @SUM(A1)", "+x", "-2 layers", "-3.5", "+1e-3", "a=b", None], "n": [-1, 2, 3, 4, 5, 6, 7, 8]}
+        {
+            "=name": ["=1+1", " @SUM(A1)", "+x", "-2 layers", "-3.5", "+1e-3", "a=b", None],
+            "n": [-1, 2, 3, 4, 5, 6, 7, 8],
+        }
     )
     told = escapes.csv(table).decode().splitlines()
     assert told[0] == "'=name,n"
     cells = [row.rsplit(",", 1) for row in told[1:]]
-    assert [cell for cell, _ in cells] == ["'=1+1", "' @SUM(A1)", "'+x", "'-2 layers", "'-3.5", "'+1e-3", "a=b", ""]
+    assert [cell for cell, _ in cells] == [
+        "'=1+1",
+        "' @SUM(A1)",
+        "'+x",
+        "'-2 layers",
+        "'-3.5",
+        "'+1e-3",
+        "a=b",
+        "",
+    ]
     assert cells[0][1] == "-1"

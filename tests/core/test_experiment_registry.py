@@ -1,4 +1,6 @@
-"""A kind of experiment is one file: it has a version of its own, and its requests are answered, stored and reported."""
+"""A kind of experiment is one file: it has a version of its own, and its requests are answered,
+stored and reported.
+"""
 
 from pathlib import Path
 
@@ -28,21 +30,34 @@ def found(letters):
 
 
 def test_a_raised_version_orphans_the_results_of_its_kind_alone(monkeypatch):
-    results = [fakes.distances(), fakes.sweep(), fakes.damage(), fakes.heal(), fakes.speed(), fakes.inspect()]
+    results = [
+        fakes.distances(),
+        fakes.sweep(),
+        fakes.damage(),
+        fakes.heal(),
+        fakes.speed(),
+        fakes.inspect(),
+    ]
     for result in results:
         result.save()
     assert all(type(result).load(result.spec) for result in results)
     monkeypatch.setattr(DistanceSpec, "version", DistanceSpec.version + 1)
-    assert [result.kind for result in results if type(result).load(result.spec) is None] == ["distances"]
+    assert [result.kind for result in results if type(result).load(result.spec) is None] == [
+        "distances"
+    ]
     assert not type(results[0]).all_of(fakes.MODEL)
     assert type(results[1]).all_of(fakes.MODEL)
 
 
 def test_keys_of_stored_results_stay():
     weighed = dict.fromkeys(("sweep", "evaluate", "damage", "heal", "grid"), 4)  # losses by token
-    assert {kind: entry.spec.version for kind, entry in EXPERIMENTS.items()} == dict.fromkeys(EXPERIMENTS, 3) | weighed
+    assert {kind: entry.spec.version for kind, entry in EXPERIMENTS.items()} == dict.fromkeys(
+        EXPERIMENTS, 3
+    ) | weighed
     assert DistanceSpec().fingerprint() == "770eb5434f1c108d2e2a"
-    assert DistanceSpec(corpus=CorpusSpec(min_tokens=64)).fingerprint() != DistanceSpec().fingerprint()
+    assert (
+        DistanceSpec(corpus=CorpusSpec(min_tokens=64)).fingerprint() != DistanceSpec().fingerprint()
+    )
 
 
 def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):

@@ -1,4 +1,6 @@
-"""Files of one's own, named by an environment variable: in the command line, in the worker, on the pages."""
+"""Files of one's own, named by an environment variable: in the command line, in the worker, on the
+pages.
+"""
 
 import json
 import os
@@ -18,7 +20,9 @@ from tests.support.worker import end_worker, wait_for
 @pytest.fixture
 def named(monkeypatch):
     """The variable names a file that registers a kind."""
-    monkeypatch.setenv(extensions.VARIABLE, str(Path(__file__).parents[1] / "support" / "letters.py"))
+    monkeypatch.setenv(
+        extensions.VARIABLE, str(Path(__file__).parents[1] / "support" / "letters.py")
+    )
     yield
     EXPERIMENTS.remove("letters")
 
@@ -33,7 +37,12 @@ def test_a_file_is_imported_once_and_known_by_its_path(named):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "FileNotFoundError"), ("1 / 0", "division by zero"), ("x =", "SyntaxError"), ("raise ValueError('a\\nb')", "a b")],
+    [
+        (None, "FileNotFoundError"),
+        ("1 / 0", "division by zero"),
+        ("x =", "SyntaxError"),
+        ("raise ValueError('a\\nb')", "a b"),
+    ],
 )
 def test_a_failed_import_is_one_sentence(tmp_path, monkeypatch, content, said):
     file = tmp_path / "mine.py"
@@ -50,13 +59,23 @@ def test_a_failed_import_is_one_sentence(tmp_path, monkeypatch, content, said):
 def test_a_users_own_kind_runs_from_terminal_and_worker(named, cache):
     ask = [sys.executable, "-m", "analysis", "letters", "starter", "--word", "banana"]
     environment = {**os.environ, "LAYERSCOPE_CACHE": str(cache)}
-    done = subprocess.run([*ask, "--json", "-"], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [*ask, "--json", "-"], capture_output=True, text=True, check=True, env=environment
+    )
     assert [row["letter"] for row in json.loads(done.stdout)["rows"]] == ["a", "b", "n"]
-    queued = subprocess.run([*ask[:-1], "papaya", "--detach", "--json", "-"], capture_output=True, text=True, env=environment)
+    queued = subprocess.run(
+        [*ask[:-1], "papaya", "--detach", "--json", "-"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert queued.returncode == 0, queued.stderr
     (module,) = extensions.load()
     try:
-        job = wait_for(lambda: (now := jobs.get(json.loads(queued.stdout)["job"])).state == jobs.DONE and now, 60)
+        job = wait_for(
+            lambda: (now := jobs.get(json.loads(queued.stdout)["job"])).state == jobs.DONE and now,
+            60,
+        )
         stored = store.load_result("letters", job.result_key)
         assert len(EXPERIMENTS["letters"].result.read(stored).rows) == 3
     finally:

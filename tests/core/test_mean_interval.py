@@ -31,14 +31,25 @@ def test_one_text_or_no_error_has_no_interval():
 @pytest.mark.parametrize("n", [4, 8, 12, 32])
 @pytest.mark.parametrize(("skewness", "shortest"), [(0.0, 127), (1.0, 64)])
 def test_an_interval_of_a_loss_difference_covers_95_percent(n, skewness, shortest):
-    """Normal differences, and gamma ones as skewed as the gallery's (its median is 0.7), of texts up to 255 tokens."""
+    """Normal differences, and gamma ones as skewed as the gallery's (its median is 0.7), of texts
+    up to 255 tokens.
+    """
     draw, n_draws = np.random.default_rng(0), 2000
     shape = (2 / skewness) ** 2 if skewness else 0.0
-    standard = (draw.gamma(shape, size=(n_draws, n)) - shape) / shape**0.5 if skewness else draw.normal(size=(n_draws, n))
-    losses, tokens = draw.normal(3, 1, size=(n_draws, n)), draw.integers(shortest, 256, size=(n_draws, n))
+    standard = (
+        (draw.gamma(shape, size=(n_draws, n)) - shape) / shape**0.5
+        if skewness
+        else draw.normal(size=(n_draws, n))
+    )
+    losses, tokens = (
+        draw.normal(3, 1, size=(n_draws, n)),
+        draw.integers(shortest, 256, size=(n_draws, n)),
+    )
     hits = 0
     for first, change, sizes in zip(losses, 0.4 + 0.2 * standard, tokens, strict=True):
-        _, low, high = stats.compare_losses(first.tolist(), (first + change).tolist(), sizes.tolist())
+        _, low, high = stats.compare_losses(
+            first.tolist(), (first + change).tolist(), sizes.tolist()
+        )
         hits += low <= 0.4 <= high
     assert 0.935 <= hits / n_draws <= 0.965
 

@@ -13,7 +13,8 @@ def recorder(tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "none")
-    # The test's own patches lie over these, and all go in one: undone apart, a test would leave its recorder to the next one.
+    # The test's own patches lie over these, and all go in one: undone apart, a test would leave its
+    # recorder to the next one.
     recorder = power.Recorder(tmp_path / "cache", monkeypatch)
     yield recorder
     recorder.close()
@@ -21,7 +22,9 @@ def recorder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def each(recorder, tmp_path, monkeypatch):
-    """A function that looks at the cache folder as every power cut would leave it, after nothing more is recorded."""
+    """A function that looks at the cache folder as every power cut would leave it, after nothing
+    more is recorded.
+    """
 
     def look(check) -> int:
         number, moments = 0, list(recorder.moments)

@@ -26,7 +26,9 @@ def test_another_entry_of_the_same_name_is_refused():
     fruits = Registry[Fruit]("fruit")
     pear = fruits.add(Fruit("pear"))
     assert fruits.add(pear) is pear
-    with pytest.raises(SpecError, match="The fruit 'pear' is registered twice. Rename one of the two."):
+    with pytest.raises(
+        SpecError, match="The fruit 'pear' is registered twice. Rename one of the two."
+    ):
         fruits.add(Fruit("pear", "green"))
     assert fruits["pear"] is pear
     fruits.remove("pear")
@@ -39,7 +41,9 @@ def test_modules_are_imported_at_the_first_look(tmp_path, monkeypatch):
     (tmp_path / "orchard" / "plums.py").write_text("looked = True")
     monkeypatch.syspath_prepend(str(tmp_path))
     asked = []
-    fruits = Registry[Fruit]("fruit", modules=lambda: asked.append(1) or registry.modules_in("orchard")())
+    fruits = Registry[Fruit](
+        "fruit", modules=lambda: asked.append(1) or registry.modules_in("orchard")()
+    )
     fruits.add(Fruit("fig"))
     assert not asked
     assert len(fruits) == len(fruits) == 1

@@ -10,7 +10,9 @@ from analysis.core import sandbox
 from analysis.core.errors import BenchmarkError
 
 MEMORY = 1 << 30
-only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the bound of memory holds on Linux alone")
+only_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="the bound of memory holds on Linux alone"
+)
 
 
 def told(*texts):

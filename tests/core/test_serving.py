@@ -1,4 +1,6 @@
-"""Rights of visitors are read from the environment, right or refused, and no file outside of the roots can be named."""
+"""Rights of visitors are read from the environment, right or refused, and no file outside of the
+roots can be named.
+"""
 
 from dataclasses import fields
 from pathlib import Path
@@ -64,21 +66,23 @@ def limited(tmp_path) -> Serving:
 
 
 @pytest.mark.parametrize(
-    "inside",
-    [
-        "open/model",
-        "in/model",
-        "open/../open/model",
-        "cache/uploads/x.txt",
-        "open",
-    ],
+    "inside", ["open/model", "in/model", "open/../open/model", "cache/uploads/x.txt", "open"]
 )
 def test_files_under_the_roots_may_be_named(limited, tmp_path, inside):
     limited.check_file(f"{tmp_path}/{inside}")
 
 
 @pytest.mark.parametrize(
-    "name", ["starter", "c4", "c4-train", "arc_easy", "Qwen/Qwen3-0.6B", "gpt2", "adapters/0123456789abcdef0123"]
+    "name",
+    [
+        "starter",
+        "c4",
+        "c4-train",
+        "arc_easy",
+        "Qwen/Qwen3-0.6B",
+        "gpt2",
+        "adapters/0123456789abcdef0123",
+    ],
 )
 def test_names_that_are_no_paths_pass(limited, name):
     limited.check_file(name)
@@ -103,7 +107,11 @@ def test_files_outside_get_one_answer_whether_present_or_not(limited, tmp_path, 
     named = f"{tmp_path}/{outside}"
     with pytest.raises(AccessError) as refused:
         limited.check_file(named)
-    assert str(refused.value).partition(" is outside ")[2].startswith("the folders that this dashboard allows")
+    assert (
+        str(refused.value)
+        .partition(" is outside ")[2]
+        .startswith("the folders that this dashboard allows")
+    )
     assert str(refused.value).partition(" is outside ")[0] == repr(named[:200])
 
 
@@ -150,14 +158,26 @@ def test_a_prompt_is_no_file(limited):
 def test_usual_requests_pass(limited):
     from analysis.core.blocks import Block
 
-    for spec in (DistanceSpec(), SweepSpec(), EvaluateSpec(), HealSpec(block=Block(3, 2)), ExportSpec(Block(3, 2), "mine")):
+    for spec in (
+        DistanceSpec(),
+        SweepSpec(),
+        EvaluateSpec(),
+        HealSpec(block=Block(3, 2)),
+        ExportSpec(Block(3, 2), "mine"),
+    ):
         limited.check_files(spec)
 
 
 def test_the_page_on_serving_lists_every_setting_and_default():
-    page = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "serving.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "serving.md").read_text(
+        encoding="utf-8"
+    )
     page = page.partition("\n## Settings\n")[2].partition("\n## ")[0]
-    rows = {row.split("|")[1].strip(" `"): row.split("|")[3].strip() for row in page.splitlines() if row.startswith("| `LAYER")}
+    rows = {
+        row.split("|")[1].strip(" `"): row.split("|")[3].strip()
+        for row in page.splitlines()
+        if row.startswith("| `LAYER")
+    }
     assert set(rows) == {f"LAYERSCOPE_{field.name.upper()}" for field in fields(Serving)}
     defaults = serving.read({}, shared=True)
     for name in ("uploads_gb", "results_gb", "job_hours", "connections"):

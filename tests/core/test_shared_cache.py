@@ -1,4 +1,6 @@
-"""Cache folders that machines share over a network, or that are no folder at all: allowed files and refusals."""
+"""Cache folders that machines share over a network, or that are no folder at all: allowed files and
+refusals.
+"""
 
 import os
 from typing import NamedTuple
@@ -29,7 +31,9 @@ def mounted(tmp_path, monkeypatch):
 
     def say(**types: str) -> None:
         listed = [("/", "ext4"), *((str(tmp_path / name), kind) for name, kind in types.items())]
-        monkeypatch.setattr(mounts.psutil, "disk_partitions", lambda all: [Mount(*mount) for mount in listed])
+        monkeypatch.setattr(
+            mounts.psutil, "disk_partitions", lambda all: [Mount(*mount) for mount in listed]
+        )
         mounts.kind.cache_clear()
 
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "share" / "cache"))
@@ -42,11 +46,7 @@ def mounted(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("folder", "kind"),
-    [
-        ("share/cache", "nfs4"),
-        ("shared", "ext4"),
-        ("share/cache/inner/deep", "cifs"),
-    ],
+    [("share/cache", "nfs4"), ("shared", "ext4"), ("share/cache/inner/deep", "cifs")],
 )
 def test_a_folder_lies_on_the_nearest_mount_above_it(mounted, tmp_path, folder, kind):
     mounted(share="nfs4", **{"share/cache/inner": "cifs"})
@@ -66,7 +66,9 @@ def test_on_a_network_jobs_and_index_stay_on_this_machine(mounted, tmp_path, kin
     job = jobs.submit(request("quick"))
     with processes.lock():
         pass
-    assert [entry.key for entry in index.entries(ResultFilter(("distances",)))] == [made.spec.fingerprint()]
+    assert [entry.key for entry in index.entries(ResultFilter(("distances",)))] == [
+        made.spec.fingerprint()
+    ]
     here = {path.name.split("-")[0] for path in store.local_dir().iterdir()}
     there = {path.name for path in store.cache_dir().iterdir()}
     assert store.local_dir().is_relative_to(tmp_path / "home" / "state")
@@ -95,7 +97,8 @@ def test_machines_with_one_cache_share_results_and_keep_own_jobs(mounted, tmp_pa
 def test_without_a_local_disk_the_error_names_the_setting(mounted, tmp_path, monkeypatch):
     mounted(share="nfs4", home="nfs4")
     with pytest.raises(
-        StorageError, match=r"on network file systems \(nfs4, nfs4\).*Set LAYERSCOPE_LOCAL to a folder on a disk"
+        StorageError,
+        match=r"on network file systems \(nfs4, nfs4\).*Set LAYERSCOPE_LOCAL to a folder on a disk",
     ):
         jobs.list_jobs()
     monkeypatch.setenv("LAYERSCOPE_LOCAL", str(tmp_path / "disk"))
@@ -116,7 +119,10 @@ def test_a_remote_runner_without_a_disk_needs_no_jobs_list(mounted, tmp_path, mo
     assert remote.of(taken).status().work.seconds > 0
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/cache", "gs://bucket", "hf://buckets/x", "memory://", "simplecache::s3://x"])
+@pytest.mark.parametrize(
+    "address",
+    ["s3://bucket/cache", "gs://bucket", "hf://buckets/x", "memory://", "simplecache::s3://x"],
+)
 def test_an_address_of_an_object_store_is_refused_in_words(monkeypatch, address):
     monkeypatch.setenv("LAYERSCOPE_CACHE", address)
     with pytest.raises(StorageError, match="but it must be a folder") as refused:

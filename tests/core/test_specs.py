@@ -17,7 +17,9 @@ from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.source.model_spec import ModelSpec
 
 EXAMPLES = [
-    DistanceSpec(ModelSpec("some/model", revision="abc", dtype="bfloat16"), CorpusSpec("wiki", 3, 64)),
+    DistanceSpec(
+        ModelSpec("some/model", revision="abc", dtype="bfloat16"), CorpusSpec("wiki", 3, 64)
+    ),
     SweepSpec(benchmark=BenchmarkSpec("mmlu", None, 3), loss_corpus=None, max_n=4),
     HealSpec(Block(11, 5), steps=7),
     DamageSpec(max_size=4),
@@ -38,7 +40,9 @@ def leaves(spec, path=()):
 
 def changed(spec, path, value):
     head, *rest = path
-    return dataclasses.replace(spec, **{head: changed(getattr(spec, head), rest, value) if rest else value})
+    return dataclasses.replace(
+        spec, **{head: changed(getattr(spec, head), rest, value) if rest else value}
+    )
 
 
 OTHERS = {

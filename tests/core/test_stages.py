@@ -1,4 +1,6 @@
-"""The finished share of all work of a job, and the time left, from the rate that the job measures."""
+"""The finished share of all work of a job, and the time left, from the rate that the job
+measures.
+"""
 
 import pytest
 
@@ -57,7 +59,11 @@ def test_work_of_an_earlier_attempt_is_finished_and_sets_no_rate():
 
 def test_part_with_stages_of_its_own_is_progress_of_the_whole():
     whole = Job({"first": Stage(1.0), "second": Stage(1.0)})
-    part = Stages(whole.stages, {"load": Stage(0.0), "map": Stage(1.0), "scores": Stage(3.0)}, lambda: whole.now)
+    part = Stages(
+        whole.stages,
+        {"load": Stage(0.0), "map": Stage(1.0), "scores": Stage(3.0)},
+        lambda: whole.now,
+    )
     whole.now = 10
     part(Progress("map", 0, 4))
     whole.now = 20
@@ -78,4 +84,7 @@ def test_phases_of_a_job_without_a_plan_are_stages_of_their_own():
     job.says(0, "loading", 0, 4)
     assert job.says(10, "loading", 4, 4)["share"] == 1.0
     assert job.says(11, "writing", 0, 8)["share"] == 0.0
-    assert job.says(21, "writing", 4, 8) | {"share": 0.5, "left_s": 10.0} == job.told[-1].values[REMAINING]
+    assert (
+        job.says(21, "writing", 4, 8) | {"share": 0.5, "left_s": 10.0}
+        == job.told[-1].values[REMAINING]
+    )

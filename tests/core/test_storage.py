@@ -22,7 +22,9 @@ def _cache(tmp_path, monkeypatch):
 
 
 def save(value=1, states=None):
-    return store.save_result("distances", "abc", {"value": value}, None if states is None else {"states": states})
+    return store.save_result(
+        "distances", "abc", {"value": value}, None if states is None else {"states": states}
+    )
 
 
 def save_as(key, value):
@@ -121,7 +123,9 @@ def test_a_result_without_a_checksum_opens():
     file.write_bytes(old)
     assert store.load_result("distances", "abc").data == {"value": 1}
     file.write_bytes(sealed.replace(b"\n", b"\r\n"))
-    assert store.load_result("distances", "abc").data == {"value": 1}, "a checkout may end lines in another way"
+    assert store.load_result("distances", "abc").data == {"value": 1}, (
+        "a checkout may end lines in another way"
+    )
 
 
 def test_every_committed_result_has_a_checksum_that_matches(monkeypatch):
@@ -166,13 +170,17 @@ class FigureResult(Result):
 )
 def test_a_nonfinite_figure_is_refused_and_nothing_is_stored(figures, name):
     result = FigureResult(Spec(), {}, 1.0, 5, complete=True, **figures)
-    with pytest.raises(NotFiniteError, match=re.escape(f"NaN or infinite ({name}), so it is not stored")):
+    with pytest.raises(
+        NotFiniteError, match=re.escape(f"NaN or infinite ({name}), so it is not stored")
+    ):
         result.save()
     assert not store.result_dir("figures", Spec().fingerprint()).exists()
 
 
 def test_a_gap_in_the_losses_of_texts_is_stored():
-    FigureResult(Spec(), {}, 1.0, 5, complete=True, loss=None, losses=np.array([0.5, np.nan, np.inf])).save()
+    FigureResult(
+        Spec(), {}, 1.0, 5, complete=True, loss=None, losses=np.array([0.5, np.nan, np.inf])
+    ).save()
     assert store.load_result("figures", Spec().fingerprint()) is not None
 
 

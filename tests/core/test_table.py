@@ -1,4 +1,6 @@
-"""One table for all who read it: people's cells, a terminal's lines, a document's rows, a data frame."""
+"""One table for all who read it: people's cells, a terminal's lines, a document's rows, a data
+frame.
+"""
 
 import pytest
 
@@ -49,13 +51,21 @@ def test_a_frame_has_the_plain_values_and_no_empty_column():
     assert list(frame.columns) == ["n", "share", "stderr", "low", "high", "time", "what"]
     assert frame["share"][0] == 0.5
     assert list(TABLE.only("n").frame().columns) == ["n"]
-    assert list(Table("", (Column("a"), Column("b")), [{"a": 1, "b": None}]).frame().columns) == ["a"]
+    assert list(Table("", (Column("a"), Column("b")), [{"a": 1, "b": None}]).frame().columns) == [
+        "a"
+    ]
 
 
 @pytest.mark.parametrize(
     "result",
     [
-        *(fakes.rich_distances(), fakes.damage(part=0.3), fakes.sweep(writes=True), fakes.heal(), fakes.heal(20)),
+        *(
+            fakes.rich_distances(),
+            fakes.damage(part=0.3),
+            fakes.sweep(writes=True),
+            fakes.heal(),
+            fakes.heal(20),
+        ),
         *(fakes.speed(), fakes.inspect(), toy.MAP, toy.SWEEP, toy.DAMAGE, toy.HEAL),
     ],
     ids=lambda result: result.kind,
@@ -64,7 +74,9 @@ def test_every_result_has_tables_that_everybody_can_show(result):
     for name, table in result.tables().items():
         assert result.table(name).rows == table.rows
         assert table.title
-        assert len(table.records()) == len(table.frame()) == len(table.lines()) - 1 == len(table.cells)
+        assert (
+            len(table.records()) == len(table.frame()) == len(table.lines()) - 1 == len(table.cells)
+        )
         assert document.TextTable.of(table).markdown()
     assert result.table().caption
 
@@ -74,7 +86,10 @@ def test_the_tables_have_the_numbers_of_the_results():
     beside = damage.beside(fakes.distances().best).records()
     assert [row["increase"] for row in beside] == [best.increase for best in damage.best]
     first = fakes.distances().best[0]
-    assert (beside[0]["similar"], beside[0]["similar_increase"]) == (first.block.describe(), damage.increase[0][first.start])
+    assert (beside[0]["similar"], beside[0]["similar_increase"]) == (
+        first.block.describe(),
+        damage.increase[0][first.start],
+    )
     rows = sweep.table().records()
     assert [row["acc"] for row in rows] == [point.acc for point in sweep.points]
     assert rows[0]["removed"] == "nothing"

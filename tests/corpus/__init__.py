@@ -36,8 +36,16 @@ class Answered:
     @property
     def sentences(self) -> list[str]:
         """Lines on standard error that are no report of progress."""
-        reports = ("Loading ", "Asking the Hub ", "Converting ", "loading the model", "reading questions and texts")
-        told = (line for line in self.err.splitlines() if line.strip() and not line.startswith(reports))
+        reports = (
+            "Loading ",
+            "Asking the Hub ",
+            "Converting ",
+            "loading the model",
+            "reading questions and texts",
+        )
+        told = (
+            line for line in self.err.splitlines() if line.strip() and not line.startswith(reports)
+        )
         return [line for line in told if not re.search(r": \d+/\d+$", line)]
 
 
@@ -48,7 +56,9 @@ def ask(words: tuple[str, ...], here: Path, model: Path | None) -> Answered:
     out, err = io.StringIO(), io.StringIO()
     said = [word.replace("{here}", str(here)).replace("{model}", str(model)) for word in words]
     with (
-        mock.patch.dict(os.environ, {"LAYERSCOPE_CACHE": str(here / "cache"), "HF_HUB_OFFLINE": "1"}),
+        mock.patch.dict(
+            os.environ, {"LAYERSCOPE_CACHE": str(here / "cache"), "HF_HUB_OFFLINE": "1"}
+        ),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -66,6 +76,10 @@ def files(contents: dict[str, bytes | str]) -> Make:
         for name, content in contents.items():
             place = here / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
+            place.write_bytes(
+                content
+                if isinstance(content, bytes)
+                else content.encode("utf-8", "surrogateescape")
+            )
 
     return write

@@ -51,7 +51,9 @@ def match_checksums(contents: dict[str, bytes], name: str) -> None:
 
 def checked_here() -> contextlib.AbstractContextManager[Any]:
     """Check packs in this process, without the start of another one."""
-    return mock.patch.object(sandbox, "answer", lambda function, *words, **bounds: resolve_name(function)(*words))
+    return mock.patch.object(
+        sandbox, "answer", lambda function, *words, **bounds: resolve_name(function)(*words)
+    )
 
 
 def written(content: Callable[[], bytes]) -> Make:

@@ -1,4 +1,6 @@
-"""Questions: prompts as the field defines them, odd rows read right, seeded subsets, chance and majority."""
+"""Questions: prompts as the field defines them, odd rows read right, seeded subsets, chance and
+majority.
+"""
 
 import functools
 
@@ -42,7 +44,9 @@ def test_mmlu_five_shot_prompt():
     for question in questions:
         assert question.options == [" A", " B", " C", " D"]
         subject = question.group.replace("_", " ")
-        assert question.context.startswith(f"The following are multiple choice questions (with answers) about {subject}.\n\n")
+        assert question.context.startswith(
+            f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+        )
         assert question.context.count("\nAnswer:") == 6
         assert question.context.endswith("\nAnswer:")
     groups = [question.group for question in questions]
@@ -76,7 +80,12 @@ def test_the_subset_is_seeded_and_grows_at_its_end(arc):
 )
 def test_every_row_of_every_set_is_a_question(task, n, chance):
     questions = whole(task)
-    assert len(questions) == len({question.id for question in questions}) == n == benchmarks.size(BenchmarkSpec(task, limit=5))
+    assert (
+        len(questions)
+        == len({question.id for question in questions})
+        == n
+        == benchmarks.size(BenchmarkSpec(task, limit=5))
+    )
     for question in questions:
         assert 0 <= question.gold < len(question.options)
         assert all(context and option.startswith(" ") for context, option in question.pairs())
@@ -88,7 +97,9 @@ def test_part_of_mmlu_and_a_file_have_known_sizes(tmp_path):
     assert benchmarks.size(BenchmarkSpec("mmlu")) == 14042
     assert benchmarks.size(BenchmarkSpec("mmlu", subset=("anatomy",))) == 135
     own = tmp_path / "own.jsonl"
-    own.write_text('{"question": "q", "choices": ["a", "b"], "answer": "A"}\n{"question": "no choices"}\n')
+    own.write_text(
+        '{"question": "q", "choices": ["a", "b"], "answer": "A"}\n{"question": "no choices"}\n'
+    )
     assert benchmarks.size(BenchmarkSpec(str(own))) == 1
 
 
@@ -99,7 +110,9 @@ def test_sciq_lists_the_right_answer_last_which_is_no_majority():
 
 
 def test_winogrande_scores_the_rest_of_the_sentence_behind_either_name():
-    question = next(question for question in benchmarks.load(BenchmarkSpec("winogrande")) if question.gold == 1)
+    question = next(
+        question for question in benchmarks.load(BenchmarkSpec("winogrande")) if question.gold == 1
+    )
     before, after = question.context.split("_")
     assert all(context.startswith(before) for context in question.contexts)
     assert question.options == [f" {after.strip()}"] * 2
@@ -110,12 +123,18 @@ def test_mmlu_subsets_shots_and_protocols():
     assert sum(len(mmlu.chosen_groups([category])) for category in mmlu.groups) == 57
     assert len(mmlu.chosen_groups()) == 57
     assert mmlu.chosen_groups(["virology", "social_sciences"])[-1] == "virology"
-    asked = benchmarks.load(BenchmarkSpec("mmlu", limit=None, shots=2, subset=("virology", "anatomy")))
+    asked = benchmarks.load(
+        BenchmarkSpec("mmlu", limit=None, shots=2, subset=("virology", "anatomy"))
+    )
     assert {question.group for question in asked} == {"virology", "anatomy"}
     assert len(asked) == 166 + 135
     assert {question.context.count("\nAnswer:") for question in asked} == {3}
-    paper = benchmarks.load(BenchmarkSpec("mmlu", limit=1, subset=("virology",), protocol="paper"))[0]
-    assert paper.context.startswith("The following are multiple choice questions (with answers) about  virology.\n\n")
+    paper = benchmarks.load(BenchmarkSpec("mmlu", limit=1, subset=("virology",), protocol="paper"))[
+        0
+    ]
+    assert paper.context.startswith(
+        "The following are multiple choice questions (with answers) about  virology.\n\n"
+    )
     boolq = benchmarks.load(BenchmarkSpec("boolq", limit=1, protocol="paper"))[0]
     assert boolq.options == [" No", " Yes"]
     assert "Question:" not in boolq.context
@@ -130,7 +149,9 @@ def test_mmlu_subsets_shots_and_protocols():
 
 
 def test_micro_and_macro_average_differ_where_subjects_differ_in_size():
-    questions = [Question(str(n), "", [" a", " b"], 0, "big" if n < 3 else "small") for n in range(4)]
+    questions = [
+        Question(str(n), "", [" a", " b"], 0, "big" if n < 3 else "small") for n in range(4)
+    ]
     right = [1.0, 1.0, 1.0, 0.0]
     assert benchmarks.by_group(questions, right) == {"big": (1.0, 3), "small": (0.0, 1)}
     assert benchmarks.macro_average(questions, right) == 0.5

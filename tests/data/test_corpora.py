@@ -9,7 +9,10 @@ from analysis.core.errors import CorpusError
 from analysis.data import corpora, near_copies
 from analysis.data.spec import CorpusSpec, default_loss_corpus, held_out_text, other_text
 
-LONG = "The quick brown fox jumps over the lazy dog and then runs all the way back home again, number {}."
+LONG = (
+    "The quick brown fox jumps over the lazy dog and then runs all the way back home again,"
+    " number {}."
+)
 
 
 def write(tmp_path, content, name="texts.txt"):
@@ -24,7 +27,11 @@ def test_blank_lines_separate_documents_of_several_lines(tmp_path):
 
 
 def test_without_blank_lines_every_line_is_a_document(tmp_path):
-    assert sorted(corpora.documents(write(tmp_path, "\ufeffone\ntwo\nthree\n"))) == ["one", "three", "two"]
+    assert sorted(corpora.documents(write(tmp_path, "\ufeffone\ntwo\nthree\n"))) == [
+        "one",
+        "three",
+        "two",
+    ]
 
 
 def test_json_lines(tmp_path):
@@ -37,7 +44,9 @@ def test_documents_are_cut_never_padded_and_short_ones_counted(tmp_path, tokeniz
     texts = corpora.tokenize(write(tmp_path, "\n".join(lines)), tokenizer)
     assert [len(ids) for ids in texts.token_ids] == [16, 16, 16]
     assert texts.n_skipped == 2
-    longer = corpora.tokenize(CorpusSpec(write(tmp_path, "\n".join(lines)).source, n_texts=4, seq_len=64), tokenizer)
+    longer = corpora.tokenize(
+        CorpusSpec(write(tmp_path, "\n".join(lines)).source, n_texts=4, seq_len=64), tokenizer
+    )
     for ids in longer.token_ids:
         assert tokenizer.decode(ids) in lines  # whole, with its own last token
 
@@ -45,13 +54,21 @@ def test_documents_are_cut_never_padded_and_short_ones_counted(tmp_path, tokeniz
 def test_long_documents_come_first_shorter_ones_fill_up(tmp_path, tokenizer):
     lines = [LONG.format(index) * (1 + index % 2) for index in range(6)]
     spec = replace(write(tmp_path, "\n".join([*lines, "too short"])), seq_len=64, min_tokens=40)
-    few, most, all_of_it = (corpora.tokenize(replace(spec, n_texts=n), tokenizer) for n in (2, 4, 9))
+    few, most, all_of_it = (
+        corpora.tokenize(replace(spec, n_texts=n), tokenizer) for n in (2, 4, 9)
+    )
     lengths = [len(ids) for ids in all_of_it.token_ids]
     assert [length >= 40 for length in lengths] == [True] * 3 + [False] * 3
     assert few.token_ids == most.token_ids[:2] == all_of_it.token_ids[:2]
-    assert corpora.tokenize(replace(spec, n_texts=2), tokenizer, skip=3).token_ids == all_of_it.token_ids[3:5]
+    assert (
+        corpora.tokenize(replace(spec, n_texts=2), tokenizer, skip=3).token_ids
+        == all_of_it.token_ids[3:5]
+    )
     assert corpora.tokenize(replace(spec, n_texts=2), tokenizer, skip=9).token_ids == []
-    assert corpora.shortfall(spec, lengths[:3]) == "Only 3 of 4 texts of texts.txt have at least 40 tokens."
+    assert (
+        corpora.shortfall(spec, lengths[:3])
+        == "Only 3 of 4 texts of texts.txt have at least 40 tokens."
+    )
     assert corpora.shortfall(spec, lengths[:4]).endswith("at least 40 tokens.")
     assert corpora.shortfall(replace(spec, n_texts=3), lengths) == ""
     # Where no text may be as long, all are long enough.
@@ -60,21 +77,41 @@ def test_long_documents_come_first_shorter_ones_fill_up(tmp_path, tokenizer):
 
 def test_each_side_of_the_split_has_its_own_identity(tmp_path):
     spec = write(tmp_path, "one\ntwo")
-    whole, part = (corpora.resolve(replace(spec, split=split)).identity for split in ("all", "train"))
+    whole, part = (
+        corpora.resolve(replace(spec, split=split)).identity for split in ("all", "train")
+    )
     assert part == f"{whole}, near-copies on one side"
 
 
 def test_of_each_source_there_is_text_of_another_kind():
     c4, wiki = default_loss_corpus(), held_out_text("wiki")
-    assert (c4.source, c4.n_texts, c4.seq_len, c4.min_tokens, c4.split) == ("c4", 32, 256, 128, "all")
-    assert (wiki.source, wiki.n_texts, wiki.min_tokens, wiki.split) == ("wiki", 32, 128, "validation")
-    assert [other_text(source) for source in ("wiki", "c4", "c4-train", "my.txt")] == [c4, wiki, wiki, c4]
+    assert (c4.source, c4.n_texts, c4.seq_len, c4.min_tokens, c4.split) == (
+        "c4",
+        32,
+        256,
+        128,
+        "all",
+    )
+    assert (wiki.source, wiki.n_texts, wiki.min_tokens, wiki.split) == (
+        "wiki",
+        32,
+        128,
+        "validation",
+    )
+    assert [other_text(source) for source in ("wiki", "c4", "c4-train", "my.txt")] == [
+        c4,
+        wiki,
+        wiki,
+        c4,
+    ]
     assert held_out_text("c4-train") == held_out_text("c4")
     assert held_out_text("c4").source == "c4"
 
 
 def test_an_empty_split_says_so(tmp_path):
-    text = next(f"line {index}" for index in range(100) if not near_copies.is_validation(f"line {index}"))
+    text = next(
+        f"line {index}" for index in range(100) if not near_copies.is_validation(f"line {index}")
+    )
     path = write(tmp_path, text).source
     with pytest.raises(CorpusError, match="no documents in its validation part"):
         corpora.documents(CorpusSpec(path, split="validation"))

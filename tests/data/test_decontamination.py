@@ -16,7 +16,10 @@ def test_eight_consecutive_words_flag_a_question_despite_case_and_punctuation():
         question("seen", "Which gas do green plants take in from the air by day?"),
         question("fresh", "Which metal is drawn to a bar magnet at room temperature?"),
     ]
-    text = "… it is known WHICH gas do green -- plants, take in! from the air. Metal is drawn to a bar."
+    text = (
+        "… it is known WHICH gas do green -- plants, take in! from the air. Metal is drawn to a"
+        " bar."
+    )
     found = shared_questions(asked, ["nothing", text])
     assert (found.n_words, found.n_questions, found.ids) == (8, 2, ["seen"])
 
@@ -24,22 +27,36 @@ def test_eight_consecutive_words_flag_a_question_despite_case_and_punctuation():
 def test_seven_words_do_not_suffice_and_runs_stay_in_documents():
     asked = [question("one", "alpha beta gamma delta epsilon zeta eta theta iota kappa")]
     assert shared_questions(asked, ["beta gamma delta epsilon zeta eta theta"]).ids == []
-    assert shared_questions(asked, ["alpha beta gamma delta", "epsilon zeta eta theta iota"]).ids == []
+    assert (
+        shared_questions(asked, ["alpha beta gamma delta", "epsilon zeta eta theta iota"]).ids == []
+    )
     assert shared_questions(asked, ["alpha beta gamma delta epsilon zeta eta theta"]).ids == ["one"]
 
 
 def test_worked_examples_do_not_count_and_short_questions_match_whole():
     shots = "Question: one two three four five six seven eight nine ten?\nAnswer: yes\n\n"
-    asked = [question("own", "which material floats best?", "wood", shots), question("tiny", "ice?", "no")]
+    asked = [
+        question("own", "which material floats best?", "wood", shots),
+        question("tiny", "ice?", "no"),
+    ]
     assert shared_questions(asked, ["one two three four five six seven eight nine ten"]).ids == []
-    assert shared_questions(asked, ["question which material floats best answer wood"]).ids == ["own"]
-    assert shared_questions(asked, ["which material floats best answer stone", "question ice answer no"]).ids == []
+    assert shared_questions(asked, ["question which material floats best answer wood"]).ids == [
+        "own"
+    ]
+    assert (
+        shared_questions(
+            asked, ["which material floats best answer stone", "question ice answer no"]
+        ).ids
+        == []
+    )
 
 
 def test_like_a_slow_reference_on_random_words():
     draw = random.Random(0)
     words = [draw.choice("abc") for _ in range(400)]
-    asked = [question(str(n), " ".join(draw.choice("abc") for _ in range(9)), "c") for n in range(60)]
+    asked = [
+        question(str(n), " ".join(draw.choice("abc") for _ in range(9)), "c") for n in range(60)
+    ]
     text = " ".join(words)
 
     def seen(one: Question) -> bool:

@@ -22,12 +22,19 @@ STARTER, OTHER = gallery.EXHIBITS[:2]
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """A repository's results of two models, a folder to work in, and where the process was begins and ends."""
+    """A repository's results of two models, a folder to work in, and where the process was begins
+    and ends.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
     own = fakes.distances()
-    own = replace(own, spec=replace(own.spec, model=replace(fakes.MODEL, source=OTHER.source, identity=OTHER.identity)))
+    own = replace(
+        own,
+        spec=replace(
+            own.spec, model=replace(fakes.MODEL, source=OTHER.source, identity=OTHER.identity)
+        ),
+    )
     command.publish(STARTER, [fakes.distances(), fakes.sweep()], tuple(EXPERIMENTS))
     command.publish(OTHER, [own], tuple(EXPERIMENTS))
     return tmp_path
@@ -35,7 +42,10 @@ def places(tmp_path, monkeypatch):
 
 def stored(places):
     found = sorted((places / "precomputed").glob("*/*/result.json"))
-    return [(file.parent.parent.name, json.loads(file.read_bytes())["data"]["spec"]["model"]["source"]) for file in found]
+    return [
+        (file.parent.parent.name, json.loads(file.read_bytes())["data"]["spec"]["model"]["source"])
+        for file in found
+    ]
 
 
 def test_only_renewed_results_of_one_model_are_replaced(places):
@@ -49,7 +59,9 @@ def test_a_new_loss_increase_map_keeps_its_text_losses(places):
     losses = np.ones((346, 8), np.float32)
     command.publish(STARTER, [replace(fakes.damage(), text_losses=losses)], ("damage",))
     (folder,) = (places / "precomputed" / "damage").glob("*")
-    kept = EXPERIMENTS["damage"].result.read(store.load_result("damage", folder.name, precomputed=True))
+    kept = EXPERIMENTS["damage"].result.read(
+        store.load_result("damage", folder.name, precomputed=True)
+    )
     assert np.array_equal(kept.text_losses, losses)
     assert np.array_equal(agreement.stored_losses(fakes.damage()), losses)
 
@@ -58,12 +70,17 @@ def test_committed_results_are_complete_small_and_of_no_machine():
     files = sorted(store.precomputed_dir().glob("*/*/result.json"))
     of_each: dict[str, set[str]] = {}
     for file in files:
-        result = EXPERIMENTS[file.parent.parent.name].result.read(store.read(file.parent, precomputed=True, arrays=True))
+        result = EXPERIMENTS[file.parent.parent.name].result.read(
+            store.read(file.parent, precomputed=True, arrays=True)
+        )
         model = result.spec.model
         assert result.complete
         assert model.identity, "results of a model that is not here are found by what it is"
         assert model.identity.startswith(gallery.exhibit(model.source).identity)
-        assert result.kind == "damage" or not store.read(file.parent, precomputed=True, arrays=True).files
+        assert (
+            result.kind == "damage"
+            or not store.read(file.parent, precomputed=True, arrays=True).files
+        )
         assert result.spec.fingerprint() == file.parent.name
         of_each.setdefault(model.source, set()).add(result.kind)
         for words in (b"/tmp/", b"/home/", b"/root/", b"layerscope-gallery"):

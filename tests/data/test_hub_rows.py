@@ -17,7 +17,22 @@ from analysis.data.spec import CorpusSpec
 from tests.support.hub import Repo
 from tests.support.levels import few
 
-WORDS = ["the", "of", "a", "river", "stone", "house", "light", "water", "green", "old", "new", "small", "walk", "over"]
+WORDS = [
+    "the",
+    "of",
+    "a",
+    "river",
+    "stone",
+    "house",
+    "light",
+    "water",
+    "green",
+    "old",
+    "new",
+    "small",
+    "walk",
+    "over",
+]
 
 
 def sentence(seed):
@@ -26,9 +41,11 @@ def sentence(seed):
 
 TEXTS = [{"url": f"u{n}", "body": sentence(n)} for n in range(50)]
 QUESTIONS = [
-    {"stem": f"Which is {n}?", "a": str(n), "b": str(n + 1), "label": 0}
-    if n % 2
-    else {"stem": f"Which is {n}?", "a": str(n + 1), "b": str(n), "label": 1}
+    (
+        {"stem": f"Which is {n}?", "a": str(n), "b": str(n + 1), "label": 0}
+        if n % 2
+        else {"stem": f"Which is {n}?", "a": str(n + 1), "b": str(n), "label": 1}
+    )
     for n in range(20)
 ]
 
@@ -98,17 +115,25 @@ def test_texts_are_measured_on_like_a_file(there, tmp_path):
     assert hub_rows.guessed(hub_rows.names(read), "texts") == {"text": ["body"]}
     file = tmp_path / "mine.jsonl"
     file.write_bytes(hub_rows.as_jsonl(read, "texts", {"text": ["body"]}))
-    assert sorted(corpora.documents(CorpusSpec(source=str(file)))) == sorted({row["body"] for row in TEXTS})
+    assert sorted(corpora.documents(CorpusSpec(source=str(file)))) == sorted(
+        {row["body"] for row in TEXTS}
+    )
 
 
 def test_questions_are_asked_like_a_file(there, tmp_path):
     read = rows_of("questions.jsonl")
     assert hub_rows.guessed(hub_rows.names(read), "questions") == {"answer": ["label"]}
     file = tmp_path / "mine.jsonl"
-    file.write_bytes(hub_rows.as_jsonl(read, "questions", {"question": ["stem"], "choices": ["a", "b"], "answer": ["label"]}))
+    file.write_bytes(
+        hub_rows.as_jsonl(
+            read, "questions", {"question": ["stem"], "choices": ["a", "b"], "answer": ["label"]}
+        )
+    )
     found = files.read(file)
     assert not found.errors
-    assert [question.options[question.gold].strip() for question in found.questions] == [str(n) for n in range(20)]
+    assert [question.options[question.gold].strip() for question in found.questions] == [
+        str(n) for n in range(20)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +141,11 @@ def test_questions_are_asked_like_a_file(there, tmp_path):
     [
         ("texts", {}, "No column is chosen as the text"),
         ("texts", {"text": ["nope"]}, 'no column "nope". Choose one of url, body'),
-        ("questions", {"question": ["body"], "answer": ["url"]}, "No column is chosen as the choices"),
+        (
+            "questions",
+            {"question": ["body"], "answer": ["url"]},
+            "No column is chosen as the choices",
+        ),
     ],
 )
 def test_a_column_that_is_not_there_is_named(kind, columns, said):
@@ -155,11 +184,24 @@ def told(capsys, *arguments):
 def test_the_command_lists_shows_and_writes(there, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     assert "data/texts.parquet" in told(capsys, "org/set")
-    shown = told(capsys, "org/set", "--file", "questions.jsonl", "--as", "questions", "--question", "stem")
+    shown = told(
+        capsys, "org/set", "--file", "questions.jsonl", "--as", "questions", "--question", "stem"
+    )
     assert "question = stem" in shown
     assert "Nothing written" in shown
     out = tmp_path / "out.jsonl"
-    arguments = ["--file", "questions.jsonl", "--as", "questions", "--question", "stem", "--choices", "a,b", "--rows", "6"]
+    arguments = [
+        "--file",
+        "questions.jsonl",
+        "--as",
+        "questions",
+        "--question",
+        "stem",
+        "--choices",
+        "a,b",
+        "--rows",
+        "6",
+    ]
     assert "6 rows of org/set" in told(capsys, "org/set", *arguments, "--out", str(out))
     assert len(files.read(out).questions) == 6
 
@@ -184,7 +226,9 @@ def large(loopback, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", few(["rows.parquet", "rows.jsonl.gz", "rows.jsonl", "rows.csv"], "rows.parquet"))
+@pytest.mark.parametrize(
+    "path", few(["rows.parquet", "rows.jsonl.gz", "rows.jsonl", "rows.csv"], "rows.parquet")
+)
 def test_large_file_is_fetched_only_for_its_first_rows(large, loopback, path):
     rows, sizes = large
     assert rows_of(path, 7) == rows[:7]
@@ -205,7 +249,9 @@ def test_error_of_the_hub_while_rows_are_read_is_a_sentence(large, loopback):
 def test_an_end_that_lies_is_a_sentence(loopback, monkeypatch, end):
     monkeypatch.setattr(hub_rows, "_WHOLE_BYTES", 100)
     loopback.data_sets["org/set"] = Repo("org/set")
-    loopback.data_sets["org/set"].commit({"rows.parquet": b"PAR1" + random.Random(0).randbytes(400) + end})
+    loopback.data_sets["org/set"].commit(
+        {"rows.parquet": b"PAR1" + random.Random(0).randbytes(400) + end}
+    )
     with pytest.raises(CorpusError, match="rows.parquet cannot be read in the format of its name"):
         rows_of("rows.parquet")
 
@@ -218,14 +264,22 @@ def bomb(content, times):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "content"),
-    [("long.csv.gz", b"a" * (1 << 20)), ("cells.csv.gz", b'"' + b"a,\n" * (1 << 18)), ("blank.txt.gz", b"\n" * (1 << 20))],
+    [
+        ("long.csv.gz", b"a" * (1 << 20)),
+        ("cells.csv.gz", b'"' + b"a,\n" * (1 << 18)),
+        ("blank.txt.gz", b"\n" * (1 << 20)),
+    ],
 )
-def test_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(loopback, monkeypatch, path, content):
+def test_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(
+    loopback, monkeypatch, path, content
+):
     monkeypatch.setattr(hub_rows, "_SANDBOX_S", 5.0)
     loopback.data_sets["org/set"] = Repo("org/set")
     loopback.data_sets["org/set"].commit({path: bomb(content, 6000)})
     tracemalloc.start()
-    with pytest.raises(CorpusError, match=f"{path}( cannot be read in the format of its name| takes more than)"):
+    with pytest.raises(
+        CorpusError, match=f"{path}( cannot be read in the format of its name| takes more than)"
+    ):
         rows_of(path)
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()

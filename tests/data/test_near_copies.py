@@ -1,4 +1,6 @@
-"""Near-copies: found as by comparing all pairs, on one side of the split, never quoted by training texts."""
+"""Near-copies: found as by comparing all pairs, on one side of the split, never quoted by training
+texts.
+"""
 
 import itertools
 import random
@@ -18,7 +20,11 @@ def word_runs(text: str, length: int) -> set[tuple[str, ...]]:
     """The reference: runs as tuples of words."""
     found = near_copies.words(text)
     length = min(length, len(found))
-    return {tuple(found[begin : begin + length]) for begin in range(len(found) - length + 1)} if found else set()
+    return (
+        {tuple(found[begin : begin + length]) for begin in range(len(found) - length + 1)}
+        if found
+        else set()
+    )
 
 
 def by_all_pairs(texts: list[str]) -> list[int]:
@@ -27,7 +33,11 @@ def by_all_pairs(texts: list[str]) -> list[int]:
     label = list(range(len(texts)))
     for a, b in itertools.combinations(range(len(texts)), 2):
         union = shingles[a] | shingles[b]
-        if union and len(shingles[a] & shingles[b]) / len(union) >= near_copies.ALIKE and label[a] != label[b]:
+        if (
+            union
+            and len(shingles[a] & shingles[b]) / len(union) >= near_copies.ALIKE
+            and label[a] != label[b]
+        ):
             low, high = sorted((label[a], label[b]))
             label = [low if one == high else one for one in label]
     return label
@@ -50,7 +60,11 @@ def with_copies(seed: int) -> list[str]:
     """Documents in any order; some are there again with more and more words changed."""
     draw = random.Random(seed)
     texts = documents.sentences(20, seed)
-    texts += [edited(draw.choice(texts), draw, n) for n in (0, 1, 2, 3, 5, 8, 12, 20, 40) for _ in range(2)]
+    texts += [
+        edited(draw.choice(texts), draw, n)
+        for n in (0, 1, 2, 3, 5, 8, 12, 20, 40)
+        for _ in range(2)
+    ]
     texts = list(dict.fromkeys(texts))
     draw.shuffle(texts)
     return texts
@@ -65,8 +79,15 @@ def test_clusters_are_those_of_all_pairs(seed):
 
 def test_known_pairs():
     text = documents.sentences(1)[0]
-    assert clusters([text, text.upper().replace(".", " !")]) == [0, 0]  # neither case nor punctuation counts
-    assert clusters([text, edited(text, random.Random(0), 2), documents.sentences(2)[1]]) == [0, 0, 2]
+    assert clusters([text, text.upper().replace(".", " !")]) == [
+        0,
+        0,
+    ]  # neither case nor punctuation counts
+    assert clusters([text, edited(text, random.Random(0), 2), documents.sentences(2)[1]]) == [
+        0,
+        0,
+        2,
+    ]
     assert clusters(["", "...", "one", "one!"]) == [0, 1, 2, 2]
     assert near_copies.words("Das Café, l'été: 3,5 %") == ["das", "café", "l", "été", "3", "5"]
     assert near_copies.words("深い層 deeper") == ["深", "い", "層", "deeper"]
@@ -79,7 +100,9 @@ def test_shares_are_those_of_sets_of_words(seed):
     joined = set().union(*(word_runs(text, near_copies.RUN) for text in known))
     runs = word_runs(own, near_copies.RUN)
     hashes = np.unique(np.concatenate([near_copies.runs(text) for text in known]))
-    assert near_copies.share(near_copies.runs(own), hashes) == pytest.approx(len(runs & joined) / len(runs))
+    assert near_copies.share(near_copies.runs(own), hashes) == pytest.approx(
+        len(runs & joined) / len(runs)
+    )
     assert len(near_copies.runs(own)) == len(runs)
 
 
@@ -87,7 +110,10 @@ def test_shares_are_those_of_sets_of_words(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_split_keeps_clusters_whole_in_any_order_and_quotes_little(seed):
     texts = [text for part in range(6) for text in with_copies(100 * seed + part)]
-    texts += [SNAIL.format(name, family, name[::-1]) for name, family in itertools.product(["Aba", "Bella", "Cora"], "xyz")]
+    texts += [
+        SNAIL.format(name, family, name[::-1])
+        for name, family in itertools.product(["Aba", "Bella", "Cora"], "xyz")
+    ]
     parts = near_copies.split(texts)
     assert parts.train | parts.validation | parts.left_out == set(texts)
     assert len(parts.train) + len(parts.validation) + len(parts.left_out) == len(set(texts))
@@ -112,13 +138,18 @@ def test_admitted_texts_quote_no_measured_text_beyond_the_limit(seed):
     for number in range(30):  # pieces of measured texts, each too small to matter alone
         words = draw.choice(measured).split()
         begin = draw.randrange(len(words) - 12)
-        offered.append(f"{documents.sentences(1, 5000 + number)[0]} {' '.join(words[begin : begin + 9])}")
+        offered.append(
+            f"{documents.sentences(1, 5000 + number)[0]} {' '.join(words[begin : begin + 9])}"
+        )
     offered += measured
     draw.shuffle(offered)
     apart = NearCopyFilter(measured)
     admitted = [text for text in offered if apart.admits(text)]
     joined = set().union(*(word_runs(text, near_copies.RUN) for text in admitted))
-    shares = [len(runs & joined) / len(runs) for runs in (word_runs(text, near_copies.RUN) for text in measured)]
+    shares = [
+        len(runs & joined) / len(runs)
+        for runs in (word_runs(text, near_copies.RUN) for text in measured)
+    ]
     assert apart.highest == pytest.approx(max(shares))
     assert 0 < max(shares) <= near_copies.MAX_QUOTED
     assert apart.n_refused == len(offered) - len(admitted)
@@ -126,7 +157,13 @@ def test_admitted_texts_quote_no_measured_text_beyond_the_limit(seed):
     # A refused one would have gone beyond it.
     refused = next(text for text in offered if text not in admitted)
     more = joined | word_runs(refused, near_copies.RUN)
-    assert max(len(runs & more) / len(runs) for runs in (word_runs(text, near_copies.RUN) for text in measured)) > 0.05
+    assert (
+        max(
+            len(runs & more) / len(runs)
+            for runs in (word_runs(text, near_copies.RUN) for text in measured)
+        )
+        > 0.05
+    )
 
 
 def test_without_measured_texts_all_is_admitted():
@@ -135,8 +172,12 @@ def test_without_measured_texts_all_is_admitted():
     assert NearCopyFilter([]).highest == 0.0
 
 
-def quoted(split: tuple[list[str], list[str]], tokenizer, n_texts: int, seq_len: int, least: int) -> list[float]:
-    """Of the validation texts that would be drawn, the share of runs that stand in the training part."""
+def quoted(
+    split: tuple[list[str], list[str]], tokenizer, n_texts: int, seq_len: int, least: int
+) -> list[float]:
+    """Of the validation texts that would be drawn, the share of runs that stand in the training
+    part.
+    """
     train, validation = split
     joined = set().union(*(word_runs(text, near_copies.RUN) for text in train))
     shares = []
@@ -149,7 +190,9 @@ def quoted(split: tuple[list[str], list[str]], tokenizer, n_texts: int, seq_len:
 
 
 def test_starter_validation_texts_are_not_in_the_training_part(tokenizer):
-    split = [corpora.documents(CorpusSpec("wiki", split=split)) for split in ("train", "validation")]
+    split = [
+        corpora.documents(CorpusSpec("wiki", split=split)) for split in ("train", "validation")
+    ]
     assert not set(split[0]) & set(split[1])
     assert max(quoted(tuple(split), tokenizer, 32, 256, 128)) <= near_copies.MAX_QUOTED
 

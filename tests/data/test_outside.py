@@ -1,4 +1,6 @@
-"""Files of questions and texts from outside give a value or a sentence for any content, in bounded memory."""
+"""Files of questions and texts from outside give a value or a sentence for any content, in bounded
+memory.
+"""
 
 import json
 import os
@@ -17,11 +19,17 @@ from analysis.data import corpora, files, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from tests.support.made_up import json_values, refusal
 
-NAMES = st.sampled_from(["question", "choices", "answer", "A", "B", "id", "subject", "option1", "option2", "text"])
-ROWS = st.dictionaries(
-    NAMES, json_values | st.sampled_from(["A", 0, 1, ["a", "b"], "['a' 'b']", {"text": ["a"], "label": [1]}])
+NAMES = st.sampled_from(
+    ["question", "choices", "answer", "A", "B", "id", "subject", "option1", "option2", "text"]
 )
-LINES = st.lists(ROWS.map(lambda row: json.dumps(row)) | st.text(max_size=12), max_size=5).map("\n".join)
+ROWS = st.dictionaries(
+    NAMES,
+    json_values
+    | st.sampled_from(["A", 0, 1, ["a", "b"], "['a' 'b']", {"text": ["a"], "label": [1]}]),
+)
+LINES = st.lists(ROWS.map(lambda row: json.dumps(row)) | st.text(max_size=12), max_size=5).map(
+    "\n".join
+)
 CONTENT = st.binary(max_size=60) | LINES.map(lambda text: text.encode("utf-8", "surrogatepass"))
 MUCH = 8 << 20
 
@@ -68,14 +76,18 @@ def test_more_rows_than_can_be_read_are_refused(tmp_path, monkeypatch, name):
     elif name.endswith("csv"):
         path.write_text("question,A,B,answer\n" + "Q,a,b,A\n" * 30)
     else:
-        path.write_text(json.dumps([row] * 30) if name.endswith("json") else f"{json.dumps(row)}\n" * 30)
+        path.write_text(
+            json.dumps([row] * 30) if name.endswith("json") else f"{json.dumps(row)}\n" * 30
+        )
     with pytest.raises(BenchmarkError, match="rows, but at most 20 can be read"):
         files.read(path)
 
 
 def test_a_row_that_is_too_long_is_no_question(tmp_path):
     path = tmp_path / "q.jsonl"
-    path.write_text('{"question": "Q", "choices": ["a", "b"], "answer": 0}\n[' + "[]," * 400_000 + "[]]")
+    path.write_text(
+        '{"question": "Q", "choices": ["a", "b"], "answer": 0}\n[' + "[]," * 400_000 + "[]]"
+    )
     found = files.read(path)
     assert len(found.questions) == 1
     assert "at most 1,048,576 are possible" in found.errors[0].reason
@@ -86,9 +98,13 @@ def bomb(tmp_path):
     """A Parquet file of some kilobytes that unpacks to gigabytes: a text that many rows share."""
     path = tmp_path / "bomb.parquet"
     n = 40_000
-    shared = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * n, pyarrow.int32()), pyarrow.array(["x" * 60_000]))
+    shared = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0] * n, pyarrow.int32()), pyarrow.array(["x" * 60_000])
+    )
     choices = pyarrow.array([["a", "b"]] * n)
-    table = pyarrow.table({"question": shared, "choices": choices, "answer": pyarrow.array([0] * n)})
+    table = pyarrow.table(
+        {"question": shared, "choices": choices, "answer": pyarrow.array([0] * n)}
+    )
     pyarrow.parquet.write_table(table, path, store_schema=False)
     assert path.stat().st_size < 200_000
     return path
@@ -119,7 +135,9 @@ def test_visitors_file_beyond_the_bounds_is_refused(tmp_path, monkeypatch):
     path.write_text("question,A,B,answer\n" + "Q,a,b,A\n" * 100_000)
     files.name_file(path).write_text("mine.csv")
     monkeypatch.setattr(files, "_SANDBOX_S", 0.05)
-    with pytest.raises(BenchmarkError, match=r"Reading mine\.csv takes more than 0\.05 s\. Give a smaller file\."):
+    with pytest.raises(
+        BenchmarkError, match=r"Reading mine\.csv takes more than 0\.05 s\. Give a smaller file\."
+    ):
         files.read_sandboxed(path)
 
 

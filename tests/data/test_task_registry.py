@@ -1,4 +1,6 @@
-"""A question set is one file: it registers itself and then is found wherever question sets are listed, asked and told of."""
+"""A question set is one file: it registers itself and then is found wherever question sets are
+listed, asked and told of.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +51,10 @@ def test_a_set_from_a_file_is_asked(capitals):
     assert questions.size(spec) == 3
     found = {question.id: question for question in questions.load(spec)}
     assert set(found) == {"France", "Kenya", "Japan"}
-    assert found["Kenya"].pairs() == [("The capital of Kenya is", " Mombasa"), ("The capital of Kenya is", " Nairobi")]
+    assert found["Kenya"].pairs() == [
+        ("The capital of Kenya is", " Mombasa"),
+        ("The capital of Kenya is", " Nairobi"),
+    ]
     assert (found["Kenya"].gold, found["Kenya"].group) == (1, "kenya")
     identity = questions.resolve(spec).identity
     assert identity.startswith("sha256:")
@@ -61,11 +66,16 @@ def test_set_from_a_file_has_own_parts_examples_and_protocols(capitals):
     assert questions.title(spec) == "Capitals, elsewhere, as asked in the paper"
     assert questions.size(spec) == 2
     contexts = {question.context for question in questions.load(spec)}
-    assert contexts == {f"Exam.\nCapital of Peru? Lima\n\nCapital of {country}?" for country in ("Kenya", "Japan")}
+    assert contexts == {
+        f"Exam.\nCapital of Peru? Lima\n\nCapital of {country}?" for country in ("Kenya", "Japan")
+    }
     for changes, sentence in [
         (
             {"subset": ("mars",)},
-            "Capitals has no subject or category 'mars'. Choose one of europe, elsewhere, or a subject",
+            (
+                "Capitals has no subject or category 'mars'. Choose one of europe, elsewhere, or a"
+                " subject"
+            ),
         ),
         ({"shots": 2}, "comes with up to 1 worked examples: shots must be 0..1, not 2"),
         (

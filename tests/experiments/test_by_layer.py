@@ -1,4 +1,6 @@
-"""Maps and curves of the starter model, and damage of a tiny one, with the layers on the disk: the figures of the whole."""
+"""Maps and curves of the starter model, and damage of a tiny one, with the layers on the disk: the
+figures of the whole.
+"""
 
 import pytest
 
@@ -20,7 +22,13 @@ ASKED = [
     (distance_map.run, DistanceSpec(MODEL, TEXTS)),
     (
         sweep.run,
-        SweepSpec(MODEL, benchmark=BenchmarkSpec(limit=4), loss_corpus=TEXTS, distances=DistanceSpec(MODEL, TEXTS), max_n=2),
+        SweepSpec(
+            MODEL,
+            benchmark=BenchmarkSpec(limit=4),
+            loss_corpus=TEXTS,
+            distances=DistanceSpec(MODEL, TEXTS),
+            max_n=2,
+        ),
     ),
 ]
 
@@ -32,11 +40,17 @@ def little_memory(monkeypatch):
 
 
 def told(result) -> dict:
-    return {name: value for name, value in result.to_json().items() if name not in ("wall_s", "versions")}
+    return {
+        name: value
+        for name, value in result.to_json().items()
+        if name not in ("wall_s", "versions")
+    }
 
 
 @pytest.mark.parametrize(("run", "spec"), ASKED, ids=[spec.kind for _, spec in ASKED])
-def test_the_figures_are_those_of_the_whole_model(starter, cache, with_starter, tmp_path, monkeypatch, run, spec):
+def test_the_figures_are_those_of_the_whole_model(
+    starter, cache, with_starter, tmp_path, monkeypatch, run, spec
+):
     whole = run(spec, load=load.ReadyModel(starter))
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "other")))
     monkeypatch.setenv(host.MEMORY, "1.3GB")
@@ -70,7 +84,9 @@ def test_a_check_of_the_model_says_how_it_measures(cache, little_memory):
     result = inspection.run(InspectSpec(MODEL))
     assert not result.fits
     assert result.by_layer
-    assert any("read from the disk one by one" in note and "healing" in note for note in result.notes)
+    assert any(
+        "read from the disk one by one" in note and "healing" in note for note in result.notes
+    )
 
 
 def test_the_command_line_bounds_the_memory(cache, monkeypatch, capsys):

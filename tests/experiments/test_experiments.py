@@ -50,7 +50,9 @@ def test_a_map_is_whole_stored_and_found_again(model):
     assert told[-1].done == told[-1].total == 6
     again = distance_map.run(spec, lambda progress: pytest.fail("computed twice"))
     assert again.mean == result.mean
-    assert [stored.data["n_texts"] for stored in walked("distances") if not stored.precomputed] == [6]
+    assert [stored.data["n_texts"] for stored in walked("distances") if not stored.precomputed] == [
+        6
+    ]
 
 
 def test_a_planted_identity_layer_wins(model, tmp_path):
@@ -58,8 +60,13 @@ def test_a_planted_identity_layer_wins(model, tmp_path):
 
     So [3, 5) is the best pair at distance 0, and 3 or 4 the best single layer.
     """
-    best = distance_map.run(DistanceSpec(planted.identity_layers(model, (3, 4), tmp_path), CORPUS)).best
-    assert best[0].start in (3, 4)  # both are at distance 0 but for rounding, which differs between processors
+    best = distance_map.run(
+        DistanceSpec(planted.identity_layers(model, (3, 4), tmp_path), CORPUS)
+    ).best
+    assert best[0].start in (
+        3,
+        4,
+    )  # both are at distance 0 but for rounding, which differs between processors
     assert best[1].start == 3
     assert best[0].distance < 1e-6
     assert best[1].distance < 1e-6
@@ -80,11 +87,16 @@ def test_a_cancelled_map_is_usable_and_resumes(model, monkeypatch):
     finished = distance_map.run(spec, told)
     assert finished.complete
     assert finished.mean == whole.mean
-    assert min(progress.done for progress in told if progress.phase == "reading the residual stream") == 4
+    assert (
+        min(progress.done for progress in told if progress.phase == "reading the residual stream")
+        == 4
+    )
 
 
 def test_storing_takes_a_small_share_of_the_time(model, monkeypatch):
-    """Every 20 seconds, as it was, storing the thousands of texts of a long map came to take most of the time."""
+    """Every 20 seconds, as it was, storing the thousands of texts of a long map came to take most
+    of the time.
+    """
     monkeypatch.setattr("analysis.models.running.hidden_states.tokens_per_batch", lambda device: 32)
     now, stored = [0.0], []
     monkeypatch.setattr(distance_map, "time", SimpleNamespace(perf_counter=lambda: now[0]))
@@ -173,16 +185,24 @@ def test_another_metric_measures_again_where_texts_were_dropped(model, monkeypat
     first = distance_map.run(DistanceSpec(model, CORPUS))
     assert first.states is None
     assert first.text_distances is None
-    assert distance_map.run(DistanceSpec(model, CORPUS, "relative-l2")).mean == first.others["relative-l2"]
+    assert (
+        distance_map.run(DistanceSpec(model, CORPUS, "relative-l2")).mean
+        == first.others["relative-l2"]
+    )
 
 
 def test_a_cancelled_map_resumes_in_another_metric(model, monkeypatch):
     monkeypatch.setattr("analysis.models.running.hidden_states.tokens_per_batch", lambda device: 64)
     with pytest.raises(Cancelled):
-        distance_map.run(DistanceSpec(model, CORPUS), Told("reading the residual stream", stop_after=4))
+        distance_map.run(
+            DistanceSpec(model, CORPUS), Told("reading the residual stream", stop_after=4)
+        )
     told = Told()
     finished = distance_map.run(DistanceSpec(model, CORPUS, "cosine-tokens"), told)
-    assert min(progress.done for progress in told if progress.phase == "reading the residual stream") == 4
+    assert (
+        min(progress.done for progress in told if progress.phase == "reading the residual stream")
+        == 4
+    )
     assert distance_map.run(DistanceSpec(model, CORPUS)).others["cosine-tokens"] == finished.mean
 
 
@@ -208,10 +228,14 @@ def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_p
     loaded = load.load(model)
     pruning.cut(loaded.decoder, block)
     torch.manual_seed(0)
-    adapted = get_peft_model(loaded.model, LoraConfig(r=4, target_modules=["up_proj"], init_lora_weights=False))
+    adapted = get_peft_model(
+        loaded.model, LoraConfig(r=4, target_modules=["up_proj"], init_lora_weights=False)
+    )
     adapted.save_pretrained(tmp_path / "adapter")
     corpus = CorpusSpec("wiki", n_texts=2, seq_len=24)
-    with_adapter = evaluation.run(EvaluateSpec(model, block, str(tmp_path / "adapter"), None, corpus)).point
+    with_adapter = evaluation.run(
+        EvaluateSpec(model, block, str(tmp_path / "adapter"), None, corpus)
+    ).point
     without = evaluation.run(EvaluateSpec(model, block, None, None, corpus)).point
     assert with_adapter.loss != pytest.approx(without.loss, abs=1e-3)
     stuff = scores.prepare(loaded, None, corpus)
@@ -226,7 +250,11 @@ def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_p
 def test_an_evaluation_is_stored(model):
     spec = EvaluateSpec(model, Block(1, 2), None, None, CORPUS)
     first = evaluation.run(spec)
-    assert EvaluateResult.load(first.spec) == evaluation.run(spec, lambda progress: pytest.fail("computed twice")) == first
+    assert (
+        EvaluateResult.load(first.spec)
+        == evaluation.run(spec, lambda progress: pytest.fail("computed twice"))
+        == first
+    )
 
 
 @pytest.mark.long

@@ -1,4 +1,6 @@
-"""Whole experiments with a model spread over two cards: the figures and files of one device, to the last bit."""
+"""Whole experiments with a model spread over two cards: the figures and files of one device, to the
+last bit.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -30,7 +32,15 @@ from tests.support.levels import few
 
 BLOCK = Block(2, 2)
 GB = 1 << 30
-_OF_TIME = ("wall_s", "versions", "memory_bytes", "tokens_per_s", "prefill_s", "decode_s", "own_identity")
+_OF_TIME = (
+    "wall_s",
+    "versions",
+    "memory_bytes",
+    "tokens_per_s",
+    "prefill_s",
+    "decode_s",
+    "own_identity",
+)
 
 
 def told(value):
@@ -41,28 +51,43 @@ def told(value):
 
 
 def are_alike(result, expected) -> bool:
-    """Return whether two results are equal but for rounding, which depends on where a tensor lies on some processors."""
+    """Return whether two results are equal but for rounding, which depends on where a tensor lies
+    on some processors.
+    """
     if isinstance(expected, dict):
-        return result.keys() == expected.keys() and all(are_alike(result[name], expected[name]) for name in expected)
+        return result.keys() == expected.keys() and all(
+            are_alike(result[name], expected[name]) for name in expected
+        )
     if isinstance(expected, list):
         return len(result) == len(expected) and all(map(are_alike, result, expected))
-    return result == pytest.approx(expected, rel=1e-5, abs=1e-6) if isinstance(expected, float) else result == expected
+    return (
+        result == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        if isinstance(expected, float)
+        else result == expected
+    )
 
 
 @pytest.fixture
 def on_cards(tmp_path, monkeypatch, with_starter):
-    """A function that runs something with every model spread over two cards, and an empty cache folder."""
+    """A function that runs something with every model spread over two cards, and an empty cache
+    folder.
+    """
 
     def run(work):
         with monkeypatch.context() as patch:
             patch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "other")))
             patch.setattr(machine, "gpus", lambda device: {"cpu:0": GB, "cpu:1": GB})
             patch.setattr(machine, "free_bytes", lambda device: 1 if device == "cpu" else GB)
-            # Reading weights to their cards is transformers' work; here they are read to host memory, and moved.
+            # Reading weights to their cards is transformers' work; here they are read to host
+            # memory, and moved.
             patch.setattr(placement, "device_map", lambda *_: {})
             half = N_LAYERS // 2
             patch.setattr(
-                placement, "place", lambda *_: Placement("cpu:0", ("cpu:0",) * half + ("cpu:1",) * (N_LAYERS - half), "cpu:1")
+                placement,
+                "place",
+                lambda *_: Placement(
+                    "cpu:0", ("cpu:0",) * half + ("cpu:1",) * (N_LAYERS - half), "cpu:1"
+                ),
             )
             with cards(2):
                 return work()
@@ -85,9 +110,17 @@ def test_maps_curves_and_prompts(on_cards, model, texts, questions):
     asked = [
         (distance_map, distances),
         (damage, DamageSpec(model, texts, distances, max_size=2)),
-        (sweep, SweepSpec(model, benchmark=questions, loss_corpus=texts, distances=distances, max_n=4)),
+        (
+            sweep,
+            SweepSpec(model, benchmark=questions, loss_corpus=texts, distances=distances, max_n=4),
+        ),
         (microscope, MicroscopeSpec(model, "The river ran under the bridge", Block(3, 2))),
-        (comparison, CompareSpec(model, "The river", (Variant(), Variant("pruned", BLOCK)), max_new_tokens=6)),
+        (
+            comparison,
+            CompareSpec(
+                model, "The river", (Variant(), Variant("pruned", BLOCK)), max_new_tokens=6
+            ),
+        ),
     ]
 
     def all_of_them():
@@ -97,14 +130,18 @@ def test_maps_curves_and_prompts(on_cards, model, texts, questions):
     for whole, spread in zip(expected, on_cards(all_of_them), strict=True):
         assert are_alike(told(spread.to_json()), told(whole.to_json())), spread.kind
         assert (whole.ran_on, spread.ran_on) == ("cpu", "cpu x2")
-        assert spread.spec.fingerprint() == whole.spec.fingerprint(), "a result is found again on a machine with other cards"
+        assert spread.spec.fingerprint() == whole.spec.fingerprint(), (
+            "a result is found again on a machine with other cards"
+        )
 
 
 def heal(model: ModelSpec, texts: CorpusSpec, **settings) -> HealSpec:
     return HealSpec(
         model=model,
         corpus=dataclasses.replace(texts, n_texts=100, split="train"),
-        validation=dataclasses.replace(texts, source=texts.source.replace("texts.jsonl", "others.jsonl"), n_texts=3),
+        validation=dataclasses.replace(
+            texts, source=texts.source.replace("texts.jsonl", "others.jsonl"), n_texts=3
+        ),
         benchmark=None,
         batch_size=2,
         warmup_steps=1,
@@ -129,7 +166,10 @@ def test_a_heal(on_cards, model, texts, cache, short_texts, kind):
 
     def healed():
         result = healing.run(spec)
-        return result, (store.cache_dir() / result.adapter / "adapter_model.safetensors").read_bytes()
+        return (
+            result,
+            (store.cache_dir() / result.adapter / "adapter_model.safetensors").read_bytes(),
+        )
 
     expected, weights = healed()
     found, spread_weights = on_cards(healed)
@@ -140,11 +180,15 @@ def test_a_heal(on_cards, model, texts, cache, short_texts, kind):
 
 @pytest.mark.long
 def test_a_heal_whose_sums_are_in_another_order(on_cards, model, texts, cache, short_texts):
-    """Behind the last layer of one card begins another: three gradients that meet there are added where they meet."""
+    """Behind the last layer of one card begins another: three gradients that meet there are added
+    where they meet.
+    """
     spec = heal(model, texts, block=Block(3, 3), distill=0.5)
     expected = healing.run(spec)
     found = on_cards(lambda: healing.run(spec))
-    assert [step.loss for step in found.steps] == pytest.approx([step.loss for step in expected.steps], rel=1e-6)
+    assert [step.loss for step in found.steps] == pytest.approx(
+        [step.loss for step in expected.steps], rel=1e-6
+    )
     assert found.text_losses["healed"] == pytest.approx(expected.text_losses["healed"], rel=1e-6)
 
 

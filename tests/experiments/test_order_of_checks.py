@@ -1,4 +1,6 @@
-"""Bad texts and questions are refused before any model is looked for, on the command line and in a job."""
+"""Bad texts and questions are refused before any model is looked for, on the command line and in a
+job.
+"""
 
 import importlib
 from dataclasses import replace
@@ -27,7 +29,9 @@ from analysis.models.source.model_spec import ModelSpec
 
 COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal")
 
-for runner in (entry.run for entry in EXPERIMENTS.values()):  # not first while a function that they import is replaced
+for runner in (
+    entry.run for entry in EXPERIMENTS.values()
+):  # not first while a function that they import is replaced
     importlib.import_module(runner.split(":")[0])
 
 
@@ -35,8 +39,17 @@ for runner in (entry.run for entry in EXPERIMENTS.values()):  # not first while 
 def _no_model(monkeypatch, tmp_path):
     """Fail the test at any request for a model, even by its name only."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    for module, name in ((resolving, "resolve_model"), (planning, "plan"), (planning, "locate"), (load, "load")):
-        monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"A model was asked for by {name}."))
+    for module, name in (
+        (resolving, "resolve_model"),
+        (planning, "plan"),
+        (planning, "locate"),
+        (load, "load"),
+    ):
+        monkeypatch.setattr(
+            module,
+            name,
+            lambda *_, name=name, **__: pytest.fail(f"A model was asked for by {name}."),
+        )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -66,12 +79,29 @@ def unreadable(tmp_path):
 KINDS = {
     "distances": lambda model, text, asked: [DistanceSpec(model, text)],
     "damage": lambda model, text, asked: [DamageSpec(model, text)],
-    "sweep": lambda model, text, asked: [SweepSpec(model, loss_corpus=text), SweepSpec(model, benchmark=asked)],
-    "evaluate": lambda model, text, asked: [EvaluateSpec(model, loss_corpus=text), EvaluateSpec(model, benchmark=asked)],
-    "search": lambda model, text, asked: [SearchSpec(model, corpus=text), SearchSpec(model, validation=text)],
-    "precision": lambda model, text, asked: [PrecisionSpec(replace(model, dtype="bfloat16"), asked)],
-    "grid": lambda model, text, asked: [GridSpec((model,), (asked,)), GridSpec((model,), loss_corpora=(text,))],
-    "methods": lambda model, text, asked: [MethodsSpec(model, benchmark=asked), MethodsSpec(model, loss_corpus=text)],
+    "sweep": lambda model, text, asked: [
+        SweepSpec(model, loss_corpus=text),
+        SweepSpec(model, benchmark=asked),
+    ],
+    "evaluate": lambda model, text, asked: [
+        EvaluateSpec(model, loss_corpus=text),
+        EvaluateSpec(model, benchmark=asked),
+    ],
+    "search": lambda model, text, asked: [
+        SearchSpec(model, corpus=text),
+        SearchSpec(model, validation=text),
+    ],
+    "precision": lambda model, text, asked: [
+        PrecisionSpec(replace(model, dtype="bfloat16"), asked)
+    ],
+    "grid": lambda model, text, asked: [
+        GridSpec((model,), (asked,)),
+        GridSpec((model,), loss_corpora=(text,)),
+    ],
+    "methods": lambda model, text, asked: [
+        MethodsSpec(model, benchmark=asked),
+        MethodsSpec(model, loss_corpus=text),
+    ],
     "heal": lambda model, text, asked: [
         HealSpec(Block(2, 1), model, text),
         HealSpec(Block(2, 1), model, validation=text),
@@ -87,13 +117,17 @@ def test_unreadable_content_is_refused_before_any_weight_is_read(kind, model, un
             resolve_name(EXPERIMENTS[kind].run)(spec, load=Unloaded())
 
 
-def test_text_from_the_hub_is_refused_without_a_network_before_any_weight_is_read(model, cache, monkeypatch):
+def test_text_from_the_hub_is_refused_without_a_network_before_any_weight_is_read(
+    model, cache, monkeypatch
+):
     def unreachable(*asked):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(corpora, "_hub_rows", unreachable)
     spec = recipes.heal_spec("paper", model=model, block=Block(2, 1))
-    with pytest.raises(LayerscopeError, match="'c4-train' cannot be streamed .* Connect to the network"):
+    with pytest.raises(
+        LayerscopeError, match="'c4-train' cannot be streamed .* Connect to the network"
+    ):
         resolve_name(EXPERIMENTS["heal"].run)(spec, load=Unloaded())
 
 

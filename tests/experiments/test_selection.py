@@ -1,4 +1,6 @@
-"""Which block is dropped: argmin per size without the off-by-one, and the paper's simple heuristic."""
+"""Which block is dropped: argmin per size without the off-by-one, and the paper's simple
+heuristic.
+"""
 
 import pytest
 import torch
@@ -13,13 +15,21 @@ from analysis.experiments.strategies import StrategyInputs, chosen
 
 
 def toy_stack(turns):
-    """States in the plane in which layer l turns the stream by turns[l] degrees: every distance is known."""
-    angle = torch.cat([torch.zeros(1), torch.tensor(turns, dtype=torch.float64).cumsum(0)]) * torch.pi / 180
+    """States in the plane in which layer l turns the stream by turns[l] degrees: every distance is
+    known.
+    """
+    angle = (
+        torch.cat([torch.zeros(1), torch.tensor(turns, dtype=torch.float64).cumsum(0)])
+        * torch.pi
+        / 180
+    )
     return torch.stack([angle.cos(), angle.sin()], dim=-1)[None]
 
 
 def test_a_toy_stack_with_known_distances():
-    """A block of n layers is scored with row n, not n+1: each layer turns by a known angle, so the answer is arithmetic."""
+    """A block of n layers is scored with row n, not n+1: each layer turns by a known angle, so the
+    answer is arithmetic.
+    """
     turns = [40.0, 9.0, 5.0, 20.0, 1.0, 12.0]
     mean = rows_by_size(Depths(toy_stack(turns)).angles[0])
     for entry in best_blocks(mean):
@@ -58,12 +68,16 @@ def test_block_influence_drops_the_least_influential_layers_wherever_they_are():
     influence = [0.9, 0.1, 0.5, 0.1, 0.2, 0.7]
     assert chosen("block-influence", 1, StrategyInputs(6, influence=influence)) == Block(3, 1)
     assert chosen("block-influence", 2, StrategyInputs(6, influence=influence)) == LayerSet((1, 3))
-    assert chosen("block-influence", 3, StrategyInputs(6, influence=influence)) == LayerSet((1, 3, 4))
+    assert chosen("block-influence", 3, StrategyInputs(6, influence=influence)) == LayerSet(
+        (1, 3, 4)
+    )
     assert chosen("block-influence", 4, StrategyInputs(6, influence=influence)) == Block(1, 4)
 
 
 def test_random_blocks_are_seeded_and_cover_every_start():
-    assert chosen("random", 3, StrategyInputs(10, draw=5)) == chosen("random", 3, StrategyInputs(10, draw=5))
+    assert chosen("random", 3, StrategyInputs(10, draw=5)) == chosen(
+        "random", 3, StrategyInputs(10, draw=5)
+    )
     starts = [chosen("random", 3, StrategyInputs(10, draw=draw)).start for draw in range(400)]
     assert set(starts) == set(range(8))
     assert max(starts.count(start) for start in range(8)) < 2 * 400 / 8

@@ -23,7 +23,16 @@ from tests.support.seen import contrast, figures, texts, trace
 from tests.support.toy import SWEEP
 
 SEARCHING = ["greedy", "swaps"]
-OURS = ["similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual", *SEARCHING]
+OURS = [
+    "similarity",
+    "deepest",
+    "reverse",
+    "block-influence",
+    "loss-greedy",
+    "random",
+    "manual",
+    *SEARCHING,
+]
 MIDDLE = '''
 """Layers from the middle of the model."""
 
@@ -112,15 +121,24 @@ def test_the_command_line_offers_it_while_it_is_there(capsys, register):
     assert main.command_line(asked) == "python -m analysis sweep starter --strategy middle"
     STRATEGIES.remove("middle")
     assert "middle" not in helped(capsys)
-    with pytest.raises(SpecError, match="strategy must be one of similarity, .*, swaps, not 'middle'"):
+    with pytest.raises(
+        SpecError, match="strategy must be one of similarity, .*, swaps, not 'middle'"
+    ):
         SweepSpec(strategy="middle")
 
 
 @pytest.mark.usefixtures("middle")
 def test_its_curve_is_measured_without_a_map_and_read_back(spec, monkeypatch):
-    monkeypatch.setattr(distance_map, "run", lambda *args, **kwargs: pytest.fail("a map was measured"))
+    monkeypatch.setattr(
+        distance_map, "run", lambda *args, **kwargs: pytest.fail("a map was measured")
+    )
     measured = sweep.run(replace(spec, strategy="middle"))
-    assert [point.block for point in measured.points] == [None, Block(2, 1), Block(2, 2), Block(1, 3)]
+    assert [point.block for point in measured.points] == [
+        None,
+        Block(2, 1),
+        Block(2, 2),
+        Block(1, 3),
+    ]
     assert all(point.acc is not None and math.isfinite(point.loss) for point in measured.points)
     assert measured.spec == sweep.resolve(replace(spec, strategy="middle", draw=3))
     assert SweepResult.load(measured.spec).to_json() == measured.to_json()
@@ -128,7 +146,9 @@ def test_its_curve_is_measured_without_a_map_and_read_back(spec, monkeypatch):
 
 def test_one_that_needs_the_damage_is_given_it(spec, register):
     def worst(n, given):
-        return max((entry for entry in given.least if entry.n <= n), key=lambda entry: entry.increase).block
+        return max(
+            (entry for entry in given.least if entry.n <= n), key=lambda entry: entry.increase
+        ).block
 
     STRATEGIES.add(Strategy("worst", "Worst", "of the best the worst.", worst, (DAMAGE,)))
     try:
@@ -160,14 +180,18 @@ def of(name, draw=0):
 def test_charts_give_it_its_own_look_and_legend(register):
     register("middle", MIDDLE)
     register("late", DRAWN)
-    figure = curves.accuracy_curve(SWEEP, others=[of("deepest"), of("middle"), of("late"), of("late", 1)])
+    figure = curves.accuracy_curve(
+        SWEEP, others=[of("deepest"), of("middle"), of("late"), of("late", 1)]
+    )
     drawn = {item.name: item for item in figure.data}
     assert {"middle", "late × 2", "late draws"} <= drawn.keys()
     assert "<b>middle</b>" in drawn["middle"].text[0]
     looks = [look.style_of(name) for name in STRATEGIES]
     for side in ("dash", "symbol", "light", "dark"):
         assert len({getattr(one, side) for one in looks}) == len(looks)
-    assert looks[: len(OURS)] == [look.STRATEGY_STYLES[name] for name in OURS], "a new one does not change how ours look"
+    assert looks[: len(OURS)] == [look.STRATEGY_STYLES[name] for name in OURS], (
+        "a new one does not change how ours look"
+    )
     assert summaries.how(of("late", 1)) == "late, draw 1"
 
 
@@ -197,7 +221,12 @@ def test_looks_have_contrast_and_repeat_when_used_up(dark, background):
     ],
 )
 def test_invalid_strategies_are_refused(settings, told):
-    usual = {"name": "middle", "title": "Middle", "help": "a test.", "choose": lambda n, given: Block(0, n)}
+    usual = {
+        "name": "middle",
+        "title": "Middle",
+        "help": "a test.",
+        "choose": lambda n, given: Block(0, n),
+    }
     with pytest.raises(SpecError, match=told):
         Strategy(**{**usual, **settings})
 

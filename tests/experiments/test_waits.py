@@ -1,4 +1,5 @@
-"""How often the host waits for a card: not at all for a layer, and a few times for a batch and for a cut.
+"""How often the host waits for a card: not at all for a layer, and a few times for a batch and for
+a cut.
 
 Counted on made-up cards (`tests.support.cards`): no card is needed, and none ran.
 """
@@ -22,7 +23,9 @@ CUTS = [None, Block(1, 1), Block(2, 1)]
 
 
 def asked(decoder, cuts, n):
-    likelihood.measure(decoder, [likelihood.QuestionScoring(decoder, questions(n), cuts, packed=True)])
+    likelihood.measure(
+        decoder, [likelihood.QuestionScoring(decoder, questions(n), cuts, packed=True)]
+    )
 
 
 def read(decoder, cuts, n):
@@ -37,7 +40,9 @@ def mapped(decoder, cuts, n):
 
 
 def waits(work, *, n_layers=4, n_cuts=2, n=2):
-    """How often the host waits for a GPU, by the kind of wait, and how often it sends something there."""
+    """How often the host waits for a GPU, by the kind of wait, and how often it sends something
+    there.
+    """
     counted = Counter()
     with cards(1, counted) as (card,):
         model = build("llama", n_layers=n_layers)

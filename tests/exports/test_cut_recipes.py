@@ -19,7 +19,9 @@ from analysis.models.source.model_spec import ModelSpec
 )
 def test_a_mergekit_configuration_is_yaml_with_the_layers_that_stay(cut, runs):
     read = yaml.safe_load(formats.mergekit("me/model", cut, 6, "bfloat16"))
-    assert [slice_["sources"][0]["layer_range"] for slice_ in read["slices"]] == [list(run) for run in runs]
+    assert [slice_["sources"][0]["layer_range"] for slice_ in read["slices"]] == [
+        list(run) for run in runs
+    ]
     assert read["merge_method"] == "passthrough"
     assert read["dtype"] == "bfloat16"
     kept = [layer for begin, end in runs for layer in range(begin, end)]
@@ -36,7 +38,9 @@ def test_no_name_breaks_the_yaml(name):
 def test_mergekit_gets_a_loadable_name_of_the_starter_model():
     name, note = formats.mergekit_source(ModelSpec())
     text = formats.mergekit(name, Block(11, 5), 30, "float32", note)
-    assert {source["model"] for part in yaml.safe_load(text)["slices"] for source in part["sources"]} == {name}
+    assert {
+        source["model"] for part in yaml.safe_load(text)["slices"] for source in part["sources"]
+    } == {name}
     assert name.count("/") == 1
     assert "unrounded weights" in text.splitlines()[1]
     assert formats.mergekit_source(ModelSpec("me/model")) == ("me/model", "")

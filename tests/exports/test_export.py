@@ -10,7 +10,13 @@ from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
 
 from analysis.core.blocks import Block, LayerSet, PartSet
-from analysis.core.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
+from analysis.core.errors import (
+    BlockRangeError,
+    RecipeError,
+    SpecError,
+    StorageError,
+    UnsupportedModelError,
+)
 from analysis.experiments.heal import adapter_files
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.exports import export, folders
@@ -43,14 +49,21 @@ def test_the_folder_loads_in_transformers_with_the_what_if_logits(spec, tmp_path
     with torch.inference_mode(), without_block(loaded.decoder, block):
         torch.testing.assert_close(reloaded(ids).logits, loaded.model(ids, use_cache=False).logits)
     assert reloaded.config.num_hidden_layers == len(reloaded.config.layer_types) == 3
-    cached, plain = (reloaded.generate(ids, max_new_tokens=8, do_sample=False, use_cache=use) for use in (True, False))
+    cached, plain = (
+        reloaded.generate(ids, max_new_tokens=8, do_sample=False, use_cache=use)
+        for use in (True, False)
+    )
     assert torch.equal(cached, plain)
     assert json.loads((out / "layerscope.json").read_text())["removed"]["layers"] == [2, 3, 4]
-    assert ModelCard.load(out / "README.md").data.base_model is None, "its path says nothing to others"
+    assert ModelCard.load(out / "README.md").data.base_model is None, (
+        "its path says nothing to others"
+    )
     said = (out / "README.md").read_text() + (out / "layerscope.json").read_text()
     assert Path(spec.source).name in said
     assert str(Path(spec.source).parent) not in said
-    assert load.load(ModelSpec(str(out))).facts.n_layers == 3  # and Layerscope itself opens it again
+    assert (
+        load.load(ModelSpec(str(out))).facts.n_layers == 3
+    )  # and Layerscope itself opens it again
 
 
 def test_parts_of_layers_are_zeros_in_the_folder(spec, tmp_path):
@@ -64,7 +77,13 @@ def test_parts_of_layers_are_zeros_in_the_folder(spec, tmp_path):
     layers = reloaded.model.layers
     zeroed = [layers[0].self_attn.o_proj, layers[1].mlp.down_proj, layers[3].self_attn.o_proj]
     assert all(not weight.any() for module in zeroed for weight in module.parameters())
-    assert [bool(layer.mlp.down_proj.weight.any()) for layer in layers] == [True, False, True, True, True]
+    assert [bool(layer.mlp.down_proj.weight.any()) for layer in layers] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
     assert len(layers) == len(reloaded.config.layer_types) == 5
     card = (out / "README.md").read_text()
     assert "5 of 6 layers of" in card
@@ -78,12 +97,18 @@ def test_parts_of_layers_are_zeros_in_the_folder(spec, tmp_path):
 
 def test_formats_of_complete_layers_refuse_parts(spec, adapter, tmp_path):
     removed = PartSet(attention=(1,))
-    with pytest.raises(SpecError, match="A mergekit recipe can remove whole layers only, not attention of layer 1[.] Export"):
+    with pytest.raises(
+        SpecError,
+        match="A mergekit recipe can remove whole layers only, not attention of layer 1[.] Export",
+    ):
         export.export(spec, removed, tmp_path / "out", format="mergekit")
     with pytest.raises(RecipeError):
         export.export(spec, removed, tmp_path / "out", adapter=adapter)
     assert not (tmp_path / "out").exists()
-    assert folders.suggested_name("m", PartSet((1, 2), (4,), (3,)), healed=False) == "m-without-a1x2_m4_3x1"
+    assert (
+        folders.suggested_name("m", PartSet((1, 2), (4,), (3,)), healed=False)
+        == "m-without-a1x2_m4_3x1"
+    )
 
 
 @pytest.mark.long
@@ -124,7 +149,9 @@ BLOCK = Block(2, 2)
 
 @pytest.fixture
 def adapter(spec):
-    """Return a random adapter of the cut tiny model, relative to the cache folder, that changes the model's outputs."""
+    """Return a random adapter of the cut tiny model, relative to the cache folder, that changes the
+    model's outputs.
+    """
     return loud.adapter_of(spec, BLOCK)
 
 
@@ -163,18 +190,24 @@ def test_an_adapted_head_is_no_longer_tied_to_the_embeddings(tiny_folder):
     assert loaded.model.config.tie_word_embeddings
     pruning.cut(loaded.decoder, BLOCK)
     heal = HealSpec(BLOCK, model)
-    healed = get_peft_model(loaded.model, LoraConfig(target_modules=["lm_head"], task_type="CAUSAL_LM"))
+    healed = get_peft_model(
+        loaded.model, LoraConfig(target_modules=["lm_head"], task_type="CAUSAL_LM")
+    )
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in healed.parameters():
             if parameter.requires_grad:
                 parameter.normal_(std=0.05)
     adapter_files.save(healed, heal, base="tiny", steps_done=1, key=heal.fingerprint())
-    result = export.run(ExportSpec(BLOCK, "parted", model, models_adapter.relative(heal.fingerprint())))
+    result = export.run(
+        ExportSpec(BLOCK, "parted", model, models_adapter.relative(heal.fingerprint()))
+    )
     saved = transformers.AutoModelForCausalLM.from_pretrained(folders.folder("parted"))
     assert not saved.config.tie_word_embeddings
     embeddings = load.load(model).model.get_input_embeddings().weight
-    assert torch.equal(saved.get_input_embeddings().weight, embeddings), "the head's change did not reach them"
+    assert torch.equal(saved.get_input_embeddings().weight, embeddings), (
+        "the head's change did not reach them"
+    )
     assert not torch.equal(saved.get_output_embeddings().weight, embeddings)
     assert result.check.relative_difference < 1e-4
 
@@ -184,8 +217,15 @@ def test_a_merge_that_went_wrong_leaves_no_folder(spec, adapter, monkeypatch, ca
 
     monkeypatch.setattr(LoraModel, "merge_and_unload", lambda self: self.unload())
     for dtype in ("float32", "bfloat16"):
-        with pytest.raises(UnsupportedModelError, match=r"differ from those of the model with its adapter.*was deleted"):
-            export.run(ExportSpec(BLOCK, "wrong", ModelSpec(spec.source, dtype=dtype, device="cpu"), adapter))
+        with pytest.raises(
+            UnsupportedModelError,
+            match=r"differ from those of the model with its adapter.*was deleted",
+        ):
+            export.run(
+                ExportSpec(
+                    BLOCK, "wrong", ModelSpec(spec.source, dtype=dtype, device="cpu"), adapter
+                )
+            )
     assert list((cache / "exports").iterdir()) == []
     assert walked("export") == []
 
@@ -222,7 +262,9 @@ def test_the_disk_is_looked_at_before_anything_is_loaded(spec, monkeypatch):
         export.run(ExportSpec(BLOCK, "big", spec))
 
 
-@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a\\b", "/etc", "x" * 81, "a b", "-a", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "..", ".hidden", "a/b", "a\\b", "/etc", "x" * 81, "a b", "-a", "a\n"]
+)
 def test_an_export_has_a_plain_name(name):
     with pytest.raises(SpecError, match="name of an export"):
         ExportSpec(BLOCK, name)
@@ -245,11 +287,16 @@ def test_a_link_out_of_the_exports_is_not_followed(cache, tmp_path):
 
 
 def test_names_hold_cut_and_healing():
-    assert folders.suggested_name("SmolLM2-135M", Block(11, 5), healed=True) == "SmolLM2-135M-without-11-15-healed"
+    assert (
+        folders.suggested_name("SmolLM2-135M", Block(11, 5), healed=True)
+        == "SmolLM2-135M-without-11-15-healed"
+    )
     name = folders.suggested_name("my model: " + "x" * 200, LayerSet((3, 7, 8)), healed=False)
     assert name.endswith("-without-3_7-8")
     assert ExportSpec(BLOCK, name).name == name
-    assert ExportSpec(BLOCK, folders.suggested_name("...", LayerSet(tuple(range(0, 80, 2))), healed=True))
+    assert ExportSpec(
+        BLOCK, folders.suggested_name("...", LayerSet(tuple(range(0, 80, 2))), healed=True)
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Cut GGUF files: the kept bytes unchanged, per-layer keys cut, and a sentence for each file that cannot be cut exactly."""
+"""Cut GGUF files: the kept bytes unchanged, per-layer keys cut, and a sentence for each file that
+cannot be cut exactly.
+"""
 
 import json
 import re
@@ -30,10 +32,14 @@ pytestmark = pytest.mark.usefixtures("cache", "no_trial")
 
 @pytest.fixture(autouse=True)
 def _one_text(monkeypatch):
-    """Read a few tokens rather than a text of the starter pack, which takes seconds to be found, and only here."""
+    """Read a few tokens rather than a text of the starter pack, which takes seconds to be found,
+    and only here.
+    """
     monkeypatch.setattr(llama_cpp, "is_installed", lambda: False)
     for name in ("_texts", "_loss_texts"):
-        monkeypatch.setattr(export, name, lambda tokenizer: [tokenizer(small_words.TEXT[0]).input_ids])
+        monkeypatch.setattr(
+            export, name, lambda tokenizer: [tokenizer(small_words.TEXT[0]).input_ids]
+        )
 
 
 def spec_of(path):
@@ -60,9 +66,14 @@ def test_the_kept_tensors_are_the_same_bytes_under_new_numbers(architecture, rem
     gguf_cut.write(source, removed, tmp_path / "cut.gguf")
     before, after = tensors(source), tensors(tmp_path / "cut.gguf")
     kept = [layer for layer in range(gguf_files.N_LAYERS) if layer not in removed.layers]
-    names = {re.sub(r"blk\.(\d+)", lambda found: f"blk.{kept[int(found[1])]}", name): name for name in after}
+    names = {
+        re.sub(r"blk\.(\d+)", lambda found: f"blk.{kept[int(found[1])]}", name): name
+        for name in after
+    }
     assert all(is_same(before[old], after[new]) for old, new in names.items())
-    assert set(before) - set(names) == {name for name in before for n in removed.layers if name.startswith(f"blk.{n}.")}
+    assert set(before) - set(names) == {
+        name for name in before for n in removed.layers if name.startswith(f"blk.{n}.")
+    }
     fields = gguf.GGUFReader(tmp_path / "cut.gguf").fields
     assert fields[f"{architecture}.block_count"].contents() == len(kept)
     heads = fields[f"{architecture}.attention.head_count_kv"].contents()
@@ -75,7 +86,12 @@ def test_the_kept_tensors_are_the_same_bytes_under_new_numbers(architecture, rem
 def test_an_export_gives_the_logits_of_the_cut_model_exactly(architecture, tmp_path):
     source = gguf_files.write(tmp_path / "m.gguf", architecture)
     out = export.export(spec_of(source), Block(1, 2), tmp_path / "out", format="gguf")
-    assert {path.name for path in out.iterdir()} == {"README.md", "Modelfile", "layerscope.json", "m-without-1-2.gguf"}
+    assert {path.name for path in out.iterdir()} == {
+        "README.md",
+        "Modelfile",
+        "layerscope.json",
+        "m-without-1-2.gguf",
+    }
     assert load.load(spec_of(out / "m-without-1-2.gguf")).facts.n_layers == 2
     card = (out / "README.md").read_text()
     assert "the bytes of the original GGUF file" in card
@@ -85,25 +101,48 @@ def test_an_export_gives_the_logits_of_the_cut_model_exactly(architecture, tmp_p
 
 def test_a_part_of_a_split_file_is_refused_with_the_command_that_merges_it(tmp_path):
     gguf_files.write(tmp_path / "s-00002-of-00002.gguf", "llama")
-    with pytest.raises(UnsupportedModelError, match="`llama-gguf-split --merge s-00001-of-00002.gguf s.gguf`"):
+    with pytest.raises(
+        UnsupportedModelError, match="`llama-gguf-split --merge s-00001-of-00002.gguf s.gguf`"
+    ):
         load.load(spec_of(tmp_path / "s-00002-of-00002.gguf"))
-    assert load.load(spec_of(gguf_files.write(tmp_path / "s-00001-of-00001.gguf", "llama"))).facts.n_layers == 4
+    assert (
+        load.load(
+            spec_of(gguf_files.write(tmp_path / "s-00001-of-00001.gguf", "llama"))
+        ).facts.n_layers
+        == 4
+    )
 
 
-def test_what_cannot_be_cut_exactly_is_refused_before_anything_is_loaded(tmp_path, monkeypatch, tiny_folder):
+def test_what_cannot_be_cut_exactly_is_refused_before_anything_is_loaded(
+    tmp_path, monkeypatch, tiny_folder
+):
     monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("loaded"))
     source = gguf_files.write(tmp_path / "g.gguf", "gemma2")
     for model, removed, message in (
-        (source, Block(1, 1), "layer 2 would become layer 1[.] Remove 2 layers in a row or the last ones"),
-        (source, PartSet(attention=(1,)), "whole layers only, so attention of layer 1 cannot be removed"),
-        (tiny_folder("llama"), Block(1, 1), "comes as a GGUF file.* convert it by `python convert_hf_to_gguf.py FOLDER`"),
+        (
+            source,
+            Block(1, 1),
+            "layer 2 would become layer 1[.] Remove 2 layers in a row or the last ones",
+        ),
+        (
+            source,
+            PartSet(attention=(1,)),
+            "whole layers only, so attention of layer 1 cannot be removed",
+        ),
+        (
+            tiny_folder("llama"),
+            Block(1, 1),
+            "comes as a GGUF file.* convert it by `python convert_hf_to_gguf.py FOLDER`",
+        ),
     ):
         with pytest.raises(UnsupportedModelError, match=message):
             export.export(spec_of(model), removed, tmp_path / "out", format="gguf")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("fault", ["it states 5 layers", "not in the order", "ends within its", "type 999"])
+@pytest.mark.parametrize(
+    "fault", ["it states 5 layers", "not in the order", "ends within its", "type 999"]
+)
 def test_broken_files_are_one_sentence(fault, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("loaded"))
     source = gguf_files.write(tmp_path / "m.gguf", "llama")
@@ -112,7 +151,9 @@ def test_broken_files_are_one_sentence(fault, tmp_path, monkeypatch):
     def after(name):
         return content.index(struct.pack("<Q", len(name)) + name) + 8 + len(name)
 
-    first, second = (after(b"blk.%d.attn_q.weight" % layer) + 20 for layer in (0, 1))  # behind the two dimensions
+    first, second = (
+        after(b"blk.%d.attn_q.weight" % layer) + 20 for layer in (0, 1)
+    )  # behind the two dimensions
     if "layers" in fault:
         count = after(b"llama.block_count") + 4
         content[count : count + 4] = struct.pack("<I", 5)
@@ -140,9 +181,14 @@ def test_healed_matrices_are_quantized_again_and_no_others(tmp_path):
     assert "before quantization" in (folders.folder("healed") / "README.md").read_text()
     path = folders.gguf_file(folders.folder("healed"))
     before, after = tensors(source), tensors(path)
-    changed = {name for name in after if not is_same(after[name], before[name.replace("blk.1", "blk.3")])}
+    changed = {
+        name for name in after if not is_same(after[name], before[name.replace("blk.1", "blk.3")])
+    }
     assert changed
-    assert all(name.startswith("blk.") and after[name].tensor_type.name in ("Q8_0", "Q4_0", "F16", "BF16") for name in changed)
+    assert all(
+        name.startswith("blk.") and after[name].tensor_type.name in ("Q8_0", "Q4_0", "F16", "BF16")
+        for name in changed
+    )
     assert export.run(request) == result
     healed = adapters.with_adapter(
         load.load(spec), block, str(adapter_config.located(request.adapter))
@@ -156,10 +202,14 @@ def test_healed_matrices_are_quantized_again_and_no_others(tmp_path):
 def test_llama_cpp_computes_a_cut_file_as_this_program(architecture, tmp_path, monkeypatch):
     pytest.importorskip("xllamacpp")
     monkeypatch.setattr(llama_cpp, "is_installed", lambda: True)
-    monkeypatch.setattr(export, "_texts", lambda tokenizer: [tokenizer(text).input_ids for text in small_words.TEXT])
+    monkeypatch.setattr(
+        export, "_texts", lambda tokenizer: [tokenizer(text).input_ids for text in small_words.TEXT]
+    )
     source = gguf_files.write(tmp_path / "m.gguf", architecture)
     said = []
-    folder = export.export(spec_of(source), Block(0, 2), tmp_path / "out", format="gguf", on_progress=said.append)
+    folder = export.export(
+        spec_of(source), Block(0, 2), tmp_path / "out", format="gguf", on_progress=said.append
+    )
     runtime = json.loads((folder / "layerscope.json").read_text())["check"]["runtime"]
     assert runtime["n_prompts"] == 10
     assert runtime["n_same"] >= 9
@@ -168,7 +218,9 @@ def test_llama_cpp_computes_a_cut_file_as_this_program(architecture, tmp_path, m
 
 
 @pytest.mark.parametrize("architecture", ["llama", "lfm2"])
-def test_the_adapter_on_the_cut_file_gives_the_healed_model_in_llama_cpp(architecture, tmp_path, monkeypatch):
+def test_the_adapter_on_the_cut_file_gives_the_healed_model_in_llama_cpp(
+    architecture, tmp_path, monkeypatch
+):
     pytest.importorskip("xllamacpp")
     source, block = gguf_files.write(tmp_path / "m.gguf", architecture), Block(0, 2)
     spec, is_llama = spec_of(source), architecture == "llama"
@@ -179,7 +231,9 @@ def test_the_adapter_on_the_cut_file_gives_the_healed_model_in_llama_cpp(archite
     monkeypatch.setattr(llama_cpp, "is_installed", lambda: True)
     cut = tmp_path / "cut.gguf"
     gguf_cut.write(source, block, cut, in_float32=True)
-    healed = adapters.with_adapter(load.load(spec), block, str(adapter_config.located(adapter))).model
+    healed = adapters.with_adapter(
+        load.load(spec), block, str(adapter_config.located(adapter))
+    ).model
     ids = [5, 9, 33, 7, 120, 64]
     requests = [{"prompt": ids[:n], "max_tokens": 1, "logprobs": 5} for n in range(2, len(ids) + 1)]
     expected = [runtime_check.next_logprobs(healed, ids[:n]) for n in range(2, len(ids) + 1)]
@@ -196,7 +250,14 @@ def test_an_adapter_that_is_not_plain_lora_is_left_out_with_its_reason(tmp_path)
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": True}))
     said = []
-    out = export.export(spec_of(source), block, tmp_path / "out", adapter=str(adapter), format="gguf", on_progress=said.append)
+    out = export.export(
+        spec_of(source),
+        block,
+        tmp_path / "out",
+        adapter=str(adapter),
+        format="gguf",
+        on_progress=said.append,
+    )
     assert "not plain LoRA (use_rslora)" in said[-1].message
     assert not (out / folders.ADAPTER).exists()
 
@@ -204,10 +265,14 @@ def test_an_adapter_that_is_not_plain_lora_is_left_out_with_its_reason(tmp_path)
 def test_without_llama_cpp_the_export_names_the_requirement(tmp_path):
     said = []
     source = gguf_files.write(tmp_path / "m.gguf", "llama")
-    export.export(spec_of(source), Block(0, 2), tmp_path / "out", format="gguf", on_progress=said.append)
+    export.export(
+        spec_of(source), Block(0, 2), tmp_path / "out", format="gguf", on_progress=said.append
+    )
     assert "requirements-llamacpp.txt" in said[-1].message
     with pytest.raises(SpecError, match="llama.cpp is not installed"):
-        speed.run(SpeedSpec(spec_of(source), (0, 1), prompt_tokens=16, new_tokens=4, runtime="llama.cpp"))
+        speed.run(
+            SpeedSpec(spec_of(source), (0, 1), prompt_tokens=16, new_tokens=4, runtime="llama.cpp")
+        )
 
 
 def test_speed_in_llama_cpp_measures_the_cut_files_in_turn(tmp_path, monkeypatch):
@@ -215,7 +280,9 @@ def test_speed_in_llama_cpp_measures_the_cut_files_in_turn(tmp_path, monkeypatch
 
     def complete(file, requests, n_ctx):
         asked.append(file.name)
-        answer = {"timings": {"prompt_ms": 8.0, "predicted_per_token_ms": float(file.stat().st_size)}}
+        answer = {
+            "timings": {"prompt_ms": 8.0, "predicted_per_token_ms": float(file.stat().st_size)}
+        }
         return [answer, answer], 5
 
     monkeypatch.setattr(llama_cpp, "complete", complete)
@@ -225,7 +292,12 @@ def test_speed_in_llama_cpp_measures_the_cut_files_in_turn(tmp_path, monkeypatch
     adapter = loud.adapter_of(spec_of(source), Block(1, 2))
     fast = SpeedSpec(spec_of(source), (0, 2), prompt_tokens=16, new_tokens=4, repeats=2)
     result = speed.run(replace(fast, runtime="llama.cpp", adapters=(adapter,)))
-    assert asked == [*("m.gguf", "1.gguf", "2.gguf") * 2, "2.gguf", "1.gguf", "m.gguf"], "a warm-up, then there and back"
+    assert asked == [
+        *("m.gguf", "1.gguf", "2.gguf") * 2,
+        "2.gguf",
+        "1.gguf",
+        "m.gguf",
+    ], "a warm-up, then there and back"
     unpruned, cut, healed = result.points
     assert [point.n for point in result.points] == [0, 2, 2]
     assert healed.adapter == adapter
@@ -235,4 +307,7 @@ def test_speed_in_llama_cpp_measures_the_cut_files_in_turn(tmp_path, monkeypatch
     assert [row["left out"] for row in result.table().rows][2] == "layers 1-2 (2 layers), healed"
     for runtime, kept in (("llama.cpp", [result]), ("transformers", [])):
         assert library.of("speed", fast.model, having=summaries.timed_in(runtime)) == kept
-    assert SpeedSpec(spec_of(source)).fingerprint() == SpeedSpec(spec_of(source), runtime="transformers").fingerprint()
+    assert (
+        SpeedSpec(spec_of(source)).fingerprint()
+        == SpeedSpec(spec_of(source), runtime="transformers").fingerprint()
+    )

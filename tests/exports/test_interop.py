@@ -17,13 +17,20 @@ from tests.support.levels import few
 
 pytestmark = pytest.mark.usefixtures("cache", "no_trial")
 CUT = LayerSet((1, 3, 4))
-LISTS = {"smollm3": ["no_rope_layers", "layer_types"], "qwen3_moe": [], "gemma3_text": ["layer_types"], "llama": []}
+LISTS = {
+    "smollm3": ["no_rope_layers", "layer_types"],
+    "qwen3_moe": [],
+    "gemma3_text": ["layer_types"],
+    "llama": [],
+}
 """By family the lists of its configuration with an entry for each layer."""
 
 
 @pytest.fixture(autouse=True)
 def _one_text(monkeypatch):
-    monkeypatch.setattr(export, "_texts", lambda tokenizer: [tokenizer(small_words.TEXT[0]).input_ids])
+    monkeypatch.setattr(
+        export, "_texts", lambda tokenizer: [tokenizer(small_words.TEXT[0]).input_ids]
+    )
 
 
 def saved(folder, family):
@@ -33,13 +40,19 @@ def saved(folder, family):
 
 
 def weights(folder):
-    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+    return {
+        name: tensor
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
 
 
 def passed_through(recipe: str) -> dict[str, torch.Tensor]:
-    """Return the weights of a recipe by mergekit's documentation of passthrough: each slice's layers after those before.
+    """Return the weights of a recipe by mergekit's documentation of passthrough: each slice's
+    layers after those before.
 
-    Weights outside of layers stay. Each slice has one source, and layers are numbered on through all of them.
+    Weights outside of layers stay. Each slice has one source, and layers are numbered on through
+    all of them.
     """
     read = yaml.safe_load(recipe)
     assert read.keys() == {"slices", "merge_method", "dtype"}
@@ -85,13 +98,21 @@ def test_names_and_configuration_are_those_of_a_smaller_model(family, tmp_path):
     n_layers = families.N_LAYERS - len(CUT.layers)
     assert told["num_hidden_layers"] == n_layers
     assert {int(name.split(".")[2]) for name in held if ".layers." in name} == set(range(n_layers))
-    assert {name: len(told[name]) for name in LISTS[family]} == dict.fromkeys(LISTS[family], n_layers)
-    assert not [name for name, value in told.items() if isinstance(value, list) and len(value) == families.N_LAYERS]
+    assert {name: len(told[name]) for name in LISTS[family]} == dict.fromkeys(
+        LISTS[family], n_layers
+    )
+    assert not [
+        name
+        for name, value in told.items()
+        if isinstance(value, list) and len(value) == families.N_LAYERS
+    ]
     assert told["dtype"] == "float32"
     assert {tensor.dtype for tensor in held.values()} == {torch.float32}
     if family == "qwen3_moe":
         assert told["mlp_only_layers"] == [0], "layer 4 is gone, and so is its number"
-    plain = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder))
+    plain = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.from_pretrained(folder)
+    )
     tied = {"lm_head.weight"} if told["tie_word_embeddings"] else set()
     assert plain.state_dict().keys() - tied >= {name for name in held if ".experts." not in name}
 
@@ -108,11 +129,18 @@ def test_readers_of_older_fields_rotate_positions_as_far(family, tmp_path):
 
 def test_scaled_positions_are_written_in_older_fields_too():
     rope = {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6, "partial_rotary_factor": 0.5}
-    older = {"rope_theta": 1e6, "partial_rotary_factor": 0.5, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}
+    older = {
+        "rope_theta": 1e6,
+        "partial_rotary_factor": 0.5,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    }
     assert forms._by_older_names({"rope_parameters": rope}) == older
     config = transformers.LlamaConfig(**older)
     assert config.rope_parameters == rope
     assert forms._by_older_names({"model_type": "gpt2"}) == {}
-    newer = {kind: {"rope_type": "proportional", "rope_theta": 1e6} for kind in ("full_attention", "sliding_attention")}
+    newer = {
+        kind: {"rope_type": "proportional", "rope_theta": 1e6}
+        for kind in ("full_attention", "sliding_attention")
+    }
     assert forms._by_older_names({"rope_parameters": newer}) == {}
     assert forms._by_older_names({"rope_parameters": newer | {"full_attention": None}}) == {}

@@ -1,4 +1,6 @@
-"""The same questions asked by lm-evaluation-harness, from its own command line: the same accuracy."""
+"""The same questions asked by lm-evaluation-harness, from its own command line: the same
+accuracy.
+"""
 
 import json
 import os
@@ -42,11 +44,13 @@ def test_a_task_has_the_questions_that_were_asked(quiz, tmp_path):
     files = lm_eval_task.files(quiz, asked, tmp_path / "t: 'x'")
     read = yaml.safe_load(files["layerscope_my_quiz.yaml"])
     assert read["task"] == "layerscope_my_quiz"
-    assert read["dataset_kwargs"]["data_files"]["test"] == str(tmp_path / "t: 'x'" / "questions.jsonl")
+    assert read["dataset_kwargs"]["data_files"]["test"] == str(
+        tmp_path / "t: 'x'" / "questions.jsonl"
+    )
     rows = [json.loads(line) for line in files["questions.jsonl"].splitlines()]
-    assert [(row["context"], [f" {one}" for one in row["choices"]], row["gold"]) for row in rows] == [
-        (question.context, question.options, question.gold) for question in asked
-    ]
+    assert [
+        (row["context"], [f" {one}" for one in row["choices"]], row["gold"]) for row in rows
+    ] == [(question.context, question.options, question.gold) for question in asked]
     assert len(rows) == 12
     with pytest.raises(BenchmarkError, match="a separate context for each option"):
         lm_eval_task.files(quiz, [Question("1", "", ["a", "b"], 0, contexts=("x", "y"))], tmp_path)
@@ -59,10 +63,36 @@ def test_the_command_line_gives_equal_accuracy_of_a_cut_model(quiz, tmp_path, ca
     families.build("llama").save_pretrained(folder)
     small_words.byte_level().save_pretrained(folder)
     cut = tmp_path / "cut"
-    assert main.main(["export", str(folder), "--block", "1:2", "--dtype", "float32", "--out", str(cut)]) == 0
-    asked = ["--task", quiz.task, "--limit", "12", "--set", "benchmark.seed=3", "--dtype", "float32", "--texts", "none"]
+    assert (
+        main.main(
+            ["export", str(folder), "--block", "1:2", "--dtype", "float32", "--out", str(cut)]
+        )
+        == 0
+    )
+    asked = [
+        "--task",
+        quiz.task,
+        "--limit",
+        "12",
+        "--set",
+        "benchmark.seed=3",
+        "--dtype",
+        "float32",
+        "--texts",
+        "none",
+    ]
     capsys.readouterr()
-    own = ["evaluate", str(folder), "--block", "1:2", *asked, "--lm-eval", str(tmp_path / "task"), "--json", "-"]
+    own = [
+        "evaluate",
+        str(folder),
+        "--block",
+        "1:2",
+        *asked,
+        "--lm-eval",
+        str(tmp_path / "task"),
+        "--json",
+        "-",
+    ]
     assert main.main(own) == 0
     point = json.loads(capsys.readouterr().out)["points"][0]
     line = shlex.split(lm_eval_task.command(quiz, str(tmp_path / "task"), str(cut), "float32"))

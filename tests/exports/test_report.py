@@ -30,7 +30,10 @@ from analysis.results import evidence
 from analysis.results.words import heals
 from tests.support import browser, fakes
 
-EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
+EVIL = (
+    "<img src=x"
+    ' onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
+)
 CUT = Block(11, 5)
 
 
@@ -39,7 +42,11 @@ def stored(tmp_path, monkeypatch):
     """A cache with a map, curves, a damage map and a heal, and no precomputed results."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
-    results = [fakes.rich_distances(), fakes.sweep(writes=True, answers=True), fakes.sweep(strategy="deepest")]
+    results = [
+        fakes.rich_distances(),
+        fakes.sweep(writes=True, answers=True),
+        fakes.sweep(strategy="deepest"),
+    ]
     results += [fakes.damage(), fakes.heal(), fakes.speed()]
     for result in results:
         result.save()
@@ -64,7 +71,9 @@ def table(document: Document, section: str, number: int = 0) -> list[dict[str, s
 
 
 class Cells(HTMLParser):
-    """All table rows of a page, its tags with their attributes, those that could fetch something, and the charts' data."""
+    """All table rows of a page, its tags with their attributes, those that could fetch something,
+    and the charts' data.
+    """
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -75,7 +84,11 @@ class Cells(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += attrs
-        self.fetches += [(tag, value) for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        self.fetches += [
+            (tag, value)
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "action", "data")
+        ]
         if tag == "tr":
             self.rows.append([])
         if tag in ("td", "th"):
@@ -87,7 +100,11 @@ class Cells(HTMLParser):
             self._in_cell = False
 
     def handle_data(self, data):
-        if ("id", "charts") in self.attributes and self.tags[-1] == "script" and data.startswith("["):
+        if (
+            ("id", "charts") in self.attributes
+            and self.tags[-1] == "script"
+            and data.startswith("[")
+        ):
             self.charts = json.loads(data)
         if self._in_cell:
             self.rows[-1][-1] += data
@@ -102,15 +119,21 @@ def test_the_numbers_are_those_of_the_results(stored):
     maps, sweep, deepest, damage, heal, speed = stored
     document = make()
     rows = table(document, "Distance of every block")
-    ends = [stats.mean_interval(best.distance, maps.stderr[best.n - 1][best.start], maps.n_texts) for best in maps.best]
+    ends = [
+        stats.mean_interval(best.distance, maps.stderr[best.n - 1][best.start], maps.n_texts)
+        for best in maps.best
+    ]
     assert [row["distance"] for row in rows] == [
-        f"{best.distance:.4f} ({low:.4f} to {high:.4f})" for best, (low, high) in zip(maps.best, ends, strict=True)
+        f"{best.distance:.4f} ({low:.4f} to {high:.4f})"
+        for best, (low, high) in zip(maps.best, ends, strict=True)
     ]
     rows = table(document, "Accuracy and loss")
     for curve, name in ((sweep, "similarity"), (deepest, "deepest")):
         mine = [row for row in rows if row["strategy"] == name]
         assert [row["accuracy"] for row in mine] == [said(p.acc, p.interval) for p in curve.points]
-        assert [row["loss"] for row in mine] == [said(p.loss, p.loss_interval) for p in curve.points]
+        assert [row["loss"] for row in mine] == [
+            said(p.loss, p.loss_interval) for p in curve.points
+        ]
         assert {row["questions"] for row in mine} == {"100"}
     rows = table(document, "Loss increase of each block")
     least = damage.best[4]
@@ -122,20 +145,28 @@ def test_the_numbers_are_those_of_the_results(stored):
     for row, point in ((rows[2], heal.healed), (rows[5], heal.same_kind["healed"])):
         assert row["loss, nats/token"] == said(point.loss, point.loss_interval)
     rows = table(document, "Speed")
-    assert [row["decode of a token, median ms"] for row in rows] == [f"{1e3 * p.decode.median_s:.2f}" for p in speed.points]
+    assert [row["decode of a token, median ms"] for row in rows] == [
+        f"{1e3 * p.decode.median_s:.2f}" for p in speed.points
+    ]
     assert rows[0]["decode of a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"
     assert [row["left out"] for row in rows][:2] == ["none", speed.points[1].block.describe()]
-    assert [row["model"] for row in table(document, f"Removed: {CUT.brief()}", 1)][-1] == "healed, quick"
+    assert [row["model"] for row in table(document, f"Removed: {CUT.brief()}", 1)][
+        -1
+    ] == "healed, quick"
 
 
 def test_report_card_and_command_line_agree_on_a_heal(stored):
-    """The recovery on another kind of text comes first, then its own; a loss below unpruned only with the reason."""
+    """The recovery on another kind of text comes first, then its own; a loss below unpruned only
+    with the reason.
+    """
     below = Point(5, 11, loss=2.10, loss_stderr=0.07, n_texts=32)
     heal = replace(stored[4], same_kind={**stored[4].same_kind, "healed": below})
     heal.save()
     wanted = heals.sentences(heal)
     assert any("below the unpruned model's does not mean" in said for said in wanted)
-    report = next(section for section in make().sections if section.title == "Healing runs").sentences[0]
+    report = next(
+        section for section in make().sections if section.title == "Healing runs"
+    ).sentences[0]
     card = written(CUT, heal=heal, adapter=heal.adapter, check=CHECK)
     lines = answers.PRINTERS["heal"].lines(heal, None)
     for said in wanted:
@@ -155,9 +186,16 @@ def chart(document: Document, section: str, alt: str) -> Picture:
 
 
 def ringed(picture: Picture) -> list[tuple[float, float]]:
-    """Places of the rings, the same on the light and the dark chart; without any the chart and its text say so."""
+    """Places of the rings, the same on the light and the dark chart; without any the chart and its
+    text say so.
+    """
     light, dark = (
-        [point for trace in figure.data if trace.name == mark.NAME for point in zip(trace.x, trace.y, strict=True)]
+        [
+            point
+            for trace in figure.data
+            if trace.name == mark.NAME
+            for point in zip(trace.x, trace.y, strict=True)
+        ]
         for figure in (picture.light, picture.dark)
     )
     assert light == dark
@@ -213,7 +251,9 @@ def test_charts_work_in_chromium_offline_and_nothing_harmful_runs(stored, tmp_pa
     named = ModelSpec(EVIL, dtype="float32", device="cpu")
     facts = replace(fakes.FACTS, name=EVIL, family=EVIL)
     asked = BenchmarkSpec(f"/data/{EVIL.replace('/', '_')}.csv", identity="x")
-    maps = replace(maps, spec=replace(maps.spec, model=named), model=facts, versions={"processor": EVIL})
+    maps = replace(
+        maps, spec=replace(maps.spec, model=named), model=facts, versions={"processor": EVIL}
+    )
     maps.save()
     replace(sweep, spec=replace(sweep.spec, model=named, benchmark=asked), model=facts).save()
     file = tmp_path / "report.html"
@@ -225,11 +265,16 @@ def test_charts_work_in_chromium_offline_and_nothing_harmful_runs(stored, tmp_pa
             page = chromium.new_context(offline=True, color_scheme=scheme).new_page()
             page.set_default_timeout(180_000)
             page.on("request", lambda request: seen.append(request.url))
-            page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+            page.on(
+                "console",
+                lambda message: wrong.append(message.text) if message.type == "error" else None,
+            )
             page.on("pageerror", lambda error: wrong.append(str(error)))
             page.goto(file.as_uri())
             charts = sum(len(section.pictures) for section in document.sections)
-            page.wait_for_function(f"document.querySelectorAll('.chart .main-svg').length >= {charts}")
+            page.wait_for_function(
+                f"document.querySelectorAll('.chart .main-svg').length >= {charts}"
+            )
             assert page.locator(".chart.js-plotly-plot").count() == charts == 5
             assert page.evaluate("window.hit") is None
             assert page.locator("main img").count() == 0
@@ -247,7 +292,10 @@ def test_text_code_and_fences_hold_anything():
     assert code("a`b") == "`` a`b ``"
     assert fenced("x\n````\ny").startswith("`````\n")
     assert fenced("a ` b", "sh") == "```sh\na ` b\n```"
-    assert TextTable(["a"], [["x|y"], ["<b>"]]).markdown().splitlines()[2:] == [r"| x\|y |", r"| \<b\> |"]
+    assert TextTable(["a"], [["x|y"], ["<b>"]]).markdown().splitlines()[2:] == [
+        r"| x\|y |",
+        r"| \<b\> |",
+    ]
 
 
 def test_an_impossible_report_is_one_sentence(stored):
@@ -259,14 +307,18 @@ def test_an_impossible_report_is_one_sentence(stored):
 
 def test_the_chosen_result_comes_first(stored):
     deepest = stored[2]
-    document = report.of(fakes.MODEL, None, main.command_line, {"sweep": deepest.spec.fingerprint()})
+    document = report.of(
+        fakes.MODEL, None, main.command_line, {"sweep": deepest.spec.fingerprint()}
+    )
     assert table(document, "Accuracy and loss")[0]["strategy"] == "deepest"
     assert table(make(), "Accuracy and loss")[0]["strategy"] == "similarity"
 
 
 def test_the_command_line_writes_both(stored, tmp_path, capsys):
     for name in ("r.html", "r.md"):
-        assert main.main(["report", "starter", "--block", "11:5", "--out", str(tmp_path / name)]) == 0
+        assert (
+            main.main(["report", "starter", "--block", "11:5", "--out", str(tmp_path / name)]) == 0
+        )
         assert "SmolLM2-135M-Instruct" in (tmp_path / name).read_text()
     assert main.main(["report", "starter", "--out", str(tmp_path / "r.pdf")]) == 2
     assert "--out must end in .html or .md, not" in capsys.readouterr().err
@@ -278,7 +330,9 @@ CHECK = ReloadCheck("bfloat16", 256, 0.0625, 0.0123, 0.1, 0.996, True)
 def written(cut, *, model=fakes.MODEL, facts=fakes.FACTS, heal=None, **options) -> str:
     """Return the card of an export, with the scores of its healed model if that is measured."""
     judged = heal if heal is not None and heal.healed is not None else None
-    return model_card.of(model, evidence.stored(cut, model, heal=judged, facts=facts), heal=heal, **options)
+    return model_card.of(
+        model, evidence.stored(cut, model, heal=judged, facts=facts), heal=heal, **options
+    )
 
 
 def test_a_model_card_names_its_making_and_missing_measurements(stored):
@@ -291,7 +345,11 @@ def test_a_model_card_names_its_making_and_missing_measurements(stored):
     other = written(CUT, model=replace(fakes.MODEL, source="me/model"))
     assert "license" not in other.split("---")[1]
     assert "does not know that licence" in other
-    for name, point in (("unpruned", heal.unpruned), ("pruned", heal.pruned), ("healed", heal.healed)):
+    for name, point in (
+        ("unpruned", heal.unpruned),
+        ("pruned", heal.pruned),
+        ("healed", heal.healed),
+    ):
         assert f"| {name} | {point.n} | {said(point.acc, point.interval)} | 100 |" in card
     assert "seed 0" in card
     assert "0.0625" in card
@@ -310,11 +368,25 @@ def test_a_card_of_an_unhealed_cut_has_the_curves_numbers(stored):
 
 
 @pytest.mark.parametrize(
-    "name", [EVIL, "a: b\n---\nlicense: mit\n# title", "# no", "- [x", "!!python/name:os.system", "\x1b[2J", "42"]
+    "name",
+    [
+        EVIL,
+        "a: b\n---\nlicense: mit\n# title",
+        "# no",
+        "- [x",
+        "!!python/name:os.system",
+        "\x1b[2J",
+        "42",
+    ],
 )
 def test_no_name_breaks_the_metadata_of_a_card(stored, tmp_path, name):
     saved = read_back(
-        tmp_path, written(Block(1, 2), model=replace(fakes.MODEL, source=name), facts=replace(fakes.FACTS, name=name))
+        tmp_path,
+        written(
+            Block(1, 2),
+            model=replace(fakes.MODEL, source=name),
+            facts=replace(fakes.FACTS, name=name),
+        ),
     )
     told = saved.data.to_dict()
     assert told.keys() - {"base_model"} == {"library_name", "pipeline_tag", "tags", "model_name"}
@@ -330,7 +402,11 @@ def read_back(folder: Path, card: str) -> ModelCard:
 def test_a_card_is_read_back_with_its_models_scores(stored, tmp_path):
     heal = stored[4]
     data = read_back(tmp_path, written(CUT, heal=heal, adapter=heal.adapter)).data
-    assert (data.library_name, data.base_model, data.tags) == ("transformers", starter.HUB_ID, ["layer-pruning"])
+    assert (data.library_name, data.base_model, data.tags) == (
+        "transformers",
+        starter.HUB_ID,
+        ["layer-pruning"],
+    )
     assert (data.license, data.pipeline_tag) == ("apache-2.0", "text-generation")
     assert data.model_name == f"{fakes.FACTS.name} without {CUT.describe()}"
     accuracy, loss = data.eval_results
@@ -342,8 +418,19 @@ def test_a_card_is_read_back_with_its_models_scores(stored, tmp_path):
     )
     assert accuracy.dataset_args["seed"] == 0
     held = {"dtype": "bfloat16", "quantization": "4bit", "weights": "Q4_1"}
-    assert accuracy.metric_args == {"n": 100, **dict(zip(("low", "high"), heal.healed.interval, strict=True))} | held
-    assert (loss.metric_type, loss.metric_value, loss.metric_args["n"]) == ("loss", heal.healed.loss, heal.healed.n_texts)
+    assert (
+        accuracy.metric_args
+        == {
+            "n": 100,
+            **dict(zip(("low", "high"), heal.healed.interval, strict=True)),
+        }
+        | held
+    )
+    assert (loss.metric_type, loss.metric_value, loss.metric_args["n"]) == (
+        "loss",
+        heal.healed.loss,
+        heal.healed.n_texts,
+    )
 
     point = stored[1].points[5]
     bare = read_back(tmp_path, written(point.block)).data
@@ -352,7 +439,9 @@ def test_a_card_is_read_back_with_its_models_scores(stored, tmp_path):
 
 
 def test_a_card_is_one_that_the_hub_takes(stored, tmp_path, loopback, monkeypatch):
-    """As `huggingface_hub` has it judged: it names the hub itself, whose place a small one takes here."""
+    """As `huggingface_hub` has it judged: it names the hub itself, whose place a small one takes
+    here.
+    """
     from huggingface_hub import get_session, repocard
 
     def post(address, **given):

@@ -1,4 +1,6 @@
-"""The decision sheet: the answer on one page, no request to any address, no foreign markup, and first in the report."""
+"""The decision sheet: the answer on one page, no request to any address, no foreign markup, and
+first in the report.
+"""
 
 import re
 from dataclasses import replace
@@ -22,7 +24,10 @@ def stored(tmp_path, monkeypatch):
     """A cache with curves, a loss-increase map, a heal and the speed of one model."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
-    curve, heal = fakes.with_losses(fakes.sweep(answers=True)), fakes.with_losses(fakes.alike_heal())
+    curve, heal = (
+        fakes.with_losses(fakes.sweep(answers=True)),
+        fakes.with_losses(fakes.alike_heal()),
+    )
     for result in (fakes.distances(), curve, fakes.damage(), heal, fakes.speed()):
         result.save()
     return tmp_path
@@ -35,7 +40,10 @@ def make(cut=CUT, **options) -> sheet.Sheet:
 def hostile() -> sheet.Sheet:
     """A sheet whose model name is markup, whose texts are long, and which has many risks."""
     made = make()
-    long = f"{EVIL} a risk with a long explanation that goes over two lines of a column on paper, with its numbers."
+    long = (
+        f"{EVIL} a risk with a long explanation that goes over two lines of a column on paper, with"
+        " its numbers."
+    )
     found = replace(
         made.decision,
         risks=(long,) * 6,
@@ -43,15 +51,29 @@ def hostile() -> sheet.Sheet:
         reasons=(EVIL, EVIL),
         summary=f"{made.decision.summary} {EVIL}",
     )
-    return replace(made, model=f"日本語 ẞ {EVIL}", decision=found, commands=(*made.commands, f"python {EVIL}" * 3))
+    return replace(
+        made,
+        model=f"日本語 ẞ {EVIL}",
+        decision=found,
+        commands=(*made.commands, f"python {EVIL}" * 3),
+    )
 
 
 def test_html_states_recommendation_rule_and_every_number(stored):
     made = make()
     said = sheet.html(made)
-    plain = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", said)).replace("&#39;", "'").replace("&gt;", ">")
+    plain = (
+        re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", said))
+        .replace("&#39;", "'")
+        .replace("&gt;", ">")
+    )
     assert made.recommendation in plain
-    for text in (made.decision.rule, *made.decision.reasons, *made.decision.next_steps, *made.decision.risks):
+    for text in (
+        made.decision.rule,
+        *made.decision.reasons,
+        *made.decision.next_steps,
+        *made.decision.risks,
+    ):
         assert text in plain
     for number in made.decision.numbers:
         assert number.value in plain
@@ -60,15 +82,22 @@ def test_html_states_recommendation_rule_and_every_number(stored):
     assert all(text in plain for text in made.decision.unknowns)
     assert "python -m analysis heal starter" in plain, "the run that scored this block"
     assert (
-        "python -m analysis sheet starter --block 11:5 --dtype bfloat16 --accept-points 3 --accept-nats 0.1 --out sheet.html"
-        in plain
+        "python -m analysis sheet starter --block 11:5 --dtype bfloat16 --accept-points 3"
+        " --accept-nats 0.1 --out sheet.html" in plain
     )
 
 
 def test_the_sheet_of_a_gguf_model_offers_the_file_with_its_size(stored):
     answer = make().sections[0]
-    assert dict(answer.lists)["GGUF file for llama.cpp and Ollama"] == ["87.3 MB instead of 98.4 MB."]
-    assert [line.split()[0] for line in answer.commands] == ["python", "llama-cli", "ollama", "ollama"]
+    assert dict(answer.lists)["GGUF file for llama.cpp and Ollama"] == [
+        "87.3 MB instead of 98.4 MB."
+    ]
+    assert [line.split()[0] for line in answer.commands] == [
+        "python",
+        "llama-cli",
+        "ollama",
+        "ollama",
+    ]
     assert not make(PartSet(attention=(3,))).sections[0].commands
 
 
@@ -76,7 +105,9 @@ def test_a_healed_model_offers_its_file_only_with_its_adapter(stored):
     healed = fakes.alike_heal()
     assert not make(heal=replace(healed, adapter=None)).file
     assert f"--adapter {healed.adapter} " in make(heal=healed).file[0]
-    assert make(heal=healed).title.endswith(" and heal it?"), "its numbers are those of the healed model"
+    assert make(heal=healed).title.endswith(" and heal it?"), (
+        "its numbers are those of the healed model"
+    )
 
 
 def test_hostile_names_stay_text_in_html_and_markdown(stored):
@@ -122,10 +153,14 @@ def test_the_report_begins_with_the_sheet(stored):
     answer, method = document.sections[:2]
     assert answer.title == f"{make().title} {make().recommendation}"
     assert [section.is_page for section in document.sections[:3]] == [True, True, False]
-    assert dict(method.lists)["Further risks"] == (make().decision.risks or ["None in the stored results."])
+    assert dict(method.lists)["Further risks"] == (
+        make().decision.risks or ["None in the stored results."]
+    )
     assert '<section class="page">' in page.html(document)
     assert "### Unknown" in document.markdown()
-    assert not any(section.is_page for section in report.of(fakes.MODEL, None, main.command_line).sections)
+    assert not any(
+        section.is_page for section in report.of(fakes.MODEL, None, main.command_line).sections
+    )
 
 
 def test_the_picture_shows_each_interval_next_to_the_accepted_change(stored):
@@ -139,7 +174,9 @@ def test_the_picture_shows_each_interval_next_to_the_accepted_change(stored):
     assert len(accepted) == sum(judged.quantity.change is not None for judged in (accuracy, loss))
     bar = next(shape for shape in shapes[shapes.index(accepted[-1]) :] if shape.tone == "ink")
     per_nat = accepted[-1].width / loss.bound
-    assert bar.width == pytest.approx(per_nat * (loss.quantity.change.high - loss.quantity.change.low))
+    assert bar.width == pytest.approx(
+        per_nat * (loss.quantity.change.high - loss.quantity.change.low)
+    )
     assert bar.x - accepted[-1].x == pytest.approx(per_nat * loss.quantity.change.low)
 
 
@@ -155,4 +192,6 @@ def test_nothing_stored_and_blocks_outside_are_refused(stored):
     with pytest.raises(BlockRangeError):
         make(Block(28, 5))
     with pytest.raises(SpecError, match="Measure the block first"):
-        sheet.of(replace(fakes.MODEL, source="/no/model", identity="sha256:none"), CUT, main.command_line)
+        sheet.of(
+            replace(fakes.MODEL, source="/no/model", identity="sha256:none"), CUT, main.command_line
+        )

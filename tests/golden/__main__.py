@@ -13,7 +13,11 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the files anew")
     is_written = parser.parse_args().write
     made = {name: make() for name, make in frozen.MADE.items()}
-    differing = {name: found for name, new in made.items() if (found := frozen.differences(frozen.stored(name), new))}
+    differing = {
+        name: found
+        for name, new in made.items()
+        if (found := frozen.differences(frozen.stored(name), new))
+    }
     for name, found in differing.items():
         if is_written:
             text = json.dumps(made[name], indent=1, sort_keys=True, ensure_ascii=False)

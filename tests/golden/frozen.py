@@ -1,4 +1,6 @@
-"""The golden files that follow from the code: options, fields, fingerprints, figures, addresses and the report."""
+"""The golden files that follow from the code: options, fields, fingerprints, figures, addresses and
+the report.
+"""
 
 import argparse
 import dataclasses
@@ -30,10 +32,18 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
     """Return where two contents differ, by the names on the way."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted({*old, *new})
-        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))]
+        return [
+            line
+            for key in keys
+            for line in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))
+        ]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
-        return [line for place, (one, other) in pairs for line in differences(one, other, f"{name}[{place}]")]
+        return [
+            line
+            for place, (one, other) in pairs
+            for line in differences(one, other, f"{name}[{place}]")
+        ]
     return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
 
 
@@ -44,7 +54,11 @@ def options() -> dict[str, Any]:
 
 def _options(command: argparse.ArgumentParser) -> Iterator[tuple[str, Any]]:
     for action in generate.options(command):
-        default = action.default if isinstance(action.default, str | int | float | None) else repr(action.default)
+        default = (
+            action.default
+            if isinstance(action.default, str | int | float | None)
+            else repr(action.default)
+        )
         row = {
             "nargs": action.nargs,
             "default": default,
@@ -55,7 +69,9 @@ def _options(command: argparse.ArgumentParser) -> Iterator[tuple[str, Any]]:
 
 
 def fields() -> dict[str, Any]:
-    """Return the fields of every request and result with their types, down to the classes that they hold."""
+    """Return the fields of every request and result with their types, down to the classes that they
+    hold.
+    """
     classes = {f"request {kind}": entry.spec for kind, entry in EXPERIMENTS.items()}
     classes |= {f"result {kind}": entry.result for kind, entry in EXPERIMENTS.items()}
     return {name: _fields(cls) for name, cls in classes.items()}
@@ -75,17 +91,25 @@ def _type(hint: Any, above: tuple[type, ...]) -> Any:
         found = [_type(part, above) for part in parts]
         return found[0] if len(found) == 1 else {"any of": sorted(found, key=str)}
     if parts and typing.get_origin(hint) is not typing.Literal:
-        return {typing.get_origin(hint).__name__: [_type(part, above) for part in parts if part is not Ellipsis]}
+        return {
+            typing.get_origin(hint).__name__: [
+                _type(part, above) for part in parts if part is not Ellipsis
+            ]
+        }
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return sorted(str(one.value) for one in hint)
     return getattr(hint, "__name__", str(hint)) if not parts else sorted(map(str, parts))
 
 
 def fingerprints() -> dict[str, str]:
-    """Return the fingerprint of each kind's usual request, and of the request of each committed result."""
+    """Return the fingerprint of each kind's usual request, and of the request of each committed
+    result.
+    """
     found = {}
     for kind, experiment in EXPERIMENTS.items():
-        spec = usual(experiment, ModelSpec("lab/model", dtype="float32", identity="files:0123456789abcdef"))
+        spec = usual(
+            experiment, ModelSpec("lab/model", dtype="float32", identity="files:0123456789abcdef")
+        )
         if spec is not None:
             found[f"usual {kind}"] = spec.fingerprint()
     for path in sorted(PRECOMPUTED.glob("*/*/result.json")):
@@ -96,7 +120,9 @@ def fingerprints() -> dict[str, str]:
 
 
 def figures(model: Any) -> dict[str, list[float]]:
-    """Return the figures of short runs of a model of six layers, by their names; a healing run in float32 alone."""
+    """Return the figures of short runs of a model of six layers, by their names; a healing run in
+    float32 alone.
+    """
     texts = {"samples": 3, "seq_len": 32, "progress": False}
     questions = {"task": "arc_easy", "limit": 4, "progress": False}
     distances = model.distances(**texts).result

@@ -1,4 +1,6 @@
-"""The golden files of the dashboard: how addresses open and are written, and the report on stored results."""
+"""The golden files of the dashboard: how addresses open and are written, and the report on stored
+results.
+"""
 
 import hashlib
 import re
@@ -38,9 +40,25 @@ EXAMPLES = {
     "present": ("1", "0", "true"),
     "metric": ("cosine", "damage", "x" * 90),
     "view": ("map", "rows", "lines", "sideways"),
-    "tab": ("map", "questions", "cost", "trade-off", "generation", "writing", "damage", "data", "more", "sideways"),
+    "tab": (
+        "map",
+        "questions",
+        "cost",
+        "trade-off",
+        "generation",
+        "writing",
+        "damage",
+        "data",
+        "more",
+        "sideways",
+    ),
     "texts": ("c4:32x256", "wiki:8x64:seed3", "file"),
-    "benchmark": ("arc_easy:100", "mmlu:all:5-shot:stem+virology@paper", "arc_easy:50:seed2", "file"),
+    "benchmark": (
+        "arc_easy:100",
+        "mmlu:all:5-shot:stem+virology@paper",
+        "arc_easy:50:seed2",
+        "file",
+    ),
     "step": (*lesson.SLUGS, "sideways"),
     "way": (
         "Decision sheet",
@@ -60,7 +78,14 @@ TOGETHER = (
     {"block": "14:5", "n": "7"},
     {"block": "x", "n": "7"},
     {"n": "x", "strategy": "sideways", "tab": "writing"},
-    {"model": "org/model", "revision": "main", "dtype": "float32", "quantization": "4bit", "n": "3", "keep": "0:2"},
+    {
+        "model": "org/model",
+        "revision": "main",
+        "dtype": "float32",
+        "quantization": "4bit",
+        "n": "3",
+        "keep": "0:2",
+    },
     {"model": "org/model", "dtype": "int3"},
     {"unknown": "1", "n": "4"},
 )
@@ -79,17 +104,27 @@ class _Query(dict[str, str]):
 
 
 def addresses() -> dict[str, Any]:
-    """Return the pages by address, and by query field its examples, each with the address that is then written."""
+    """Return the pages by address, and by query field its examples, each with the address that is
+    then written.
+    """
     return {
         "pages": _pages(),
         "usual": {name: str(value) for name, value in _opened({})["values"].items()},
-        "fields": {name: {value: _told({name: value}) for value in values} for name, values in EXAMPLES.items()},
-        "together": {" ".join(f"{name}={value}" for name, value in query.items()): _told(query) for query in TOGETHER},
+        "fields": {
+            name: {value: _told({name: value}) for value in values}
+            for name, values in EXAMPLES.items()
+        },
+        "together": {
+            " ".join(f"{name}={value}" for name, value in query.items()): _told(query)
+            for query in TOGETHER
+        },
     }
 
 
 def _told(query: dict[str, str]) -> dict[str, Any]:
-    """Return the address that is written where a query opens, and of each fault the sentence that names it."""
+    """Return the address that is written where a query opens, and of each fault the sentence that
+    names it.
+    """
     opened = _opened(query)
     faults = [fault.partition(". ")[0] for fault in opened["faults"]]
     return {"written": opened["written"]} | ({"faults": faults} if faults else {})
@@ -103,7 +138,11 @@ def _opened(query: dict[str, str]) -> dict[str, Any]:
         patch.setattr(store, "precomputed_dir", lambda: _RESULTS)
         values = {name: read() for name, read in _READ.items()}
         state.sync_url()
-        return {"values": values, "written": session.query_params.to_dict(), "faults": list(state.address_faults())}
+        return {
+            "values": values,
+            "written": session.query_params.to_dict(),
+            "faults": list(state.address_faults()),
+        }
 
 
 _READ: dict[str, Callable[[], Any]] = {
@@ -139,22 +178,37 @@ def _pages() -> dict[str, str]:
 
 
 def documents() -> dict[str, Any]:
-    """Return the report on golden results: Markdown and pictures by section, hashes of the requests and the HTML page."""
+    """Return the report on golden results: Markdown and pictures by section, hashes of the requests
+    and the HTML page.
+    """
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERSCOPE_CACHE", folder)
         patch.setattr(store, "precomputed_dir", lambda: _RESULTS)
         stored = next(_RESULTS.glob("distances/*"))
-        model = EXPERIMENTS["distances"].result.read(store.read(stored, precomputed=True)).spec.model
+        model = (
+            EXPERIMENTS["distances"].result.read(store.read(stored, precomputed=True)).spec.model
+        )
         document = report.of(model, Block(14, 5), main.command_line)
     written = document.markdown().replace(__version__, "VERSION")
     parts = re.split(r"^(?=##? )", written, flags=re.MULTILINE)
     text = {part.partition("\n")[0]: part.splitlines()[1:] for part in parts if part}
     requests = text.pop("## Requests and versions", [])
-    html = re.sub(r"<(script|style).*?</\1>", "", page.html(document).replace(__version__, "VERSION"), flags=re.DOTALL)
-    html = re.sub(r"\d+\.\d{4,}", lambda number: f"{float(number[0]):.3f}", html)  # versions of numpy differ in the last digit
+    html = re.sub(
+        r"<(script|style).*?</\1>",
+        "",
+        page.html(document).replace(__version__, "VERSION"),
+        flags=re.DOTALL,
+    )
+    html = re.sub(
+        r"\d+\.\d{4,}", lambda number: f"{float(number[0]):.3f}", html
+    )  # versions of numpy differ in the last digit
     return {
         "markdown": {title: [line for line in lines if line] for title, lines in text.items()},
         "requests": hashlib.sha256("\n".join(requests).encode()).hexdigest(),
-        "pictures": {section.title: [one.alt for one in section.pictures] for section in document.sections if section.pictures},
+        "pictures": {
+            section.title: [one.alt for one in section.pictures]
+            for section in document.sections
+            if section.pictures
+        },
         "HTML": hashlib.sha256(html.encode()).hexdigest(),
     }

@@ -1,4 +1,6 @@
-"""Options, fields, fingerprints, addresses, the report, former results and exact figures stay as the golden files have them."""
+"""Options, fields, fingerprints, addresses, the report, former results and exact figures stay as
+the golden files have them.
+"""
 
 import json
 from pathlib import Path
@@ -17,7 +19,10 @@ FORMER = sorted((frozen.FOLDER / "results").glob("*/*/*/result.json"))
 @pytest.mark.parametrize("name", sorted(frozen.MADE))
 def test_program_agrees_with_the_golden_file(name):
     different = frozen.differences(frozen.stored(name), json.loads(json.dumps(frozen.MADE[name]())))
-    assert not different, f"{different[:20]}; where that is wanted: python -m tests.golden --write, in a commit of its own"
+    assert not different, (
+        f"{different[:20]}; where that is wanted: python -m tests.golden --write, in a commit of"
+        " its own"
+    )
 
 
 @pytest.mark.parametrize("path", FORMER, ids=lambda path: "-".join(path.parts[-4:-2]))
@@ -26,8 +31,14 @@ def test_result_of_a_former_version_is_read_whole(path: Path):
     read = EXPERIMENTS[kind].result.read(store.read(folder, precomputed=True))
     was, now = json.loads(path.read_text())["data"], json.loads(json.dumps(read.to_json()))
     was = {name: value for name, value in was.items() if name not in read.withdrawn}
-    was["spec"] = {name: value for name, value in was["spec"].items() if name not in read.spec.withdrawn}
-    lost = [line for line in frozen.differences(was, now) if not line.split(": ")[1].startswith("None -> ")]
+    was["spec"] = {
+        name: value for name, value in was["spec"].items() if name not in read.spec.withdrawn
+    }
+    lost = [
+        line
+        for line in frozen.differences(was, now)
+        if not line.split(": ")[1].startswith("None -> ")
+    ]
     assert not lost
     assert read.complete == was["complete"]
 

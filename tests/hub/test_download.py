@@ -1,4 +1,6 @@
-"""Files from the Hub come whole, resume where they stopped, and equal its list; each way of failing is a sentence."""
+"""Files from the Hub come whole, resume where they stopped, and equal its list; each way of failing
+is a sentence.
+"""
 
 import os
 import random
@@ -59,8 +61,20 @@ def test_files_are_copied_on_a_file_system_without_links(there, monkeypatch):
 
 def test_files_fetched_by_huggingface_hub_are_found(there, tmp_path):
     code = "from huggingface_hub import snapshot_download\nprint(snapshot_download('org/model'))"
-    environ = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=True)
+    environ = {
+        **os.environ,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     sent = there.sent("/cdn/")
     assert sent == len(BIG)
     assert str(fetched()) == done.stdout.strip()
@@ -78,7 +92,9 @@ def test_failed_transfer_keeps_its_bytes(there, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     there.fault("/cdn/", cut_after=2_000_000, times=1)
     there.fault("/cdn/", cut_after=0)
-    with pytest.raises(HubError, match=r"The download of model.safetensors of org/model failed: .* resume where"):
+    with pytest.raises(
+        HubError, match=r"The download of model.safetensors of org/model failed: .* resume where"
+    ):
         fetched()
     there.faults.clear()
     assert hub.cache.missing_bytes(look(), look().files) < 1_100_000
@@ -110,8 +126,9 @@ def test_a_cancel_is_noticed_while_the_server_is_silent(there):
 def test_another_process_resumes_the_download_of_a_killed_one(there):
     there.fault("/cdn/", bytes_per_s=1_000_000)
     code = (
-        "from huggingface_hub import constants\nfrom analysis import hub\nconstants.DOWNLOAD_CHUNK_SIZE = 1 << 16\n"
-        "found = hub.repository.look('org/model')\nhub.download.fetch(found, found.files)"
+        "from huggingface_hub import constants\nfrom analysis import"
+        " hub\nconstants.DOWNLOAD_CHUNK_SIZE = 1 << 16\nfound ="
+        " hub.repository.look('org/model')\nhub.download.fetch(found, found.files)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
     try:
@@ -167,7 +184,9 @@ def test_a_hub_cannot_write_elsewhere(there, path):
 def test_a_token_goes_to_the_hub_alone(there, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", there.token)
     fetched()
-    assert all(one.token == f"Bearer {there.token}" for one in there.asked if "/cdn/" not in one.path)
+    assert all(
+        one.token == f"Bearer {there.token}" for one in there.asked if "/cdn/" not in one.path
+    )
     assert not any(one.token for one in there.asked if "/cdn/" in one.path)
 
 
@@ -203,6 +222,8 @@ def test_two_at_once_fetch_a_file_once(there):
     there.fault("/cdn/", bytes_per_s=6_000_000)
     repository = look()
     with ThreadPoolExecutor(2) as both:
-        folders = list(both.map(lambda _: hub.download.fetch(repository, repository.files), range(2)))
+        folders = list(
+            both.map(lambda _: hub.download.fetch(repository, repository.files), range(2))
+        )
     assert contents(folders[0]) == contents(folders[1]) == FILES
     assert there.sent("/cdn/") == len(BIG)

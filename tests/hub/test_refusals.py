@@ -1,4 +1,6 @@
-"""Each way in which the Hub does not answer is a sentence of its own, in time, and names the fix."""
+"""Each way in which the Hub does not answer is a sentence of its own, in time, and names the
+fix.
+"""
 
 import socket
 
@@ -33,10 +35,19 @@ def said(fetch=False) -> str:
     ("fault", "words"),
     [
         ({"status": 401}, ("Check the spelling", "HF_TOKEN")),
-        ({"status": 403}, ("denies read access to the model org/model without a token", "403", "HF_TOKEN")),
-        ({"status": 404, "headers": {"x-error-code": "RepoNotFound"}}, ("shows no model org/model", "spelling")),
+        (
+            {"status": 403},
+            ("denies read access to the model org/model without a token", "403", "HF_TOKEN"),
+        ),
+        (
+            {"status": 404, "headers": {"x-error-code": "RepoNotFound"}},
+            ("shows no model org/model", "spelling"),
+        ),
         ({"status": 404, "headers": {"x-error-code": "RevisionNotFound"}}, ("not this revision",)),
-        ({"status": 403, "headers": {"x-error-code": "GatedRepo"}}, ("is gated", "Accept the licence", "HF_TOKEN")),
+        (
+            {"status": 403, "headers": {"x-error-code": "GatedRepo"}},
+            ("is gated", "Accept the licence", "HF_TOKEN"),
+        ),
         ({"status": 429}, ("too many requests", "some minutes")),
         ({"status": 500}, ("a server error (500)", "Try again")),
         ({"status": 503}, ("a server error (503)",)),
@@ -80,9 +91,16 @@ def test_nobody_is_there(loopback, monkeypatch):
     assert "does not answer" in said()
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"sha": 3, "siblings": []}', b'{"sha": "main", "siblings": []}', b"null"])
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b"{}", b'{"sha": 3, "siblings": []}', b'{"sha": "main", "siblings": []}', b"null"],
+)
 def test_an_answer_that_is_none(there, monkeypatch, body):
     from tests.support.hub import _Handler
 
-    monkeypatch.setattr(_Handler, "_api", lambda self, kind, rest: self._send(200, body, {"content-type": "application/json"}))
+    monkeypatch.setattr(
+        _Handler,
+        "_api",
+        lambda self, kind, rest: self._send(200, body, {"content-type": "application/json"}),
+    )
     assert "in a form that the Hub does not use" in said()

@@ -1,4 +1,6 @@
-"""An export goes onto the hub when it is listed and asked for: whole, in one commit, and never over anything else."""
+"""An export goes onto the hub when it is listed and asked for: whole, in one commit, and never over
+anything else.
+"""
 
 import json
 import random
@@ -18,7 +20,12 @@ from tests.support.stored import walked
 
 WEIGHTS = random.Random(1).randbytes(300_000)
 CARD = b"---\nlicense: apache-2.0\nmodel-index:\n- name: mine\n  results: []\n---\n# mine\n"
-FILES = {"README.md": CARD, "config.json": b"{}", "layerscope.json": b"{}", "model.safetensors": WEIGHTS}
+FILES = {
+    "README.md": CARD,
+    "config.json": b"{}",
+    "layerscope.json": b"{}",
+    "model.safetensors": WEIGHTS,
+}
 ID = "org/mine"
 
 
@@ -42,18 +49,28 @@ def folder(cache):
 
 def on(there, id=ID):
     repo = there.models[id]
-    return {name: content for name, content in repo.commits[repo.refs["main"]].items() if name != ".gitattributes"}
+    return {
+        name: content
+        for name, content in repo.commits[repo.refs["main"]].items()
+        if name != ".gitattributes"
+    }
 
 
 def written(there):
     """Requests that change something."""
-    return [one.path for one in there.asked if one.path.startswith("/upload/") or "create" in one.path or "commit" in one.path]
+    return [
+        one.path
+        for one in there.asked
+        if one.path.startswith("/upload/") or "create" in one.path or "commit" in one.path
+    ]
 
 
 def test_a_plan_lists_files_bytes_and_target_and_changes_nothing(there, folder):
     planned = hub.upload.plan(folder, ID)
     assert not planned.is_there
-    assert {file.path: file.size for file in planned.missing} == {name: len(content) for name, content in FILES.items()}
+    assert {file.path: file.size for file in planned.missing} == {
+        name: len(content) for name, content in FILES.items()
+    }
     assert planned.n_bytes == sum(map(len, FILES.values()))
     assert written(there) == []
     assert ID not in there.models
@@ -81,7 +98,10 @@ def test_pushed_files_are_complete_and_of_one_commit(there, folder, is_private):
 
 def test_interrupted_upload_resumes_with_the_missing_files(there, folder):
     there.add(ID, {".gitattributes": b"", "config.json": b"{}", "model.safetensors": WEIGHTS})
-    assert [file.path for file in hub.upload.plan(folder, ID).missing] == ["README.md", "layerscope.json"]
+    assert [file.path for file in hub.upload.plan(folder, ID).missing] == [
+        "README.md",
+        "layerscope.json",
+    ]
     hub.upload.push(folder, ID, is_private=True)
     assert on(there) == FILES
 
@@ -98,7 +118,10 @@ def said(there, folder, id=ID, push=True):
 
 def test_other_content_is_never_replaced(there, folder):
     there.add(ID, {"config.json": b'{"other": 1}', "a.txt": b"x"})
-    assert "with other content (a.txt, config.json), which Layerscope never replaces. Choose another" in said(there, folder)
+    assert (
+        "with other content (a.txt, config.json), which Layerscope never replaces. Choose another"
+        in said(there, folder)
+    )
     assert written(there) == []
 
 
@@ -115,7 +138,10 @@ def test_without_a_token_nothing_is_asked(there, folder, monkeypatch):
             {"path": "/api/repos", "status": 401},
             ("denies write access to the model org/mine with the token", "401"),
         ),
-        ({"path": "/commit/", "status": 403}, ("denies write access to the model org/mine", "403", "write access")),
+        (
+            {"path": "/commit/", "status": 403},
+            ("denies write access to the model org/mine", "403", "write access"),
+        ),
         ({"path": "/api/", "status": 401}, ("denies read access", "401")),
     ],
 )
@@ -132,7 +158,10 @@ def test_under_another_owner_it_is_forbidden(there, folder):
 
 def test_a_wrong_card_is_the_hubs_own_word(there, folder):
     (folder / "README.md").write_bytes(CARD.replace(b"- name: mine\n  results", b"- results"))
-    assert 'rejects the model org/mine: Invalid metadata in README.md. - "model-index" has no name' in said(there, folder)
+    assert (
+        'rejects the model org/mine: Invalid metadata in README.md. - "model-index" has no name'
+        in said(there, folder)
+    )
 
 
 def test_the_command_lists_first_and_uploads_when_told(there, folder, capsys):

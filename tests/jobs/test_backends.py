@@ -1,4 +1,6 @@
-"""A place to run is one class in one file of anybody's: jobs go there, are seen, stopped, resumed and read back."""
+"""A place to run is one class in one file of anybody's: jobs go there, are seen, stopped, resumed
+and read back.
+"""
 
 import importlib.util
 import json
@@ -157,7 +159,11 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     folder.mkdir()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
-    monkeypatch.setattr(processes, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
+    monkeypatch.setattr(
+        processes,
+        "ensure_worker",
+        lambda: pytest.fail("a worker was started for a job that runs elsewhere"),
+    )
     return folder
 
 
@@ -231,7 +237,11 @@ def test_progress_is_reported_once_for_many_looks(toy, count):
         jobs.reap()
     events = [event for event in jobs.events(job.id)[0] if event["done"] == 3]
     assert len(events) == 1
-    assert (events[0]["attempt"], events[0]["phase"], events[0]["values"]) == (1, "counting", {"n": 3})
+    assert (events[0]["attempt"], events[0]["phase"], events[0]["values"]) == (
+        1,
+        "counting",
+        {"n": 3},
+    )
     count.gate().write_text("6")
     now = wait_for(lambda: (now := jobs.get(job.id)).done == 6 and now)
     assert (now.message, now.values) == ("Going on.", {"n": 6})
@@ -269,14 +279,19 @@ def test_command_line_waits_for_remote_job_and_shows_its_result(toy, count, caps
     said = capsys.readouterr()
     assert json.loads(said.out)["numbers"] == list(range(1, 11))
     (job,) = jobs.list_jobs()
-    assert said.err.splitlines()[0] == f"Job {job.id} runs on toy and continues there if this command ends."
+    assert (
+        said.err.splitlines()[0]
+        == f"Job {job.id} runs on toy and continues there if this command ends."
+    )
     assert job.backend == "toy"
 
 
 def test_remote_failure_is_bad_input_for_waiting_command_line(toy, count, capsys):
     assert main.main(["count", "--set", "seed=13", "--run-on", "toy"]) == 2
     job, said = jobs.list_jobs()[0], capsys.readouterr().err
-    assert said.endswith(f"Job {job.id} on toy is failed: Thirteen cannot be counted with; give another seed.\n")
+    assert said.endswith(
+        f"Job {job.id} on toy is failed: Thirteen cannot be counted with; give another seed.\n"
+    )
 
 
 def test_an_unknown_place_is_one_sentence_with_those_that_exist(toy, count):
@@ -332,7 +347,10 @@ def test_forgotten_attempt_is_interrupted_after_a_silence(toy, count, monkeypatc
     assert jobs.reap() == []
     monkeypatch.setattr(processes, "SILENCE_S", 0.0)
     assert [(found.id, found.state) for found in jobs.reap()] == [(job.id, "interrupted")]
-    assert jobs.get(job.id).error == f"A toy no longer knows the job, because its process is gone. {attempt.RESUME}"
+    assert (
+        jobs.get(job.id).error
+        == f"A toy no longer knows the job, because its process is gone. {attempt.RESUME}"
+    )
     lost.stop.set()
     lost.join(5)
 
@@ -344,7 +362,8 @@ def test_lost_machine_is_named_and_the_job_resumes_by_itself(toy, count):
     lost.stop.set()
     lost.join(5)
     lost.seen = backend.AttemptStatus(
-        "interrupted", error="The machine toy-7 was lost; resume the job to go on from what was saved."
+        "interrupted",
+        error="The machine toy-7 was lost; resume the job to go on from what was saved.",
     )
     assert [found.state for found in jobs.reap()] == ["queued"]
     count.gate().write_text("10")
@@ -368,7 +387,9 @@ def test_start_runs_the_worker_only_for_local_jobs(toy, count, monkeypatch):
 def test_job_of_unknown_backend_is_left_alone(toy, count, monkeypatch):
     job = begun(count, 4)
     with table.transaction(write=True) as db:
-        db.execute("UPDATE jobs SET backend = 'elsewhere', heartbeat_at = 1.0 WHERE id = ?", (job.id,))
+        db.execute(
+            "UPDATE jobs SET backend = 'elsewhere', heartbeat_at = 1.0 WHERE id = ?", (job.id,)
+        )
     assert jobs.reap() == []
     jobs.start()
     assert jobs.cancel(job.id).state == "running"

@@ -1,4 +1,6 @@
-"""Two equal requests at once on one machine: the second waits for the first, and finds its result."""
+"""Two equal requests at once on one machine: the second waits for the first, and finds its
+result.
+"""
 
 import signal
 import subprocess
@@ -85,11 +87,13 @@ def test_request_of_a_killed_process_is_answered_by_the_next():
     file = store.local_dir() / "requests" / f"distances-{fakes.distances().spec.fingerprint()}.lock"
     file.parent.mkdir(parents=True)
     code = (
-        "import sys, time, pathlib; from analysis.core import disk; held = disk.lock(pathlib.Path(sys.argv[1])); "
-        "print('held', flush=True); time.sleep(60)"
+        "import sys, time, pathlib; from analysis.core import disk; held ="
+        " disk.lock(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     top = Path(store.__file__).parents[2]
-    with subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, cwd=top) as held:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, cwd=top
+    ) as held:
         held.stdout.readline()
         MAY_END.set()
 

@@ -1,4 +1,6 @@
-"""A disk that fills up in the middle of a heal: the job fails with that reason, and the earlier saved files are intact."""
+"""A disk that fills up in the middle of a heal: the job fails with that reason, and the earlier
+saved files are intact.
+"""
 
 import contextlib
 import multiprocessing
@@ -26,10 +28,14 @@ DISK_BYTES = 32 * 1024 * 1024
 
 @pytest.fixture
 def heal(tiny_folder, tmp_path):
-    """A function that makes a heal of a tiny model, of so many steps, with a checkpoint at every other one."""
+    """A function that makes a heal of a tiny model, of so many steps, with a checkpoint at every
+    other one.
+    """
 
     def make(steps: int) -> HealSpec:
-        return little_heal.spec(tiny_folder("llama"), tmp_path, steps=steps, warmup_steps=2, eval_every=2)
+        return little_heal.spec(
+            tiny_folder("llama"), tmp_path, steps=steps, warmup_steps=2, eval_every=2
+        )
 
     return make
 
@@ -42,7 +48,9 @@ def small_disk(tmp_path, monkeypatch):
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
     )
     if mounted.returncode:
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
@@ -85,14 +93,21 @@ def test_a_heal_on_a_disk_that_fills_up(small_disk, heal, worker):
     fill(small_disk / "filler")
     failed = wait_state(job, "failed", 60)
     assert "no space left on the disk" in failed.error
-    assert not (small_disk / "worker.reserve").exists(), "what was kept back took the row of the failure"
+    assert not (small_disk / "worker.reserve").exists(), (
+        "what was kept back took the row of the failure"
+    )
     assert jobs.list_jobs()[0].state == "failed", "pages can read the list on a full disk"
     intact = checkpoints.newest(key)
     assert intact is not None
     assert not list(folder.glob(".*")), "nothing half-written is left"
     (small_disk / "filler").unlink()
     jobs.resume(job.id)
-    wait_for(lambda: any("Resuming from the checkpoint" in event["message"] for event in jobs.events(job.id)[0]), 60)
+    wait_for(
+        lambda: any(
+            "Resuming from the checkpoint" in event["message"] for event in jobs.events(job.id)[0]
+        ),
+        60,
+    )
     said = next(e["message"] for e in jobs.events(job.id)[0] if "Resuming" in e["message"])
     assert said == f"Resuming from the checkpoint at step {intact.step}."
     wait_for(lambda: jobs.get(job.id).values.get("step", 0) > intact.step, 60)

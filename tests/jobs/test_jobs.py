@@ -60,7 +60,10 @@ def test_a_submitted_job_can_be_read_back():
     assert job.spec == spec
     assert (job.kind, job.state, job.attempts) == ("heal", "queued", 0)
     assert job.label == "Heal of Small-1B, layers 11-15"
-    assert json.loads((job.folder / "spec.json").read_text()) == {"kind": "heal", "spec": spec.to_json()}
+    assert json.loads((job.folder / "spec.json").read_text()) == {
+        "kind": "heal",
+        "spec": spec.to_json(),
+    }
     assert job.is_active
     assert job.elapsed_s is None
     assert job.left_s is None
@@ -91,7 +94,10 @@ def test_no_job_is_given_to_two_workers():
         "from analysis.jobs.queue.processes import Process\nme = Process.current()\n"
         "while (job := job_table.claim(me)) is not None: print(job.id)"
     )
-    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
     taken = [process.communicate(timeout=30)[0].split() for process in started]
     assert sorted(sum(taken, [])) == sorted(expected)
     for ids in taken:
@@ -134,13 +140,26 @@ def test_every_state_allows_only_sensible_actions():
                 assert job.folder.exists()
 
 
-@pytest.mark.parametrize("bad", ["../../secrets", "", "ZZZZZZZZZZ", "0123456789a", "0123456789\n", "0123456789", "*", None, 7])
+@pytest.mark.parametrize(
+    "bad",
+    ["../../secrets", "", "ZZZZZZZZZZ", "0123456789a", "0123456789\n", "0123456789", "*", None, 7],
+)
 def test_a_wrong_id_is_a_sentence_and_touches_nothing(cache, bad):
     (cache / "secrets").mkdir()
     for name in ("log.txt", "events.jsonl"):
         (cache / "secrets" / name).write_text("{}\n")
     kept = jobs.submit(request())
-    for action in (jobs.get, jobs.cancel, jobs.pause, jobs.resume, front, jobs.space, jobs.delete, jobs.events, jobs.log_tail):
+    for action in (
+        jobs.get,
+        jobs.cancel,
+        jobs.pause,
+        jobs.resume,
+        front,
+        jobs.space,
+        jobs.delete,
+        jobs.events,
+        jobs.log_tail,
+    ):
         with pytest.raises(JobError, match="There is no job"):
             action(bad)
     assert jobs.list_jobs() == [kept]
@@ -169,9 +188,17 @@ def test_the_log_tail_shows_last_lines_and_no_token():
     job = jobs.submit(request())
     assert jobs.log_tail(job.id) == ""
     log = job.folder / "log.txt"
-    log.write_text(f"first\nusing {token} now\nurl=https://user:{token}@hub\n 10%|\r 90%|\r100%| done\nhf_hub_download\n\n")
+    log.write_text(
+        f"first\nusing {token} now\nurl=https://user:{token}@hub\n 10%|\r 90%|\r100%|"
+        " done\nhf_hub_download\n\n"
+    )
     lines = jobs.log_tail(job.id, 4).split("\n")
-    assert lines == ["using hf_[redacted] now", "url=https://user:hf_[redacted]@hub", "100%| done", "hf_hub_download"]
+    assert lines == [
+        "using hf_[redacted] now",
+        "url=https://user:hf_[redacted]@hub",
+        "100%| done",
+        "hf_hub_download",
+    ]
     assert jobs.log_tail(job.id, 1) == "hf_hub_download"
     assert jobs.log_tail(job.id, 0) == ""
 
@@ -233,7 +260,10 @@ def test_time_left_is_that_of_all_stages_less_the_time_since_the_last_report():
     silent = replace(job, progress_at=now - 60)
     assert (silent.silent_s, silent.left_s) == (pytest.approx(60, abs=0.5), None)
     slow = replace(silent, values={"remaining": stages | {"unit_s": 50.0}})
-    assert (slow.silent_s, slow.left_s) == (None, pytest.approx(240, abs=0.5)), "one unit takes that long"
+    assert (slow.silent_s, slow.left_s) == (
+        None,
+        pytest.approx(240, abs=0.5),
+    ), "one unit takes that long"
 
 
 @pytest.mark.parametrize("part", ["header", "page"])
@@ -243,9 +273,14 @@ def test_a_damaged_list_of_jobs_is_moved_aside_and_a_new_one_begins(cache, part)
     with contextlib.closing(table.connect()) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     content = (cache / "jobs.sqlite").read_bytes()
-    damaged = b"no list" * 1000 if part == "header" else content[:4096] + b"\xff" * (len(content) - 4096)
+    damaged = (
+        b"no list" * 1000 if part == "header" else content[:4096] + b"\xff" * (len(content) - 4096)
+    )
     (cache / "jobs.sqlite").write_bytes(damaged)
-    with pytest.raises(StorageError, match=r"is damaged .* It was moved to jobs\.sqlite\.damaged, and a new list begins"):
+    with pytest.raises(
+        StorageError,
+        match=r"is damaged .* It was moved to jobs\.sqlite\.damaged, and a new list begins",
+    ):
         jobs.list_jobs()
     assert jobs.list_jobs() == []
     job = jobs.submit(request())

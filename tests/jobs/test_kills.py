@@ -1,4 +1,6 @@
-"""A worker killed in the middle of each kind of job: the job resumes, and its figures equal those of an undisturbed run."""
+"""A worker killed in the middle of each kind of job: the job resumes, and its figures equal those
+of an undisturbed run.
+"""
 
 import hashlib
 import json
@@ -35,7 +37,19 @@ from tests.support.worker import wait_for, wait_state
 
 pytestmark = [pytest.mark.timeout(800), pytest.mark.long]
 KINDS = (
-    *("inspect", "distances", "damage", "sweep", "evaluate", "heal", "speed", "compare", "microscope", "grid", "methods"),
+    *(
+        "inspect",
+        "distances",
+        "damage",
+        "sweep",
+        "evaluate",
+        "heal",
+        "speed",
+        "compare",
+        "microscope",
+        "grid",
+        "methods",
+    ),
     *("export", "gguf"),
 )
 _OF_THE_MOMENT = re.compile(r".*(_s|_bytes)$|versions|fits|notes")
@@ -56,7 +70,10 @@ def requests(starter_folder, tmp_path_factory) -> dict[str, Spec]:
     tokenizer.save_pretrained(folder / "model")
     texts, others = documents.two_kinds(folder)
     model = ModelSpec(str(folder / "model"), dtype="float32", device="cpu")
-    text, other = CorpusSpec(texts, n_texts=6, seq_len=64), CorpusSpec(others, n_texts=6, seq_len=64)
+    text, other = (
+        CorpusSpec(texts, n_texts=6, seq_len=64),
+        CorpusSpec(others, n_texts=6, seq_len=64),
+    )
     distances, questions, block = DistanceSpec(model, text), BenchmarkSpec(limit=12), Block(2, 2)
     heal = HealSpec(
         block,
@@ -82,16 +99,24 @@ def requests(starter_folder, tmp_path_factory) -> dict[str, Spec]:
         CompareSpec(model, "The river", (Variant(), Variant("pruned", block)), max_new_tokens=24),
         MicroscopeSpec(model, "The river runs to the harbour."),
         GridSpec((model,), (questions,), (other,), (text,), max_n=2),
-        MethodsSpec(model, ("similarity", "deepest"), ("instant",), (2,), BenchmarkSpec(limit=4), other),
+        MethodsSpec(
+            model, ("similarity", "deepest"), ("instant",), (2,), BenchmarkSpec(limit=4), other
+        ),
         ExportSpec(block, "without-2-3", model),
     )
-    file = ModelSpec(str(gguf_files.write(folder / "m.gguf", "llama")), dtype="float32", device="cpu")
-    return {spec.kind: spec for spec in specs} | {"gguf": ExportSpec(Block(1, 2), "without-1-2.gguf", file, format="gguf")}
+    file = ModelSpec(
+        str(gguf_files.write(folder / "m.gguf", "llama")), dtype="float32", device="cpu"
+    )
+    return {spec.kind: spec for spec in specs} | {
+        "gguf": ExportSpec(Block(1, 2), "without-1-2.gguf", file, format="gguf")
+    }
 
 
 @pytest.fixture
 def start(monkeypatch):
-    """Start workers as copies of a process that has imported everything, and end those that are left."""
+    """Start workers as copies of a process that has imported everything, and end those that are
+    left.
+    """
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.support.heal_child"])
@@ -112,14 +137,26 @@ def start(monkeypatch):
 def steady(value: Any) -> Any:
     """Return the part of a stored value that is the same in every run."""
     if isinstance(value, Mapping):
-        return {name: steady(entry) for name, entry in value.items() if not _OF_THE_MOMENT.fullmatch(name)}
+        return {
+            name: steady(entry)
+            for name, entry in value.items()
+            if not _OF_THE_MOMENT.fullmatch(name)
+        }
     return [steady(entry) for entry in value] if isinstance(value, list) else value
 
 
 def figures(job: jobs.Job, cache: Path) -> Any:
-    """Return the figures of a finished job, with the checksums of its arrays and of the weights that it wrote."""
-    envelope = json.loads((cache / "results" / job.kind / str(job.result_key) / "result.json").read_bytes())
-    data = {name: value for name, value in envelope["data"].items() if job.kind != "speed" or name not in _TIMINGS}
+    """Return the figures of a finished job, with the checksums of its arrays and of the weights
+    that it wrote.
+    """
+    envelope = json.loads(
+        (cache / "results" / job.kind / str(job.result_key) / "result.json").read_bytes()
+    )
+    data = {
+        name: value
+        for name, value in envelope["data"].items()
+        if job.kind != "speed" or name not in _TIMINGS
+    }
     weights = {
         str(file.relative_to(cache)): hashlib.sha256(file.read_bytes()).hexdigest()
         for top in ("adapters", "exports")
@@ -130,7 +167,9 @@ def figures(job: jobs.Job, cache: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_job_resumes_to_the_undisturbed_figures_and_leaves_nothing(requests, start, tmp_path, monkeypatch, kind):
+def test_killed_job_resumes_to_the_undisturbed_figures_and_leaves_nothing(
+    requests, start, tmp_path, monkeypatch, kind
+):
     assert set(KINDS) == {*requests}
     assert {spec.kind for spec in requests.values()} <= set(EXPERIMENTS)
     quiet, cache = tmp_path / "quiet", tmp_path / "cache"

@@ -1,4 +1,6 @@
-"""Identity of the worker under any clock: steps of the clock, signs of life from the future, pids that are none."""
+"""Identity of the worker under any clock: steps of the clock, signs of life from the future, pids
+that are none.
+"""
 
 import json
 import os
@@ -30,7 +32,9 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A function that sets the clock so many seconds ahead, as programs see it: start times move too, ticks do not."""
+    """A function that sets the clock so many seconds ahead, as programs see it: start times move
+    too, ticks do not.
+    """
     now, created = time.time, psutil.Process.create_time
 
     def step(seconds: float) -> None:
@@ -52,7 +56,9 @@ def set_columns(job: jobs.Job, **columns) -> None:
             db.execute(f"UPDATE jobs SET {name} = ? WHERE id = ?", (value, job.id))
 
 
-needs_ticks = pytest.mark.skipif(HERE.born is None, reason="this system does not tell the ticks since its start")
+needs_ticks = pytest.mark.skipif(
+    HERE.born is None, reason="this system does not tell the ticks since its start"
+)
 
 
 @needs_ticks
@@ -78,7 +84,9 @@ def test_a_process_is_known_by_ticks_boot_and_numbering():
         assert not of_another.is_here
         assert not of_another.same(HERE)
         assert not of_another.is_alive(None)
-        assert of_another.is_alive(time.time() - 1), "of another container or machine the heartbeat tells, not a pid of ours"
+        assert of_another.is_alive(time.time() - 1), (
+            "of another container or machine the heartbeat tells, not a pid of ours"
+        )
 
 
 @pytest.mark.parametrize("pid", [0, -1, -12345, 2**31, True, 1.5, "1", None])
@@ -143,7 +151,12 @@ def test_clock_step_after_cancel_ends_no_healthy_worker(clock, monkeypatch):
 
 def test_worker_without_writable_cache_says_so_in_a_sentence(cache):
     (cache / "worker.lock").mkdir()
-    ended = subprocess.run([sys.executable, "-m", "analysis.jobs.runner.worker"], capture_output=True, text=True, timeout=50)
+    ended = subprocess.run(
+        [sys.executable, "-m", "analysis.jobs.runner.worker"],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
     assert ended.returncode == 1
     assert "cannot be written" in ended.stderr
     assert ended.stderr.count("\n") == 1

@@ -1,4 +1,6 @@
-"""Actions on jobs that wait or have ended: pause, move, resume by themselves, remove with their saved files."""
+"""Actions on jobs that wait or have ended: pause, move, resume by themselves, remove with their
+saved files.
+"""
 
 import contextlib
 import json
@@ -56,7 +58,10 @@ def claim(process: Process = HERE) -> jobs.Job:
 
 
 def events(job: jobs.Job, *told: tuple[int, str, int]) -> None:
-    lines = [json.dumps({"attempt": attempt, "phase": phase, "done": done}) for attempt, phase, done in told]
+    lines = [
+        json.dumps({"attempt": attempt, "phase": phase, "done": done})
+        for attempt, phase, done in told
+    ]
     (job.folder / "events.jsonl").write_text("\n".join(lines) + "\n")
 
 
@@ -75,7 +80,12 @@ def test_queued_job_pauses_at_once_and_resumes_at_the_end():
 
 @pytest.mark.parametrize(
     ("wishes", "ends"),
-    [(["pause"], "paused"), (["cancel"], "cancelled"), (["pause", "cancel"], "cancelled"), (["pause", "pause"], "paused")],
+    [
+        (["pause"], "paused"),
+        (["cancel"], "cancelled"),
+        (["pause", "cancel"], "cancelled"),
+        (["pause", "pause"], "paused"),
+    ],
 )
 def test_a_running_job_ends_as_it_was_asked_last(wishes, ends):
     queue(1)
@@ -127,19 +137,28 @@ def test_layout_1_list_is_updated_in_place(cache):
     db = sqlite3.connect(cache / "jobs.sqlite")
     db.execute("PRAGMA journal_mode = WAL")
     db.executescript(LAYOUT_1.read_text())
-    old = {row[0]: row for row in db.execute("SELECT id, label, state, error, result_key, created_at FROM jobs")}
+    old = {
+        row[0]: row
+        for row in db.execute("SELECT id, label, state, error, result_key, created_at FROM jobs")
+    }
     db.close()
     # Six servers open it at the same moment.
     opened: list[int] = []
-    threads = [threading.Thread(target=lambda: opened.append(len(jobs.list_jobs()))) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda: opened.append(len(jobs.list_jobs()))) for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert opened == [5] * 6
-    now = {job.id: (job.id, job.label, job.state, job.error, job.result_key, job.created_at) for job in jobs.list_jobs()}
+    now = {
+        job.id: (job.id, job.label, job.state, job.error, job.result_key, job.created_at)
+        for job in jobs.list_jobs()
+    }
     assert now == old
-    # The job that an older worker left running, asked to stop before there was anything but cancelling, is cancelled.
+    # The job that an older worker left running, asked to stop before there was anything but
+    # cancelling, is cancelled.
     ended = [job for job in jobs.reap() if job.stop_as is None]
     assert [job.state for job in ended] == ["cancelled"]
     first, second = waiting()
@@ -176,7 +195,10 @@ def test_job_over_its_time_limit_is_stopped_once():
     table.finish_stopped(asked, "It was {state}. Finished parts are kept.")
     ended = jobs.get(taken.id)
     assert ended.state == "cancelled"
-    assert ended.error == ("It reached the limit of 0.0167 h for a job. It was cancelled. Finished parts are kept.")
+    assert (
+        ended.error
+        == "It reached the limit of 0.0167 h for a job. It was cancelled. Finished parts are kept."
+    )
     assert jobs.resume(taken.id).state == "queued"
 
 
@@ -188,7 +210,9 @@ def test_interrupted_job_waits_unless_auto_resume_is_on():
     claim(GONE)
     assert [job.state for job in jobs.reap()] == ["interrupted"]
     settings.set_auto_resume(True)
-    assert jobs.get(first).state == "interrupted", "what was found before the setting was made waits"
+    assert jobs.get(first).state == "interrupted", (
+        "what was found before the setting was made waits"
+    )
     assert claim(GONE).id == second
     third = jobs.submit(request(seed=9)).id
     (found,) = jobs.reap()
@@ -202,7 +226,16 @@ def test_interrupted_job_waits_unless_auto_resume_is_on():
     [
         ([], 3),
         ([(1, "loading", 1), (2, "loading", 1), (3, "loading", 1)], 2),
-        ([(1, "loading", 1), (1, "healing", 4), (2, "loading", 1), (2, "healing", 4), (3, "healing", 5)], 0),
+        (
+            [
+                (1, "loading", 1),
+                (1, "healing", 4),
+                (2, "loading", 1),
+                (2, "healing", 4),
+                (3, "healing", 5),
+            ],
+            0,
+        ),
         ([(1, "healing", 9), (2, "healing", 3), (3, "scoring", 0)], 0),
         ([(1, "healing", 9), (2, "healing", 10), (3, "healing", 8)], 1),
         ([(1, "healing", 9), (2, "healing", 7), (3, "healing", 8)], 2),
@@ -257,7 +290,11 @@ def test_settings_survive_damage_and_strangers(cache):
 
 def saved(cache: Path, kind: str = "heal", key: str = KEY) -> list[Path]:
     """Write files that a job has saved, 100 bytes each."""
-    folders = [cache / "checkpoints" / key / "step-1", cache / "adapters" / key, store.result_dir(kind, key)]
+    folders = [
+        cache / "checkpoints" / key / "step-1",
+        cache / "adapters" / key,
+        store.result_dir(kind, key),
+    ]
     for folder in folders:
         folder.mkdir(parents=True)
         (folder / "file.bin").write_bytes(b"x" * 100)
@@ -305,7 +342,10 @@ def test_map_stays_while_a_curve_needs_it(cache):
     spec, key = curve.spec.distances, curve.spec.distances.fingerprint()
     saved(cache, "distances", key)
     job = ended(spec, "done", key)
-    assert jobs.space(job.id).needed_by == f"the stored sweep result {curve.spec.fingerprint()} builds on it"
+    assert (
+        jobs.space(job.id).needed_by
+        == f"the stored sweep result {curve.spec.fingerprint()} builds on it"
+    )
     jobs.delete(job.id, saved=True)
     assert store.result_dir("distances", key).exists()
 
@@ -347,7 +387,10 @@ def test_a_folder_that_is_a_link_is_never_followed(cache, tmp_path_factory):
 
 def test_clearing_forgets_only_ended_jobs(cache):
     folders = saved(cache)
-    done = [ended(HealSpec(block=BLOCK, seed=seed), state) for seed, state in enumerate(("done", "failed", "cancelled"))]
+    done = [
+        ended(HealSpec(block=BLOCK, seed=seed), state)
+        for seed, state in enumerate(("done", "failed", "cancelled"))
+    ]
     paused = jobs.pause(jobs.submit(request(seed=7)).id)
     queued = jobs.submit(request(seed=8))
     assert jobs.clear(saved=True) == 3
@@ -361,8 +404,8 @@ def test_clearing_forgets_only_ended_jobs(cache):
 def test_held_list_is_one_sentence_and_pages_still_read(cache, monkeypatch):
     (job_id,) = queue(1)
     code = (
-        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); db.execute('BEGIN IMMEDIATE'); "
-        "print('held', flush=True); input()"
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        " db.execute('BEGIN IMMEDIATE'); print('held', flush=True); input()"
     )
     command = [sys.executable, "-c", code, str(cache / "jobs.sqlite")]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -372,7 +415,9 @@ def test_held_list_is_one_sentence_and_pages_still_read(cache, monkeypatch):
         assert [job.id for job in jobs.list_jobs()] == [job_id]
         assert jobs.reap() == []
         for action in (jobs.cancel, jobs.pause, jobs.delete):
-            with pytest.raises(StorageError, match=r"jobs\.sqlite cannot be used \(database is locked\)"):
+            with pytest.raises(
+                StorageError, match=r"jobs\.sqlite cannot be used \(database is locked\)"
+            ):
                 action(job_id)
     finally:
         holder.communicate("\n", timeout=10)

@@ -68,7 +68,9 @@ def looked_at(job):
 def test_cluster_gets_command_cache_and_resources(cluster, count):
     job, record = submitted(cluster, count)
     assert record.entrypoint.startswith(f"cd {remote.ROOT} && exec ")
-    assert record.entrypoint.endswith(f" -m analysis.jobs.runner.remote {job.id} 1 {versions.program()} 1 {ray.WORKERS}")
+    assert record.entrypoint.endswith(
+        f" -m analysis.jobs.runner.remote {job.id} 1 {versions.program()} 1 {ray.WORKERS}"
+    )
     resources = record.entrypoint_num_gpus, record.entrypoint_num_cpus, record.entrypoint_memory
     assert resources == (0.5, 3, 20_000_000_000)
     assert record.runtime_env["env_vars"]["LAYERSCOPE_CACHE"] == os.environ["LAYERSCOPE_CACHE"]
@@ -77,20 +79,36 @@ def test_cluster_gets_command_cache_and_resources(cluster, count):
     assert len(cluster.jobs) == 1
     assert cluster.headers == {"Authorization": "Bearer 5ecre7t0ken"}
     assert "5ecre7t0ken" not in str(record)
-    assert not any("5ecre7t0ken" in path.read_text() for path in job.folder.rglob("*") if path.is_file())
+    assert not any(
+        "5ecre7t0ken" in path.read_text() for path in job.folder.rglob("*") if path.is_file()
+    )
 
 
 @pytest.mark.parametrize(
     ("end", "state", "sentence"),
     [
-        ({"status": "STOPPED", "message": "Job was stopped."}, "interrupted", "Ray ended the job before it started: Job was"),
         (
-            {"status": "FAILED", "message": "Job supervisor actor failed to start within 900.0 seconds."},
+            {"status": "STOPPED", "message": "Job was stopped."},
             "interrupted",
-            "Ray ended the job before it started: Job supervisor actor failed to start within 900.0 seconds. Resume the job",
+            "Ray ended the job before it started: Job was",
         ),
         (
-            {"status": "FAILED", "driver_exit_code": 3, "message": "log:\nThis machine does not see the job's folder."},
+            {
+                "status": "FAILED",
+                "message": "Job supervisor actor failed to start within 900.0 seconds.",
+            },
+            "interrupted",
+            (
+                "Ray ended the job before it started: Job supervisor actor failed to start within"
+                " 900.0 seconds. Resume the job"
+            ),
+        ),
+        (
+            {
+                "status": "FAILED",
+                "driver_exit_code": 3,
+                "message": "log:\nThis machine does not see the job's folder.",
+            },
             "failed",
             "The job did not start on the Ray cluster: This machine does not see the job's folder.",
         ),
@@ -110,7 +128,10 @@ def test_job_unknown_to_a_restarted_head_is_interrupted(cluster, count, monkeypa
     cluster.jobs.clear()
     assert looked_at(job).state == "running", "the cluster may know it in a moment"
     monkeypatch.setattr(ray, "_UNSEEN_S", 0.0)
-    assert looked_at(job).error == "The Ray cluster does not know the job. Resume the job to submit it again."
+    assert (
+        looked_at(job).error
+        == "The Ray cluster does not know the job. Resume the job to submit it again."
+    )
 
 
 def test_job_out_of_reach_keeps_its_state(cluster, count):
@@ -118,9 +139,9 @@ def test_job_out_of_reach_keeps_its_state(cluster, count):
     cluster.error = ConnectionError("Failed to connect to Ray at address: http://127.0.0.1:8265.")
     away = looked_at(job)
     assert away.state == "running"
-    assert away.error == (
-        "The Ray cluster cannot be used: Failed to connect to Ray at address: http://127.0.0.1:8265. "
-        "Check RAY_API_SERVER_ADDRESS and the token."
+    assert (
+        away.error == "The Ray cluster cannot be used: Failed to connect to Ray at address:"
+        " http://127.0.0.1:8265. Check RAY_API_SERVER_ADDRESS and the token."
     )
 
 
@@ -130,7 +151,10 @@ def test_silent_cluster_holds_nobody_up_and_may_have_accepted_the_job(cluster, c
     cluster.answers.clear()
     job = jobs.submit(count.CountSpec(), backend="ray")
     assert job.state == "running"
-    assert looked_at(job).error == "The Ray cluster did not answer within 0.1 s. Check RAY_API_SERVER_ADDRESS."
+    assert (
+        looked_at(job).error
+        == "The Ray cluster did not answer within 0.1 s. Check RAY_API_SERVER_ADDRESS."
+    )
     for _ in range(10):
         looked_at(job)
     assert sum(thread.name == "ray-client" for thread in threading.enumerate()) <= 8
@@ -148,10 +172,19 @@ def test_waiting_job_stops_at_once_and_never_begins(cluster, count):
 @pytest.mark.parametrize(
     ("variables", "why"),
     [
-        ({ray.ADDRESS: ""}, "no Ray cluster is set up. Set RAY_API_SERVER_ADDRESS=http://HOST:8265"),
-        ({ray.ADDRESS: "ray://head:10001"}, "no Ray cluster is set up. Set RAY_API_SERVER_ADDRESS=http://HOST:8265"),
+        (
+            {ray.ADDRESS: ""},
+            "no Ray cluster is set up. Set RAY_API_SERVER_ADDRESS=http://HOST:8265",
+        ),
+        (
+            {ray.ADDRESS: "ray://head:10001"},
+            "no Ray cluster is set up. Set RAY_API_SERVER_ADDRESS=http://HOST:8265",
+        ),
         ({ray.OPTIONS: ""}, "the resources of a process are not set. Set LAYERSCOPE_RAY_OPTIONS"),
-        ({ray.OPTIONS: "num_gpus=many"}, "LAYERSCOPE_RAY_OPTIONS holds 'num_gpus=many'. Write NAME=NUMBER"),
+        (
+            {ray.OPTIONS: "num_gpus=many"},
+            "LAYERSCOPE_RAY_OPTIONS holds 'num_gpus=many'. Write NAME=NUMBER",
+        ),
         ({ray.OPTIONS: "cores=1"}, "with a name of num_gpus, num_cpus, memory_gb"),
     ],
 )
@@ -170,6 +203,12 @@ def test_attempt_refuses_another_version_and_a_missing_folder(cluster, count, ca
     assert remote.main([job.id, "1", "0.0.1"]) == 0
     failed = looked_at(job)
     assert failed.state == "failed"
-    assert f"has Layerscope {versions.program()}, but this request came from 0.0.1. Install the same version" in failed.error
+    assert (
+        f"has Layerscope {versions.program()}, but this request came from 0.0.1. Install the same"
+        " version" in failed.error
+    )
     assert remote.main(["0123456789", "1", versions.program()]) != 0
-    assert "Put the cache folder on storage that all machines share, at the same path." in capsys.readouterr().err
+    assert (
+        "Put the cache folder on storage that all machines share, at the same path."
+        in capsys.readouterr().err
+    )

@@ -1,4 +1,6 @@
-"""Jobs on a real Ray cluster of this machine, which asks for a token: found again, stopped, lost, resumed, figures equal."""
+"""Jobs on a real Ray cluster of this machine, which asks for a token: found again, stopped, lost,
+resumed, figures equal.
+"""
 
 import os
 import shutil
@@ -61,7 +63,11 @@ def here(running, tmp_path, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    monkeypatch.setattr(processes, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
+    monkeypatch.setattr(
+        processes,
+        "ensure_worker",
+        lambda: pytest.fail("a worker was started for a job that runs elsewhere"),
+    )
     for name in ("ANSWER_S", "SUBMIT_S"):
         monkeypatch.setattr(ray, name, 60.0)  # the machine may be busy with other tests
     return folder
@@ -77,7 +83,9 @@ def count(tmp_path, monkeypatch):
     sys.modules.pop("toy_kind")
 
 
-wait_for, wait_state = (partial(wait, timeout=240.0) for wait in (test_backends.wait_for, test_backends.wait_state))
+wait_for, wait_state = (
+    partial(wait, timeout=240.0) for wait in (test_backends.wait_for, test_backends.wait_state)
+)
 
 
 @pytest.mark.long
@@ -104,26 +112,44 @@ def test_cluster_job_survives_restart_kill_and_stop(running, count):
     jobs.resume(job.id)
     wait_state(job, "done")
     assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
-    kept = [path for path in job.folder.rglob("*") if path.is_file() and running.token.encode() in path.read_bytes()]
+    kept = [
+        path
+        for path in job.folder.rglob("*")
+        if path.is_file() and running.token.encode() in path.read_bytes()
+    ]
     assert kept == []
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("token", "reason"), [("", "no authentication token was found"), ("0" * 32, "invalid or incorrect")])
-def test_without_the_token_a_job_fails_with_the_reason(running, count, tmp_path, monkeypatch, token, reason):
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [("", "no authentication token was found"), ("0" * 32, "invalid or incorrect")],
+)
+def test_without_the_token_a_job_fails_with_the_reason(
+    running, count, tmp_path, monkeypatch, token, reason
+):
     monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "missing"))
     job = jobs.submit(count.CountSpec(), backend="ray")
     assert job.state == "failed"
-    assert job.error.startswith("The Ray cluster cannot be used: Token authentication is enabled but")
+    assert job.error.startswith(
+        "The Ray cluster cannot be used: Token authentication is enabled but"
+    )
     assert reason in job.error
 
 
 def tiny_map(tiny_folder, tmp_path) -> DistanceSpec:
     texts = tmp_path / "texts.txt"
-    texts.write_text("\n\n".join(f"Text {n} is about the number {n}, and {n} times {n} is {n * n}. " * 8 for n in range(140)))
+    texts.write_text(
+        "\n\n".join(
+            f"Text {n} is about the number {n}, and {n} times {n} is {n * n}. " * 8
+            for n in range(140)
+        )
+    )
     corpus = CorpusSpec(source=str(texts), n_texts=140, seq_len=64)
-    return DistanceSpec(ModelSpec(source=str(tiny_folder("llama")), dtype="float32", device="cpu"), corpus)
+    return DistanceSpec(
+        ModelSpec(source=str(tiny_folder("llama")), dtype="float32", device="cpu"), corpus
+    )
 
 
 def found(job: jobs.Job) -> DistanceResult:
@@ -133,12 +159,15 @@ def found(job: jobs.Job) -> DistanceResult:
 
 @pytest.mark.long
 @pytest.mark.parametrize(("shards", "cores"), [(1, 1), (3, 0.5), (7, 1)])
-def test_map_of_the_cluster_equals_local_map(running, tiny_folder, tmp_path, monkeypatch, shards, cores):
+def test_map_of_the_cluster_equals_local_map(
+    running, tiny_folder, tmp_path, monkeypatch, shards, cores
+):
     spec = tiny_map(tiny_folder, tmp_path)
     monkeypatch.setenv(ray.OPTIONS, f"num_cpus={cores},memory_gb=0.1")
     job = jobs.submit(spec, backend="ray", shards=shards)
     if shards == 7:
-        # There are resources for two. One of them is lost before its first result, and Ray starts it again.
+        # There are resources for two. One of them is lost before its first result, and Ray starts
+        # it again.
         wait_for(lambda: actors(running))[0].kill()
     there = found(job)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
@@ -147,7 +176,9 @@ def test_map_of_the_cluster_equals_local_map(running, tiny_folder, tmp_path, mon
 
 
 def actors(running) -> list[psutil.Process]:
-    return [process for process in running.processes() if named(process).startswith("ray::RayActor")]
+    return [
+        process for process in running.processes() if named(process).startswith("ray::RayActor")
+    ]
 
 
 def named(process: psutil.Process) -> str:

@@ -1,4 +1,6 @@
-"""Reading of Ray's messages by a worker pool, here from a stand-in: which worker is lost, and which was too large."""
+"""Reading of Ray's messages by a worker pool, here from a stand-in: which worker is lost, and which
+was too large.
+"""
 
 import json
 import signal
@@ -76,15 +78,27 @@ def test_lost_actor_returns_and_too_large_one_fails(pool):
     workers, _ = pool(Actor(lost, OutOfMemoryError("1.2 GB"), {"value": 1}))
     with pytest.raises(WorkerLost, match="The actor died. its node has died"):
         workers.submit({}).result(20)
-    with pytest.raises(JobError, match="ran out of memory.* Ask for more memory with LAYERSCOPE_RAY_OPTIONS=memory_gb=NUMBER"):
+    with pytest.raises(
+        JobError,
+        match=(
+            "ran out of memory.* Ask for more memory with LAYERSCOPE_RAY_OPTIONS=memory_gb=NUMBER"
+        ),
+    ):
         workers.submit({}).result(20)
     assert workers.submit({}).result(20) == 1
     workers.close()
 
 
 def test_error_of_a_worker_names_its_machine(pool):
-    workers, _ = pool(Actor({"error": "There is no model at '/models/x': give a folder.", "machine": "m7"}))
-    with pytest.raises(JobError, match="On the machine m7 of the Ray cluster: There is no model at '/models/x': give a folder"):
+    workers, _ = pool(
+        Actor({"error": "There is no model at '/models/x': give a folder.", "machine": "m7"})
+    )
+    with pytest.raises(
+        JobError,
+        match=(
+            "On the machine m7 of the Ray cluster: There is no model at '/models/x': give a folder"
+        ),
+    ):
         workers.submit({}).result(20)
     workers.close()
 

@@ -1,4 +1,6 @@
-"""Several processes that share a request: the figures of one, bit for bit, whichever process is lost on the way."""
+"""Several processes that share a request: the figures of one, bit for bit, whichever process is
+lost on the way.
+"""
 
 import dataclasses
 import json
@@ -58,11 +60,16 @@ def asked(tiny_folder):
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    """Batches of two texts, of a few questions and of a few cuts, so that there is something to share."""
+    """Batches of two texts, of a few questions and of a few cuts, so that there is something to
+    share.
+    """
     monkeypatch.setattr(damage, "CUTS_PER_SHARD", 4)
     monkeypatch.setattr(hidden_states, "tokens_per_batch", lambda device: 64)
     monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 128)
-    for module in ("analysis.experiments.scoring.likelihood", "analysis.experiments.maps.distance_map"):
+    for module in (
+        "analysis.experiments.scoring.likelihood",
+        "analysis.experiments.maps.distance_map",
+    ):
         monkeypatch.setattr(f"{module}.tokens_per_batch", lambda device: 128, raising=False)
 
 
@@ -97,7 +104,11 @@ class Here(Executor):
 
 def figures(result) -> dict:
     """All that a result says of the model, arrays bit by bit."""
-    said = {name: value for name, value in result.to_json().items() if name not in ("wall_s", "versions")}
+    said = {
+        name: value
+        for name, value in result.to_json().items()
+        if name not in ("wall_s", "versions")
+    }
     arrays = store.load_result(result.kind, result.spec.fingerprint()).arrays()
     return said | {name: array.tobytes() for name, array in arrays.items()}
 
@@ -122,10 +133,16 @@ def stored_shards() -> list:
 def test_one_process_makes_the_search_of_a_curve(asked, monkeypatch):
     model, told = asked["sweep"].model, []
     original = search.run
-    monkeypatch.setattr(search, "run", lambda spec, *a, **k: told.append(SearchResult.load(spec)) or original(spec, *a, **k))
+    monkeypatch.setattr(
+        search,
+        "run",
+        lambda spec, *a, **k: told.append(SearchResult.load(spec)) or original(spec, *a, **k),
+    )
     parts = (CorpusSpec("wiki", 2, 24, split=part) for part in ("train", "validation"))
     made = SearchSpec(model, "greedy", "kl", *parts, CorpusSpec("c4", 2, 24), max_n=2)
-    curve = share(dataclasses.replace(asked["sweep"], strategy="greedy", search=made), Here(2), nobody)
+    curve = share(
+        dataclasses.replace(asked["sweep"], strategy="greedy", search=made), Here(2), nobody
+    )
     found = SearchResult.load(curve.spec.search)
     assert [point.block for point in curve.points[1:]] == [one.removed for one in found.found]
     assert told[0] is None
@@ -141,16 +158,25 @@ def test_one_and_three_workers_find_the_figures_of_one_process(
         monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / f"of-{n}")))
         workers = Here(n)
         assert figures(share(asked[kind], workers, nobody)) == wanted
-        assert len(set(workers.measured)) == len(workers.measured) > 1, "each piece is measured once"
+        assert len(set(workers.measured)) == len(workers.measured) > 1, (
+            "each piece is measured once"
+        )
         assert stored_shards() == [], "they are kept until the result says the same"
 
 
 @pytest.mark.long
-def test_grid_shares_curves_and_missing_model_costs_only_its_own(asked, cache, with_starter, monkeypatch, tmp_path):
+def test_grid_shares_curves_and_missing_model_costs_only_its_own(
+    asked, cache, with_starter, monkeypatch, tmp_path
+):
     model = asked["sweep"].model
-    spec = GridSpec((model, ModelSpec("/no/such")), (BenchmarkSpec(limit=12),), (TEXTS,), (TEXTS,), max_n=1)
+    spec = GridSpec(
+        (model, ModelSpec("/no/such")), (BenchmarkSpec(limit=12),), (TEXTS,), (TEXTS,), max_n=1
+    )
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
-    wanted = [dataclasses.replace(cell, wall_s=0.0) for cell in resolve_name(EXPERIMENTS["grid"].run)(spec).cells]
+    wanted = [
+        dataclasses.replace(cell, wall_s=0.0)
+        for cell in resolve_name(EXPERIMENTS["grid"].run)(spec).cells
+    ]
     assert [bool(cell.error) for cell in wanted] == [False, False, True, True]
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "of-2")))
     workers = Here(2)
@@ -160,7 +186,9 @@ def test_grid_shares_curves_and_missing_model_costs_only_its_own(asked, cache, w
     assert stored_shards() == []
 
 
-def test_a_lost_worker_costs_the_shard_it_had(asked, cache, with_starter, monkeypatch, tmp_path, small_batches):
+def test_a_lost_worker_costs_the_shard_it_had(
+    asked, cache, with_starter, monkeypatch, tmp_path, small_batches
+):
     wanted = alone(asked["damage"], cache, with_starter, monkeypatch, tmp_path)
     workers = Here(2, lost=(2, 5))
     assert figures(share(asked["damage"], workers, nobody)) == wanted
@@ -168,11 +196,15 @@ def test_a_lost_worker_costs_the_shard_it_had(asked, cache, with_starter, monkey
     assert len(workers.measured) == len(set(workers.measured)) + 2
 
 
-def test_late_workers_join_and_absent_ones_are_not_awaited(asked, cache, with_starter, monkeypatch, tmp_path, small_batches):
+def test_late_workers_join_and_absent_ones_are_not_awaited(
+    asked, cache, with_starter, monkeypatch, tmp_path, small_batches
+):
     wanted = alone(asked["damage"], cache, with_starter, monkeypatch, tmp_path)
 
     class TwoOfSeven(Here):
-        """The last one is there at once, another when two shards are measured, and no other ever."""
+        """The last one is there at once, another when two shards are measured, and no other
+        ever.
+        """
 
         def open(self, index):
             if index not in (3, 6):
@@ -204,7 +236,10 @@ def test_late_workers_join_and_absent_ones_are_not_awaited(asked, cache, with_st
     assert by[:2] == [6, 6]
     assert phases[0] == "starting the processes"
     said = [phase.partition(" in ")[2] for phase in phases if phase.startswith("measuring")]
-    assert (said[0], said[-1]) == ("1 of 4 processes", "2 of 7 processes"), "the map that it rests on has four shards"
+    assert (said[0], said[-1]) == (
+        "1 of 4 processes",
+        "2 of 7 processes",
+    ), "the map that it rests on has four shards"
 
 
 def test_repeated_losses_fail_the_request_and_keep_its_shards(asked, cache, small_batches):
@@ -219,7 +254,9 @@ def test_repeated_losses_fail_the_request_and_keep_its_shards(asked, cache, smal
     assert kept.isdisjoint(again.measured)
 
 
-def test_a_damaged_shard_is_measured_again(asked, cache, with_starter, monkeypatch, tmp_path, small_batches):
+def test_a_damaged_shard_is_measured_again(
+    asked, cache, with_starter, monkeypatch, tmp_path, small_batches
+):
     wanted = alone(asked["distances"], cache, with_starter, monkeypatch, tmp_path)
     with pytest.raises(JobError):
         share(asked["distances"], Here(1, lost=tuple(range(3, 20))), nobody)
@@ -229,7 +266,9 @@ def test_a_damaged_shard_is_measured_again(asked, cache, with_starter, monkeypat
 
 
 class Second(Here):
-    """Two workers; the second is not as it should be, and the first has measured something by then."""
+    """Two workers; the second is not as it should be, and the first has measured something by
+    then.
+    """
 
     changed: dict = {}
 
@@ -256,7 +295,9 @@ class Second(Here):
 
 
 def failed(spec) -> str:
-    """Return the sentence of a job that two workers share, and that has failed with its finished measurements kept."""
+    """Return the sentence of a job that two workers share, and that has failed with its finished
+    measurements kept.
+    """
     job = jobs.submit(spec, shards=2)
     remote.make(job.id, job.attempts, shards=2, workers=f"{__name__}:Second")
     said = remote.of(job).status()
@@ -280,7 +321,9 @@ def test_worker_with_missing_or_different_model_fails_job_keeping_shards(
     assert sentence in failed(asked["distances"])
 
 
-def test_worker_out_of_gpu_memory_fails_job_and_keeps_shards(asked, cache, small_batches, monkeypatch):
+def test_worker_out_of_gpu_memory_fails_job_and_keeps_shards(
+    asked, cache, small_batches, monkeypatch
+):
     def measure(self, spec, *shards):
         if stored_shards():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -297,17 +340,26 @@ def test_weights_exchanged_during_the_run_are_refused(asked, cache, tiny_folder,
     from safetensors.torch import load_file, save_file
 
     folder = shutil.copytree(tiny_folder("llama"), tmp_path / "model")
-    spec = dataclasses.replace(asked["distances"], model=ModelSpec(str(folder), dtype="float32", device="cpu"))
+    spec = dataclasses.replace(
+        asked["distances"], model=ModelSpec(str(folder), dtype="float32", device="cpu")
+    )
     ((_, resolved),) = ShardWorker().requests(spec)
     weights = load_file(folder / "model.safetensors")
-    save_file({name: tensor + 1 for name, tensor in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: tensor + 1 for name, tensor in weights.items()},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
     with pytest.raises(UnsupportedModelError, match="were replaced since"):
         ShardWorker().missing(DistanceSpec.from_json(resolved))
 
 
 def test_other_versions_are_refused_before_anything_runs(asked, cache):
     workers = Here(2, versions=versions.versions() | {"torch": "1.0.0"})
-    with pytest.raises(JobError, match=r"This machine has torch 1\.0\.0, but a worker has .+, so figures may differ"):
+    with pytest.raises(
+        JobError,
+        match=r"This machine has torch 1\.0\.0, but a worker has .+, so figures may differ",
+    ):
         share(asked["distances"], workers, nobody)
     assert not workers.measured
 
@@ -336,7 +388,11 @@ def test_a_wish_to_end_is_heard_while_workers_measure(asked, cache, small_batche
 
 @pytest.mark.parametrize(
     ("kind", "n", "sentence"),
-    [("distances", 0, "must be 1..256"), ("corpus", 2, "kind corpus runs in one"), ("heal", 2, "kind heal runs in one")],
+    [
+        ("distances", 0, "must be 1..256"),
+        ("corpus", 2, "kind corpus runs in one"),
+        ("heal", 2, "kind heal runs in one"),
+    ],
 )
 def test_request_that_cannot_be_shared_is_refused(asked, cache, kind, n, sentence):
     request = {"corpus": TEXTS, "heal": HealSpec(block=Block(2, 2))}.get(kind) or asked[kind]
@@ -370,12 +426,15 @@ def gated(self, spec, *shards):
 
 ShardWorker.measure, damage.CUTS_PER_SHARD = gated, 4
 """
-"""Extension: each process waits with its first shard for a file, so that both have one when the test kills a process."""
+"""Extension: each process waits with its first shard for a file, so that both have one when the
+test kills a process."""
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.long
-def test_worker_job_is_shared_by_local_processes_despite_a_kill(asked, cache, with_starter, monkeypatch, tmp_path):
+def test_worker_job_is_shared_by_local_processes_despite_a_kill(
+    asked, cache, with_starter, monkeypatch, tmp_path
+):
     (tmp_path / "gate.py").write_text(GATE)
     monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "gate.py"))
     monkeypatch.setattr(damage, "CUTS_PER_SHARD", 4)
@@ -389,7 +448,9 @@ def test_worker_job_is_shared_by_local_processes_despite_a_kill(asked, cache, wi
     finally:
         end_worker()
     said = [event["phase"] for event in jobs.events(job.id)[0]]
-    assert {"starting the processes", "loading the model", "putting the shards together"} < set(said)
+    assert {"starting the processes", "loading the model", "putting the shards together"} < set(
+        said
+    )
     found = figures(DamageResult.read(store.load_result("damage", done.result_key)))
     assert found == alone(asked["damage"], cache, with_starter, monkeypatch, tmp_path)
 

@@ -1,4 +1,6 @@
-"""Jobs handed to a cluster by submitit, here to its executor for one machine: seen, stopped, lost, found again, resumed."""
+"""Jobs handed to a cluster by submitit, here to its executor for one machine: seen, stopped, lost,
+found again, resumed.
+"""
 
 import os
 import signal
@@ -27,7 +29,11 @@ def count(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
     monkeypatch.setenv(slurm.PLACE, "local")
-    monkeypatch.setattr(processes, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
+    monkeypatch.setattr(
+        processes,
+        "ensure_worker",
+        lambda: pytest.fail("a worker was started for a job that runs elsewhere"),
+    )
     monkeypatch.setattr(remote, "LOADER", "builtins:object")
     module = load_file(tmp_path / "toy_kind.py", KIND)
     monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "toy_kind.py"))
@@ -40,7 +46,9 @@ def count(tmp_path, monkeypatch):
     sys.modules.pop("toy_kind")
 
 
-wait_for, wait_state = (partial(wait, timeout=60.0) for wait in (test_backends.wait_for, test_backends.wait_state))
+wait_for, wait_state = (
+    partial(wait, timeout=60.0) for wait in (test_backends.wait_for, test_backends.wait_state)
+)
 """A process that imports everything is slower than a thread."""
 
 
@@ -53,7 +61,12 @@ def begun(count, n: int = 3) -> jobs.Job:
 
 def test_slurm_job_runs_and_a_new_dashboard_finds_it(count):
     job = begun(count, 4)
-    assert (job.backend, job.state, job.phase, job.values["n"]) == ("slurm", "running", "counting", 4)
+    assert (job.backend, job.state, job.phase, job.values["n"]) == (
+        "slurm",
+        "running",
+        "counting",
+        4,
+    )
     backend.BACKENDS.remove("slurm")
     backend.register(slurm.Slurm)  # as of another dashboard, or of this one after a restart
     count.gate().write_text("10")
@@ -79,7 +92,10 @@ def test_job_ended_by_scheduler_saves_first_and_is_interrupted(count):
         ({slurm.PLACE: "slurm", "PATH": "/nowhere"}, "this machine has no sbatch"),
         (
             {slurm.OPTIONS: "setup=rm"},
-            "LAYERSCOPE_SLURM_OPTIONS holds 'setup=rm'. Write NAME=VALUE, with a name of cpus_per_task,",
+            (
+                "LAYERSCOPE_SLURM_OPTIONS holds 'setup=rm'. Write NAME=VALUE, with a name of"
+                " cpus_per_task,"
+            ),
         ),
         ({slurm.OPTIONS: "mem_gb"}, "holds 'mem_gb'"),
     ],
@@ -98,7 +114,8 @@ def test_refusal_of_the_cluster_is_one_sentence(count, monkeypatch, tmp_path):
     for name in ("sbatch", "srun"):
         fake = tmp_path / name
         fake.write_text(
-            f"#!/bin/sh\ncp $1 {tmp_path}/asked\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n"
+            f"#!/bin/sh\ncp $1 {tmp_path}/asked\necho 'sbatch: error: invalid partition specified:"
+            " gpu' >&2\nexit 1\n"
         )
         fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -108,4 +125,6 @@ def test_refusal_of_the_cluster_is_one_sentence(count, monkeypatch, tmp_path):
     assert job.state == "failed"
     assert job.error.startswith("Slurm rejected the job: ")
     assert "invalid partition specified: gpu" in job.error
-    assert "#SBATCH --time=1440\n" in (tmp_path / "asked").read_text(), "minutes, where none are named"
+    assert "#SBATCH --time=1440\n" in (tmp_path / "asked").read_text(), (
+        "minutes, where none are named"
+    )

@@ -60,8 +60,13 @@ def test_job_runs_to_its_end_and_progress_outlives_reader():
     assert 0 <= job.elapsed_s < 10
     assert job.left_s is None
     # A reader that knows nothing but the id and the folder sees the same.
-    code = f"from analysis import jobs; print(jobs.get({job.id!r}).state, [e['done'] for e in jobs.events({job.id!r})[0]])"
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = (
+        f"from analysis import jobs; print(jobs.get({job.id!r}).state, [e['done'] for e in"
+        f" jobs.events({job.id!r})[0]])"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert seen.strip() == "done [0, 1, 2, 3]"
 
 
@@ -82,11 +87,16 @@ def test_error_is_one_sentence_and_the_queue_continues(cache):
     assert "Lower" in errors["memory"]
     assert "GPU" in errors["cuda"]
     assert "Lower" in errors["cuda"]
-    nobody = "Layerscope has a bug: an unexpected error while running this distances job (ValueError: seven is not)"
+    nobody = (
+        "Layerscope has a bug: an unexpected error while running this distances job (ValueError:"
+        " seven is not)"
+    )
     assert errors["bug"].startswith(nobody)
     assert "Traceback" not in errors["bug"]
     for kind, job in found.items():
-        assert jobs.log_tail(job.id) == errors[kind], "the log that pages show has the sentence and no traceback"
+        assert jobs.log_tail(job.id) == errors[kind], (
+            "the log that pages show has the sentence and no traceback"
+        )
     own = (cache / "worker.log").read_text()
     assert own.count("Traceback") >= len(kinds)
     assert f"Job {found['bug'].id}:\nTraceback" in own
@@ -139,7 +149,9 @@ def test_jobs_run_in_order_and_a_warm_model_stays(cache):
     jobs.ensure_worker(COMMAND)
     done = [wait_state(job, "done") for job in queue]
     assert order(cache) == [f"{what} {seed}" for seed in range(3) for what in ("begin", "end")]
-    assert [job.values["model"] for job in done] == [f"load {n} in process {worker_pid()}" for n in (1, 2, 3)]
+    assert [job.values["model"] for job in done] == [
+        f"load {n} in process {worker_pid()}" for n in (1, 2, 3)
+    ]
 
 
 def test_job_adds_up_the_work_of_its_attempts():
@@ -254,11 +266,14 @@ def test_two_servers_at_once_start_one_worker_that_outlives_both(cache):
     job = jobs.submit(request("steps"))
     # Starting takes each of them long enough that the other asks before it ends.
     code = (
-        "import time; from analysis import jobs; from analysis.jobs.queue import processes; start = processes._start; "
-        "processes._start = lambda *given: (time.sleep(0.5), start(*given))[1]; "
-        f"print(jobs.ensure_worker({COMMAND!r}))"
+        "import time; from analysis import jobs; from analysis.jobs.queue import processes; start"
+        " = processes._start; processes._start = lambda *given: (time.sleep(0.5),"
+        f" start(*given))[1]; print(jobs.ensure_worker({COMMAND!r}))"
     )
-    servers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    servers = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     answers = sorted(server.communicate(timeout=20)[0].strip() for server in servers)
     assert answers == ["False", "True"]
     assert wait_state(job, "done").pid == worker_pid()
@@ -269,7 +284,9 @@ def test_two_servers_at_once_start_one_worker_that_outlives_both(cache):
 
 def _is_worker_of(process: psutil.Process, cache) -> bool:
     try:
-        return str(SCRIPT) in process.cmdline() and process.environ().get("LAYERSCOPE_CACHE") == str(cache)
+        return str(SCRIPT) in process.cmdline() and process.environ().get(
+            "LAYERSCOPE_CACHE"
+        ) == str(cache)
     except psutil.Error:
         return False
 
@@ -319,7 +336,9 @@ def test_warm_model_is_freed_before_an_export(tiny_folder, monkeypatch):
     warm, loading = load.WarmModels(), load.load
     model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
     kept, in_memory = weakref.ref(warm(model).model), []
-    monkeypatch.setattr(load, "load", lambda *given, **how: in_memory.append(kept()) or loading(*given, **how))
+    monkeypatch.setattr(
+        load, "load", lambda *given, **how: in_memory.append(kept()) or loading(*given, **how)
+    )
     export.run(ExportSpec(Block(2, 2), "without", model), load=warm)
     assert in_memory[0] is None
 

@@ -40,14 +40,18 @@ def headed(header, tail=b""):
         st.binary(max_size=24),
         st.integers(0, 4000).map(lambda cut: ("cut", cut)),
         st.integers(0, 2**64 - 1).map(lambda length: struct.pack("<Q", length) + b"{}"),
-        st.dictionaries(st.sampled_from(["model.norm.weight", "a", "__metadata__"]), ENTRIES | json_values, max_size=2).map(
-            lambda header: headed(json.dumps(header).encode(), bytes(64))
-        ),
+        st.dictionaries(
+            st.sampled_from(["model.norm.weight", "a", "__metadata__"]),
+            ENTRIES | json_values,
+            max_size=2,
+        ).map(lambda header: headed(json.dumps(header).encode(), bytes(64))),
     )
 )
 def test_any_safetensors_file_that_is_not_whole_is_refused(broken, content):
     folder, whole = broken
-    (folder / "model.safetensors").write_bytes(whole[: content[1]] if isinstance(content, tuple) else content)
+    (folder / "model.safetensors").write_bytes(
+        whole[: content[1]] if isinstance(content, tuple) else content
+    )
     said = refusal(lambda: load.load(ModelSpec(str(folder), dtype="float32", device="cpu")))
     assert said
     assert "\n" not in said

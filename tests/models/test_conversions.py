@@ -1,4 +1,6 @@
-"""A GGUF file is converted once: the folder holds the same model to the bit, and is read from then on."""
+"""A GGUF file is converted once: the folder holds the same model to the bit, and is read from then
+on.
+"""
 
 import dataclasses
 import shutil
@@ -50,7 +52,10 @@ def test_converted_model_is_the_same_to_the_bit(tmp_path, looks, architecture):
     assert len(looks) == 1
     assert again.spec == first.spec
     plain = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        file.parent,
+        gguf_file=file.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
     )
     expected, found = plain.state_dict(), again.model.state_dict()
     assert expected.keys() == found.keys()
@@ -63,7 +68,9 @@ def test_starter_is_read_once_without_a_trial(tmp_path, looks, monkeypatch):
     looks.clear()
     monkeypatch.setattr(tokenizer, "_passed", set())
     monkeypatch.setattr(starter, "gguf_file", lambda: file)
-    monkeypatch.setattr(sandbox, "answer", lambda *given, **named: pytest.fail("its tokenizer was tried out"))
+    monkeypatch.setattr(
+        sandbox, "answer", lambda *given, **named: pytest.fail("its tokenizer was tried out")
+    )
     loaded = load.load(ModelSpec("starter", dtype="float32", device="cpu"))
     assert conversions.is_converted(loaded.spec.identity)
     assert len(looks) == 1
@@ -78,7 +85,9 @@ def test_gguf_file_is_quantized_as_the_folder_of_its_weights(tmp_path, quantizat
     expected = load.load(dataclasses.replace(spec, source=str(folder))).model.state_dict()
     assert any(weight.dtype in (torch.uint8, torch.int8) for weight in expected.values())
     assert expected.keys() == quantized.model.state_dict().keys()
-    assert all(torch.equal(weight, quantized.model.state_dict()[name]) for name, weight in expected.items())
+    assert all(
+        torch.equal(weight, quantized.model.state_dict()[name]) for name, weight in expected.items()
+    )
 
 
 @pytest.mark.long
@@ -97,7 +106,10 @@ def test_short_disk_or_memory_reads_the_gguf_file_with_notice(tmp_path, monkeypa
     if place == "disk":
         quantized = ModelSpec(str(file), dtype="float32", device="cpu", quantization="8bit")
         for load_quantized in (load.load, load_from_disk):
-            with pytest.raises(SpecError, match="memory or disk is too small for that folder.*choose quantization none"):
+            with pytest.raises(
+                SpecError,
+                match="memory or disk is too small for that folder.*choose quantization none",
+            ):
                 load_quantized(quantized)
     assert not conversions.stored_conversions()
 

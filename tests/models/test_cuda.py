@@ -1,4 +1,6 @@
-"""CUDA GPUs: one module asks torch about them, pretended ones are read right, and a real one has the CPU's figures."""
+"""CUDA GPUs: one module asks torch about them, pretended ones are read right, and a real one has
+the CPU's figures.
+"""
 
 import pytest
 import torch
@@ -10,7 +12,9 @@ from analysis.models.loading import load, machine
 from analysis.models.running import hidden_states
 from analysis.models.source.model_spec import ModelSpec
 
-needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card, and none is here")
+needs_card = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a CUDA card, and none is here"
+)
 CUTS = [None, Block(1, 2), Block(3, 3)]
 TEXTS = [[5, 9, 200, 31, 7, 8], [11, 3, 4, 250]]
 
@@ -56,7 +60,10 @@ def test_versions_name_the_gpu(pretended_cards):
 @needs_card
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox", "qwen3_moe"])
 def test_a_gpu_has_the_figures_of_the_cpu(tiny_folder, cache, family):
-    on_cpu, on_gpu = (load.load(ModelSpec(str(tiny_folder(family)), dtype="float32", device=name)) for name in ("cpu", "cuda"))
+    on_cpu, on_gpu = (
+        load.load(ModelSpec(str(tiny_folder(family)), dtype="float32", device=name))
+        for name in ("cpu", "cuda")
+    )
     losses = [likelihood.text_losses(loaded.decoder, TEXTS, CUTS) for loaded in (on_cpu, on_gpu)]
     assert torch.allclose(*map(torch.tensor, losses), atol=1e-4)
     maps = []

@@ -18,7 +18,9 @@ REMOVED = (0, 3)
 @pytest.mark.usefixtures("no_trial")
 def test_settings_by_number_of_layers_follow_the_cut_and_return_with_the_layers(tmp_path):
     models.save("minicpm3", tmp_path / "unpruned")
-    decoder = load.load(ModelSpec(str(tmp_path / "unpruned"), dtype="float32", device="cpu")).decoder
+    decoder = load.load(
+        ModelSpec(str(tmp_path / "unpruned"), dtype="float32", device="cpu")
+    ).decoder
     before = decoder.config.scale_depth
     with pruning.without_block(decoder, LayerSet(REMOVED)):
         assert decoder.config.scale_depth == pytest.approx(before * (4 / 6) ** 0.5)

@@ -1,4 +1,6 @@
-"""A family is one row: without it an architecture of other names is refused, with it all is measured as by brute force."""
+"""A family is one row: without it an architecture of other names is refused, with it all is
+measured as by brute force.
+"""
 
 import math
 from dataclasses import replace
@@ -59,7 +61,11 @@ class LadderConfig(PreTrainedConfig):
     model_type = "ladder"
 
     def __init__(self, vocab_size=300, hidden_size=16, num_hidden_layers=N_RUNGS, **settings):
-        self.vocab_size, self.hidden_size, self.num_hidden_layers = vocab_size, hidden_size, num_hidden_layers
+        self.vocab_size, self.hidden_size, self.num_hidden_layers = (
+            vocab_size,
+            hidden_size,
+            num_hidden_layers,
+        )
         self.breadth = settings.pop("breadth", 24)
         self.sharpness = settings.pop("sharpness", 2.5)
         self.slippery = settings.pop("slippery", [1, 4])
@@ -68,14 +74,18 @@ class LadderConfig(PreTrainedConfig):
 
 
 class Rung(nn.Module):
-    """Adds the tokens to the left, on average and upside down on slippery rungs, then a feed-forward part."""
+    """Adds the tokens to the left, on average and upside down on slippery rungs, then a
+    feed-forward part.
+    """
 
     def __init__(self, config, height):
         super().__init__()
         self.config, self.height = config, height
         self.looking = nn.Linear(config.hidden_size, config.hidden_size)
         self.widening = nn.Sequential(
-            nn.Linear(config.hidden_size, config.breadth), nn.GELU(), nn.Linear(config.breadth, config.hidden_size)
+            nn.Linear(config.hidden_size, config.breadth),
+            nn.GELU(),
+            nn.Linear(config.breadth, config.hidden_size),
         )
 
     def forward(self, stream):
@@ -102,8 +112,13 @@ class Ladder(LadderPreTrained):
     def __init__(self, config):
         super().__init__(config)
         self.ground = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.opening, self.closing = nn.LayerNorm(config.hidden_size), nn.LayerNorm(config.hidden_size, bias=False)
-        self.rungs = nn.ModuleList(Rung(config, height) for height in range(config.num_hidden_layers))
+        self.opening, self.closing = (
+            nn.LayerNorm(config.hidden_size),
+            nn.LayerNorm(config.hidden_size, bias=False),
+        )
+        self.rungs = nn.ModuleList(
+            Rung(config, height) for height in range(config.num_hidden_layers)
+        )
         self.post_init()
 
     def get_input_embeddings(self):
@@ -126,12 +141,16 @@ class LadderForClimbing(LadderPreTrained):
         self.post_init()
 
     def forward(self, input_ids, **ignored):
-        return CausalLMOutput(logits=self.lm_head(self.ladder(input_ids).last_hidden_state) * self.config.sharpness)
+        return CausalLMOutput(
+            logits=self.lm_head(self.ladder(input_ids).last_hidden_state) * self.config.sharpness
+        )
 
 
 @pytest.fixture
 def architecture():
-    """The architecture known to transformers, as that of an installed package would be, and no row of it to us."""
+    """The architecture known to transformers, as that of an installed package would be, and no row
+    of it to us.
+    """
     AutoConfig.register("ladder", LadderConfig)
     AutoModelForCausalLM.register(LadderConfig, LadderForClimbing)
     yield
@@ -198,7 +217,10 @@ def test_wrong_row_is_refused_as_not_adding_up(ladder, row):
     for wrong in (replace(row, norm=("opening",)), replace(row, logits_times=("logit_scale",))):
         families.FAMILIES.remove("ladder")
         families.register(wrong)
-        with pytest.raises(UnsupportedModelError, match=r"parts of LadderForClimbing \(model_type ladder\) do not add up"):
+        with pytest.raises(
+            UnsupportedModelError,
+            match=r"parts of LadderForClimbing \(model_type ladder\) do not add up",
+        ):
             load.load(ladder)
 
 
@@ -208,11 +230,19 @@ def test_distances_equal_brute_force(ladder):
     corpus = CorpusSpec("wiki", n_texts=3, seq_len=24)
     result = distance_map.run(DistanceSpec(ladder, corpus))
     loaded = load.load(ladder)
-    texts = [streams(loaded.model, ids) for ids in corpora.tokenize(result.spec.corpus, loaded.tokenizer).token_ids]
+    texts = [
+        streams(loaded.model, ids)
+        for ids in corpora.tokenize(result.spec.corpus, loaded.tokenizer).token_ids
+    ]
     for n in range(1, N_RUNGS + 1):
         for start in range(N_RUNGS - n + 1):
-            pairs = [(found[start][0, -1].double(), found[start + n][0, -1].double()) for found in texts]
-            angles = [math.acos((a @ b / a.norm() / b.norm()).clamp(-1, 1).item()) / math.pi for a, b in pairs]
+            pairs = [
+                (found[start][0, -1].double(), found[start + n][0, -1].double()) for found in texts
+            ]
+            angles = [
+                math.acos((a @ b / a.norm() / b.norm()).clamp(-1, 1).item()) / math.pi
+                for a, b in pairs
+            ]
             assert result.mean[n - 1][start] == pytest.approx(fmean(angles), abs=1e-5)
 
 
@@ -221,11 +251,16 @@ def test_distances_equal_brute_force(ladder):
 @pytest.mark.parametrize("block", [None, Block(1, 3)])
 def test_losses_and_scores_of_a_cut_equal_brute_force(ladder, block):
     removed = () if block is None else block.layers
-    found = evaluation.run(EvaluateSpec(ladder, block, None, None, CorpusSpec("wiki", n_texts=3, seq_len=24)))
+    found = evaluation.run(
+        EvaluateSpec(ladder, block, None, None, CorpusSpec("wiki", n_texts=3, seq_len=24))
+    )
     loaded = load.load(ladder)
     texts = corpora.tokenize(found.spec.loss_corpus, loaded.tokenizer).token_ids
     for ids, loss in zip(texts, found.text_losses, strict=True):
-        own = [-logprobs(loaded.model, ids, removed)[at, token].item() for at, token in enumerate(ids[1:])]
+        own = [
+            -logprobs(loaded.model, ids, removed)[at, token].item()
+            for at, token in enumerate(ids[1:])
+        ]
         assert loss == pytest.approx(fmean(own), abs=1e-4)
     assert not likelihood.can_pack(loaded.decoder)
     asked = questions(3)
@@ -233,7 +268,9 @@ def test_losses_and_scores_of_a_cut_equal_brute_force(ladder, block):
     for question, values in zip(asked, scored, strict=True):
         for option, value in zip(question.options, values, strict=True):
             found_here, n = logprobs(loaded.model, option.tokens, removed), len(option.tokens)
-            own = sum(found_here[at - 1, option.tokens[at]].item() for at in range(n - option.n_scored, n))
+            own = sum(
+                found_here[at - 1, option.tokens[at]].item() for at in range(n - option.n_scored, n)
+            )
             assert value == pytest.approx(own, abs=1e-3)
 
 
@@ -244,13 +281,22 @@ def test_cut_renumbers_and_restores_the_names_of_the_row(ladder, tmp_path):
     decoder, model, ids = loaded.decoder, loaded.model, [5, 9, 33, 7, 8]
     expected = logprobs(model, ids, (2, 3))
     with without_block(decoder, Block(2, 2)):
-        assert (model.config.slippery, [rung.height for rung in decoder.layers]) == ([1, 2], [0, 1, 2])
-        torch.testing.assert_close(model(torch.tensor([ids])).logits.double().log_softmax(-1)[0], expected)
-    assert (model.config.slippery, [rung.height for rung in decoder.layers]) == ([1, 4], [0, 1, 2, 3, 4])
+        assert (model.config.slippery, [rung.height for rung in decoder.layers]) == (
+            [1, 2],
+            [0, 1, 2],
+        )
+        torch.testing.assert_close(
+            model(torch.tensor([ids])).logits.double().log_softmax(-1)[0], expected
+        )
+    assert (model.config.slippery, [rung.height for rung in decoder.layers]) == (
+        [1, 4],
+        [0, 1, 2, 3, 4],
+    )
     cut(decoder, Block(2, 2))
     model.save_pretrained(tmp_path / "cut")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "cut")
-    # Read by transformers, its matrices multiply by another library on some processors (`products`).
+    # Read by transformers, its matrices multiply by another library on some processors
+    # (`products`).
     values = again(torch.tensor([ids])).logits.double().log_softmax(-1)[0]
     torch.testing.assert_close(values, expected, atol=1e-4, rtol=0)
 
@@ -270,5 +316,7 @@ def test_row_defines_feed_forward_parts_and_width(ladder, row):
 def test_unnamed_parts_are_looked_up_generically():
     config = LadderConfig()
     assert families.of(config) == Family("ladder")
-    with pytest.raises(SpecError, match="layers of the family ladder must be a tuple of names, not 'rungs'"):
+    with pytest.raises(
+        SpecError, match="layers of the family ladder must be a tuple of names, not 'rungs'"
+    ):
         Family("ladder", layers="rungs")

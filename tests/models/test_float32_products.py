@@ -1,4 +1,6 @@
-"""Products in half precision by float32: right values and gradients, in pieces too, and only where a processor is slow."""
+"""Products in half precision by float32: right values and gradients, in pieces too, and only where
+a processor is slow.
+"""
 
 import copy
 
@@ -73,7 +75,11 @@ def gradients(layer, inputs, *, autocast=False):
         result = layer(inputs)
     outer = torch.linspace(-1, 1, result.numel(), dtype=torch.float64).reshape(result.shape)
     (result.double() * outer).sum().backward()
-    return [result.detach(), inputs.grad, *(weight.grad for weight in (layer.weight, layer.bias) if weight.requires_grad)]
+    return [
+        result.detach(),
+        inputs.grad,
+        *(weight.grad for weight in (layer.weight, layer.bias) if weight.requires_grad),
+    ]
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -87,7 +93,9 @@ def test_gradients_are_right(piece, trained, monkeypatch):
     assert len(found) == (4 if trained else 2)
     for value, right in zip(found, wanted, strict=True):
         assert value.dtype == torch.bfloat16
-        assert (value.double() - right).norm() < 4e-3 * right.norm()  # outer gradients are rounded to bfloat16 as well
+        assert (
+            value.double() - right
+        ).norm() < 4e-3 * right.norm()  # outer gradients are rounded to bfloat16 as well
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -95,7 +103,9 @@ def test_mixed_precision_multiplies_so_too(dtype, monkeypatch):
     asked = []
     multiplied = float32_products.multiplied
     monkeypatch.setattr(
-        float32_products, "multiplied", lambda inputs, *given: asked.append(inputs.dtype) or multiplied(inputs, *given)
+        float32_products,
+        "multiplied",
+        lambda inputs, *given: asked.append(inputs.dtype) or multiplied(inputs, *given),
     )
     inputs = torch.randn(40, 96, dtype=dtype)
     found = gradients(matrix().requires_grad_(False), inputs, autocast=True)
@@ -143,5 +153,9 @@ def test_processors_with_fast_instructions_keep_torchs_way(flags, vendor, wanted
     is_here = float32_products.is_here.__wrapped__
     assert tuple(map(is_here, HALF)) == wanted
     assert not is_here(torch.float32)
-    monkeypatch.setattr(nn.functional, "linear", lambda inputs, weight, bias=None: inputs.new_zeros(len(inputs), len(weight)))
+    monkeypatch.setattr(
+        nn.functional,
+        "linear",
+        lambda inputs, weight, bias=None: inputs.new_zeros(len(inputs), len(weight)),
+    )
     assert not any(map(is_here, HALF)), "a product that fails its self-test is not taken"

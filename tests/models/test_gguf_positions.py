@@ -1,4 +1,6 @@
-"""How a GGUF file stretches positions is read as its own program computes it, or the file is refused."""
+"""How a GGUF file stretches positions is read as its own program computes it, or the file is
+refused.
+"""
 
 import os
 import time
@@ -22,7 +24,11 @@ def file(tmp_path, architecture="llama", divisors=None, tables=False, **scaling)
     writer = GGUFWriter(path, architecture)
     for key, value in scaling.items():
         name = f"{architecture}.rope.scaling.{key}"
-        writer.add_string(name, value) if isinstance(value, str) else writer.add_float32(name, value)
+        (
+            writer.add_string(name, value)
+            if isinstance(value, str)
+            else writer.add_float32(name, value)
+        )
     writer.add_tensor("output_norm.weight", np.ones(4, np.float32))
     if divisors is not None:
         writer.add_tensor("rope_freqs.weight", np.asarray(divisors, np.float32))
@@ -52,7 +58,9 @@ def frequencies(config):
 @pytest.mark.parametrize(("age_s", "n_readings"), [(60, 2), (0, 4)])
 def test_a_header_is_read_once_for_a_settled_file(tmp_path, monkeypatch, age_s, n_readings):
     readings, reader = [], gguf._HeaderReader
-    monkeypatch.setattr(gguf, "_HeaderReader", lambda content: readings.append(1) or reader(content))
+    monkeypatch.setattr(
+        gguf, "_HeaderReader", lambda content: readings.append(1) or reader(content)
+    )
     for factor in (2.0, 4.0):  # of one size
         path = file(tmp_path, type="linear", factor=factor)
         then = time.time() - age_s - factor
@@ -66,7 +74,12 @@ def test_a_header_is_read_once_for_a_settled_file(tmp_path, monkeypatch, age_s, 
 
 @pytest.mark.parametrize("factor", [8.0, 32.0])
 def test_the_divisors_of_llama_3_are_its_rule(tmp_path, factor):
-    rule = {"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    rule = {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+    }
     expected = frequencies(llama(**rule, original_max_position_embeddings=8192))
     divisors = frequencies(llama()) / expected  # as llama.cpp's converter writes them
     config = llama()
@@ -99,8 +112,14 @@ def test_linear_factor_applies_to_full_attention_layers(tmp_path):
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        ({"type": "yarn", "factor": 4.0}, "scales its rotary positions by the rule yarn, which Layerscope cannot read"),
-        ({"divisors": np.linspace(1, 3, HEAD // 2)}, "with frequency divisors that differ from those of Llama 3.1"),
+        (
+            {"type": "yarn", "factor": 4.0},
+            "scales its rotary positions by the rule yarn, which Layerscope cannot read",
+        ),
+        (
+            {"divisors": np.linspace(1, 3, HEAD // 2)},
+            "with frequency divisors that differ from those of Llama 3.1",
+        ),
         ({"divisors": [1.0, 8.0]}, "with frequency divisors that differ from those of Llama 3.1"),
         ({"tables": True}, "with separate tables for short and long texts"),
     ],

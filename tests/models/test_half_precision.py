@@ -1,4 +1,6 @@
-"""Half precision: a residual stream in float32 for every family, the head's log-probabilities, and keys of their own."""
+"""Half precision: a residual stream in float32 for every family, the head's log-probabilities, and
+keys of their own.
+"""
 
 import pytest
 import torch
@@ -57,7 +59,9 @@ def test_modules_that_read_half_precision_are_unchanged(family):
         assert torch.equal(plain.model(input_ids=ids).logits, wide.model(input_ids=ids).logits)
 
 
-@pytest.mark.parametrize("family", ["llama", "olmo2", "gemma2", "phi", "gpt_neox", "opt", "qwen3_moe"])
+@pytest.mark.parametrize(
+    "family", ["llama", "olmo2", "gemma2", "phi", "gpt_neox", "opt", "qwen3_moe"]
+)
 @torch.inference_mode()
 def test_parts_that_are_out_leave_a_stream_in_float32(family):
     decoder, _ = halved(family, widened=True)
@@ -77,12 +81,17 @@ def test_a_family_that_cannot_is_refused_in_a_sentence():
             self.layer = layer
 
         def forward(self, hidden_states, *args, **named):
-            return self.layer(hidden_states, *args, **named).view(torch.bfloat16)  # as many numbers as bytes allow
+            return self.layer(hidden_states, *args, **named).view(
+                torch.bfloat16
+            )  # as many numbers as bytes allow
 
     decoder, _ = halved("llama", widened=True)
     residual.check(decoder)
     decoder.layers[1] = Stubborn(decoder.layers[1])
-    with pytest.raises(UnsupportedModelError, match=r"llama model cannot be kept in float32.*Choose dtype float32\.$"):
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"llama model cannot be kept in float32.*Choose dtype float32\.$",
+    ):
         residual.check(decoder)
 
 
@@ -95,9 +104,13 @@ def test_in_float32_nothing_is_changed():
 @pytest.mark.parametrize("family", ["llama", "phi", "gemma2", "cohere", "granite", "gptj"])
 @pytest.mark.parametrize("width", [1, 7, 1 << 30])
 def test_log_probabilities_are_those_of_whole_rows_in_float64(family, width, monkeypatch):
-    """With a bias (phi, gptj), a cap (gemma2) and scales (cohere, granite); for any part of the vocabulary at once."""
+    """With a bias (phi, gptj), a cap (gemma2) and scales (cohere, granite); for any part of the
+    vocabulary at once.
+    """
     decoder = architecture.find_decoder(build(family))
-    states = 8 * torch.randn(5, decoder.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    states = 8 * torch.randn(
+        5, decoder.config.hidden_size, generator=torch.Generator().manual_seed(0)
+    )
     at, tokens = torch.tensor([4, 0, 1, 1, 2, 3, 1]), torch.tensor([7, 0, 299, 3, 3, 12, 3])
     decoder.head.double()
     with torch.inference_mode():
@@ -112,7 +125,9 @@ def test_log_probabilities_are_those_of_whole_rows_in_float64(family, width, mon
 def test_in_bfloat16_the_head_rounds_less_than_its_logits_would():
     generator = torch.Generator().manual_seed(0)
     decoder, _ = halved("llama", widened=True)
-    decoder.head.weight.data = (3 * torch.randn(decoder.head.weight.shape, generator=generator)).bfloat16()
+    decoder.head.weight.data = (
+        3 * torch.randn(decoder.head.weight.shape, generator=generator)
+    ).bfloat16()
     states = torch.randn(64, decoder.config.hidden_size, generator=generator).bfloat16()
     with torch.inference_mode():
         exact = (states.double() @ decoder.head.weight.double().T).log_softmax(-1)
@@ -135,7 +150,10 @@ def test_nearly_impossible_token_keeps_its_log_probability():
 
 
 def test_half_precision_results_with_half_precision_streams_have_other_keys():
-    keys = {dtype: DistanceSpec(model=ModelSpec(dtype=dtype)).fingerprint() for dtype in ("float32", "bfloat16", "float16")}
+    keys = {
+        dtype: DistanceSpec(model=ModelSpec(dtype=dtype)).fingerprint()
+        for dtype in ("float32", "bfloat16", "float16")
+    }
     assert len(set(keys.values())) == 3
     spec = DistanceSpec(model=ModelSpec(dtype="bfloat16"))
     assert spec.model.also_keyed() == {"stream": "float32"}
@@ -150,5 +168,9 @@ def test_a_block_is_left_out_of_the_wide_stream_exactly():
     trunk = stream.run_trunk(decoder, ids, keep={2})
     ((_, found),) = stream.run_tails(decoder, trunk, [cut])
     whole = decoder.layers
-    setattr(decoder.owner, decoder.layers_name, torch.nn.ModuleList([whole[index] for index in (0, 1, 4, 5)]))
+    setattr(
+        decoder.owner,
+        decoder.layers_name,
+        torch.nn.ModuleList([whole[index] for index in (0, 1, 4, 5)]),
+    )
     assert torch.equal(found, last_states(decoder, ids))

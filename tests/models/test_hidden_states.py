@@ -1,4 +1,6 @@
-"""The residual stream: pre-norm, input included, last real token, and tails equal to the really cut model."""
+"""The residual stream: pre-norm, input included, last real token, and tails equal to the really cut
+model.
+"""
 
 import pytest
 import torch
@@ -24,7 +26,9 @@ TEXTS = [[5, 9, 33, 7, 8, 21], [4, 17, 6], [60, 61, 62, 63, 64, 65, 66, 67, 3]]
 
 
 def last_token_states(decoder, texts):
-    return hidden_states.last_token_states(token_streams(decoder, texts), [len(text) for text in texts])
+    return hidden_states.last_token_states(
+        token_streams(decoder, texts), [len(text) for text in texts]
+    )
 
 
 @pytest.fixture(params=FAMILIES)
@@ -34,13 +38,19 @@ def decoder(request):
 
 @torch.inference_mode()
 def test_stream_equals_hidden_states_before_the_final_norm(decoder):
-    """x[0..L-1] are transformers' hidden states; x[L] is not its last one, which is already normed, but norm(x[L]) is."""
+    """x[0..L-1] are transformers' hidden states; x[L] is not its last one, which is already normed,
+    but norm(x[L]) is.
+    """
     states = last_token_states(decoder, TEXTS[:1])[0]
     assert states.shape == (N_LAYERS + 1, decoder.config.hidden_size)
-    own = decoder.model(torch.tensor(TEXTS[:1]), output_hidden_states=True, use_cache=False).hidden_states
+    own = decoder.model(
+        torch.tensor(TEXTS[:1]), output_hidden_states=True, use_cache=False
+    ).hidden_states
     for depth in range(N_LAYERS):
         torch.testing.assert_close(states[depth], own[depth][0, -1], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(decoder.norm(states[N_LAYERS][None])[0], own[N_LAYERS][0, -1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        decoder.norm(states[N_LAYERS][None])[0], own[N_LAYERS][0, -1], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_batch_of_unequal_texts_equals_each_text_alone(decoder):
@@ -54,7 +64,10 @@ def test_padding_is_left_out_of_the_streams():
     decoder = architecture.find_decoder(build("llama"))
     together = token_streams(decoder, TEXTS)
     assert [stream.shape for stream in together] == [(18, 32)] * (N_LAYERS + 1)
-    alone = [torch.cat(streams) for streams in zip(*(token_streams(decoder, [text]) for text in TEXTS), strict=True)]
+    alone = [
+        torch.cat(streams)
+        for streams in zip(*(token_streams(decoder, [text]) for text in TEXTS), strict=True)
+    ]
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -86,7 +99,17 @@ def test_hooks_are_gone_afterwards_even_after_an_error(decoder):
         assert not layer._forward_hooks
 
 
-CUTS = [None, Block(0, 1), Block(2, 3), Block(5, 1), Block(0, 5), Block(2, 1), LayerSet((0, 2)), LayerSet((2, 4)), Block(1, 5)]
+CUTS = [
+    None,
+    Block(0, 1),
+    Block(2, 3),
+    Block(5, 1),
+    Block(0, 5),
+    Block(2, 1),
+    LayerSet((0, 2)),
+    LayerSet((2, 4)),
+    Block(1, 5),
+]
 
 
 @torch.inference_mode()
@@ -125,7 +148,11 @@ def test_single_cut_runs_only_its_remaining_layers(decoder, cut):
     found = list(finals(decoder, [Inputs(right_padded(TEXTS), cuts)]))
     for handle in handles:
         handle.remove()
-    assert len(calls) == layer_passes(cuts, N_LAYERS) == N_LAYERS - (0 if cut is None else len(cut.layers))
+    assert (
+        len(calls)
+        == layer_passes(cuts, N_LAYERS)
+        == N_LAYERS - (0 if cut is None else len(cut.layers))
+    )
     assert [place[:2] for place in found] == [(0, 0), (0, 1)]
     for _, _, stream in found:
         torch.testing.assert_close(decoder.norm(stream), expected, rtol=0, atol=0)
@@ -138,9 +165,14 @@ def test_layers_that_share_weights_are_passed_by(cut):
     model = build("llama")
     model.model.layers[4].mlp = model.model.layers[1].mlp
     decoder = architecture.find_decoder(model)
-    with pytest.raises(UnsupportedModelError, match="share weights, so no layer can be taken out"), without_block(decoder, cut):
+    with (
+        pytest.raises(UnsupportedModelError, match="share weights, so no layer can be taken out"),
+        without_block(decoder, cut),
+    ):
         pass
-    (expected,) = dict(run_tails(decoder, run_trunk(decoder, right_padded(TEXTS), keep={cut.start}), [cut])).values()
+    (expected,) = dict(
+        run_tails(decoder, run_trunk(decoder, right_padded(TEXTS), keep={cut.start}), [cut])
+    ).values()
     ((_, _, found),) = finals(decoder, [Inputs(right_padded(TEXTS), [cut])])
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 

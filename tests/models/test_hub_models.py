@@ -1,4 +1,6 @@
-"""A model on the Hub is known before it is fetched, stays of one commit, and is found without the Hub, or refused."""
+"""A model on the Hub is known before it is fetched, stays of one commit, and is found without the
+Hub, or refused.
+"""
 
 from dataclasses import replace
 
@@ -30,7 +32,9 @@ def commit(there, ref="main"):
 
 def without_weights(there, **instead):
     files = there.models["org/tiny"].commits[commit(there)]
-    return {name: content for name, content in files.items() if not name.endswith(".safetensors")} | instead
+    return {
+        name: content for name, content in files.items() if not name.endswith(".safetensors")
+    } | instead
 
 
 def offline(monkeypatch):
@@ -70,7 +74,9 @@ def test_a_request_stays_with_its_commit(there):
 def test_one_command_asks_the_hub_once(there, words, tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     main.main([words[0], "org/tiny", *words[1:]])
-    assert [one.path for one in there.asked if "/api/" in one.path] == ["/api/models/org/tiny/revision/main"]
+    assert [one.path for one in there.asked if "/api/" in one.path] == [
+        "/api/models/org/tiny/revision/main"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -87,25 +93,35 @@ def test_a_repository_without_safetensors_is_refused_before_anything_fits(there,
 
 
 def test_adapter_id_is_refused_with_the_right_place(there):
-    there.models["org/tiny"].commit({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"})
+    there.models["org/tiny"].commit(
+        {"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}
+    )
     with pytest.raises(UnsupportedModelError, match="is an adapter.*--adapter"):
         planning.plan(SPEC)
 
 
 def test_weights_that_lie_there_twice_are_fetched_once(there):
     files = there.models["org/tiny"].commits[commit(there)]
-    there.models["org/tiny"].commit({**files, "consolidated.safetensors": b"x" * 999, "original/model.safetensors": b"y" * 99})
+    there.models["org/tiny"].commit(
+        {**files, "consolidated.safetensors": b"x" * 999, "original/model.safetensors": b"y" * 99}
+    )
     load.load(SPEC)
     assert not any("consolidated" in one.path or "original" in one.path for one in there.asked)
 
 
-@pytest.mark.parametrize("fault", few([{"status": 500}, {"portal": True}, {"silent": True}, {"status": 401}], {"status": 500}))
+@pytest.mark.parametrize(
+    "fault",
+    few([{"status": 500}, {"portal": True}, {"silent": True}, {"status": 401}], {"status": 500}),
+)
 def test_files_here_are_used_with_notice_when_the_hub_fails(there, fault):
     load.load(SPEC)
     there.fault("/api/", **fault)
     told = []
     assert load.load(SPEC, told.append).spec.identity == f"hub:{commit(there)}"
-    assert any(f"Commit {commit(there)[:12]} of org/tiny is on this machine and is used" in one.message for one in told)
+    assert any(
+        f"Commit {commit(there)[:12]} of org/tiny is on this machine and is used" in one.message
+        for one in told
+    )
 
 
 def test_incomplete_files_are_not_used(there):
@@ -118,7 +134,10 @@ def test_incomplete_files_are_not_used(there):
 def test_missing_files_are_reported_without_a_hub(there, monkeypatch):
     planning.plan(SPEC)
     offline(monkeypatch)
-    with pytest.raises(ModelNotFoundError, match=r"of org/tiny at commit \w{12} are not on this machine, and HF_HUB_OFFLINE"):
+    with pytest.raises(
+        ModelNotFoundError,
+        match=r"of org/tiny at commit \w{12} are not on this machine, and HF_HUB_OFFLINE",
+    ):
         load.load(SPEC)
 
 
@@ -163,15 +182,24 @@ def test_gguf_file_from_the_hub_is_fetched_on_request(loopback, tmp_path, monkey
     spec = ModelSpec("org/tiny-GGUF/tiny.gguf", dtype="float32", device="cpu")
     for asked in (lambda: planning.plan(spec), lambda: load.load(spec)):
         with pytest.raises(
-            ModelNotFoundError, match=r"The weights of tiny are not on this machine\. Download them with .* --fetch`, or get"
+            ModelNotFoundError,
+            match=(
+                r"The weights of tiny are not on this machine\. Download them with .* --fetch`,"
+                r" or get"
+            ),
         ):
             asked()
     assert not loopback.asked
-    with pytest.raises(ModelNotFoundError, match=r"has no file other.gguf\. Its GGUF files: tiny.gguf\."):
+    with pytest.raises(
+        ModelNotFoundError, match=r"has no file other.gguf\. Its GGUF files: tiny.gguf\."
+    ):
         inspection.run(InspectSpec(replace(spec, source="org/tiny-GGUF/other.gguf"), fetch=True))
     found = inspection.run(InspectSpec(spec, fetch=True))
     assert found.spec.model.identity == identity.of_file(file)
     assert found.spec.model.source == spec.source
     offline(monkeypatch)
     assert load.load(spec).spec == found.spec.model
-    assert resolving.resolve_model(replace(spec, source=str(file))).identity == found.spec.model.identity
+    assert (
+        resolving.resolve_model(replace(spec, source=str(file))).identity
+        == found.spec.model.identity
+    )

@@ -1,4 +1,6 @@
-"""Identities of weights, without loading them: the same as from `load`, with a cheap check for changes."""
+"""Identities of weights, without loading them: the same as from `load`, with a cheap check for
+changes.
+"""
 
 import shutil
 from dataclasses import replace
@@ -16,7 +18,9 @@ from analysis.models.source.model_spec import ModelSpec
 
 def test_identity_is_the_one_that_models_resolve_to(tiny_folder, cache):
     folder = tiny_folder("llama")
-    assert identities.of_local(str(folder)) == resolving.resolve_model(ModelSpec(str(folder))).identity
+    assert (
+        identities.of_local(str(folder)) == resolving.resolve_model(ModelSpec(str(folder))).identity
+    )
 
 
 def test_exchanged_weights_change_stamps_and_identity(tiny_folder, tmp_path):
@@ -31,15 +35,25 @@ def test_exchanged_weights_change_stamps_and_identity(tiny_folder, tmp_path):
 
 def test_nothing_there_is_no_identity(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
-    for source in (str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "gone"), "someone/model", "starter"):
+    for source in (
+        str(tmp_path),
+        str(tmp_path / "notes.txt"),
+        str(tmp_path / "gone"),
+        "someone/model",
+        "starter",
+    ):
         assert identities.of_local(source) == ""
         assert identities.stamps(source) == ()
 
 
 def test_weights_with_another_identity_than_requested_are_not_loaded(tiny_folder, cache):
-    spec = resolving.resolve_model(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"))
+    spec = resolving.resolve_model(
+        ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
+    )
     assert load.load(spec).spec == spec
-    with pytest.raises(UnsupportedModelError, match=r"but the request names files:false\. .* without an identity\."):
+    with pytest.raises(
+        UnsupportedModelError, match=r"but the request names files:false\. .* without an identity\."
+    ):
         load.load(replace(spec, identity="files:false"))
 
 

@@ -1,4 +1,6 @@
-"""Figures of this machine: peak memory is that of the work that runs now, where the system can tell."""
+"""Figures of this machine: peak memory is that of the work that runs now, where the system can
+tell.
+"""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ LOT, PIECE = 600_000_000, 30_000_000
 
 
 @pytest.mark.parametrize(("cores", "own", "threads"), [(1, None, 1), (16, None, 2), (1, "2", 2)])
-def test_loading_a_model_takes_no_more_threads_than_allowed_cores(cores, own, threads, monkeypatch, cache):
+def test_loading_a_model_takes_no_more_threads_than_allowed_cores(
+    cores, own, threads, monkeypatch, cache
+):
     before = torch.get_num_threads()
     monkeypatch.setattr(host, "cores", lambda: cores)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -33,7 +37,9 @@ def test_loading_a_model_takes_no_more_threads_than_allowed_cores(cores, own, th
 
 @pytest.fixture
 def peak_of_before() -> Iterator[int]:
-    """The peak of a process that has used a lot and freed it, all but the end of its heap: the allocator keeps the rest."""
+    """The peak of a process that has used a lot and freed it, all but the end of its heap: the
+    allocator keeps the rest.
+    """
     if not os.access("/proc/self/clear_refs", os.W_OK):
         pytest.skip("this system does not let a process reset its peak")
     pieces = [np.ones(PIECE, dtype=np.uint8) for _ in range(LOT // PIECE)]
@@ -55,15 +61,22 @@ def test_reset_peak_measures_only_later_work(peak_of_before):
 
 @pytest.mark.parametrize("device", ["cpu:abc", "cpu:0", "cpu:", "mps:0", "cuda:x", "tpu", ""])
 def test_a_device_that_is_none_is_refused(device):
-    with pytest.raises(SpecError, match=f"Device '{device}' is not available: this machine offers cpu"):
+    with pytest.raises(
+        SpecError, match=f"Device '{device}' is not available: this machine offers cpu"
+    ):
         machine.choose_device(device)
 
 
 @pytest.mark.parametrize(
     ("quantization", "capability", "advice"),
-    [("8bit", (7, 0), "Choose quantization 4bit or none, or device cpu"), ("4bit", (5, 2), "Choose quantization none, or")],
+    [
+        ("8bit", (7, 0), "Choose quantization 4bit or none, or device cpu"),
+        ("4bit", (5, 2), "Choose quantization none, or"),
+    ],
 )
-def test_a_gpu_without_a_quantization_is_refused_with_the_alternative(monkeypatch, quantization, capability, advice):
+def test_a_gpu_without_a_quantization_is_refused_with_the_alternative(
+    monkeypatch, quantization, capability, advice
+):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     with pytest.raises(SpecError, match=advice):
         machine.check_quantization(quantization, "cuda")

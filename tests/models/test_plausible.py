@@ -1,4 +1,6 @@
-"""Sizes that no model has, and headers that are not whole, are refused before anything is made of them."""
+"""Sizes that no model has, and headers that are not whole, are refused before anything is made of
+them.
+"""
 
 import json
 import struct
@@ -16,8 +18,24 @@ from analysis.models.source import gguf, plausible
 from analysis.models.source.location import Source
 from tests.support.made_up import json_values, refusal
 
-LLAMA = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 8, "vocab_size": 16, "num_attention_heads": 2}
-WORDS = st.sampled_from(["num_hidden_layers", "hidden_size", "text_config", "num_experts", "n_layer", "rope", "layer_types"])
+LLAMA = {
+    "model_type": "llama",
+    "num_hidden_layers": 2,
+    "hidden_size": 8,
+    "vocab_size": 16,
+    "num_attention_heads": 2,
+}
+WORDS = st.sampled_from(
+    [
+        "num_hidden_layers",
+        "hidden_size",
+        "text_config",
+        "num_experts",
+        "n_layer",
+        "rope",
+        "layer_types",
+    ]
+)
 
 
 def pack(form, *values):
@@ -52,8 +70,14 @@ def llama(layers=2):
         ({"num_attention_heads": True}, "must be a whole number of at least 1, not true"),
         ({"num_key_value_heads": 10**6}, "num_key_value_heads of its configuration"),
         ({"text_config": {"n_layer": 10**9}}, "n_layer of its configuration"),
-        ({"num_hidden_layers": 900, "num_local_experts": 90_000}, "90,000 experts in each of 900 layers"),
-        ({"layer_types": ["full_attention"] * 200_000}, "layer_types of its configuration has 200,000 entries"),
+        (
+            {"num_hidden_layers": 900, "num_local_experts": 90_000},
+            "90,000 experts in each of 900 layers",
+        ),
+        (
+            {"layer_types": ["full_attention"] * 200_000},
+            "layer_types of its configuration has 200,000 entries",
+        ),
         ({"altup_num_inputs": 10**9}, "altup_num_inputs of its configuration"),
     ],
 )
@@ -93,13 +117,19 @@ def test_any_configuration_is_plausible_or_refused(config):
 
 def test_a_gguf_file_that_names_a_billion_layers_is_refused(tmp_path):
     (tmp_path / "m.gguf").write_bytes(written(llama(10**9)))
-    with pytest.raises(UnsupportedModelError, match="llama.block_count of its configuration is 1,000,000,000"):
+    with pytest.raises(
+        UnsupportedModelError, match="llama.block_count of its configuration is 1,000,000,000"
+    ):
         read_config(Source(tmp_path, "m.gguf", "m", ""))
 
 
 def test_gguf_header_describes_its_model():
     found = gguf.header(starter.gguf_file())
-    assert (found["general.architecture"], found["llama.block_count"], found["llama.embedding_length"]) == ("llama", 30, 576)
+    assert (
+        found["general.architecture"],
+        found["llama.block_count"],
+        found["llama.embedding_length"],
+    ) == ("llama", 30, 576)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +143,14 @@ def test_gguf_header_describes_its_model():
         (written({"a": (9, pack("IQ", 8, 2**60))}), "one of its lists has"),
         (written({"a": (9, pack("IQ", 0, 2**60))}), "ends within its header"),
         (written({"a": (77, b"")}), "type 77"),
-        (written({}, n_tensors=1, tail=text("w") + pack("IQIQ", 1, 4, 0, 10**12)), "ends within its weights"),
-        (written({}, n_tensors=1, tail=text("w") + pack("I", 4_000_000_000)), "4,000,000,000 dimensions"),
+        (
+            written({}, n_tensors=1, tail=text("w") + pack("IQIQ", 1, 4, 0, 10**12)),
+            "ends within its weights",
+        ),
+        (
+            written({}, n_tensors=1, tail=text("w") + pack("I", 4_000_000_000)),
+            "4,000,000,000 dimensions",
+        ),
     ],
 )
 def test_incomplete_gguf_file_is_refused_with_the_reason(tmp_path, content, said):
@@ -124,7 +160,11 @@ def test_incomplete_gguf_file_is_refused_with_the_reason(tmp_path, content, said
     assert said in str(refused.value)
 
 
-@given(st.binary(max_size=80), st.integers(0, 120), st.sampled_from([b"", b"GGUF", b"GGUF" + pack("IQQ", 3, 1, 1)]))
+@given(
+    st.binary(max_size=80),
+    st.integers(0, 120),
+    st.sampled_from([b"", b"GGUF", b"GGUF" + pack("IQQ", 3, 1, 1)]),
+)
 @example(b"\xff" * 80, 0, b"GGUF" + pack("I", 3))
 def test_any_bytes_are_a_header_or_refused(tmp_path_factory, content, cut, begin):
     path = tmp_path_factory.mktemp("any") / "m.gguf"

@@ -1,4 +1,6 @@
-"""Cutting: a trial that restores bit for bit, and a permanent cut that plain transformers reloads and generates from."""
+"""Cutting: a trial that restores bit for bit, and a permanent cut that plain transformers reloads
+and generates from.
+"""
 
 import json
 
@@ -56,7 +58,11 @@ def test_a_what_if_restores_bit_for_bit(decoder):
 def test_it_restores_after_an_exception_and_when_nested(decoder):
     before = snapshot(decoder)
     depths = []
-    with pytest.raises(ZeroDivisionError), without_block(decoder, Block(0, 2)), without_block(decoder, Block(3, 1)):
+    with (
+        pytest.raises(ZeroDivisionError),
+        without_block(decoder, Block(0, 2)),
+        without_block(decoder, Block(3, 1)),
+    ):
         depths.append(decoder.n_layers / (decoder.n_layers - N_LAYERS + 3))
     assert depths == []
     same(before, snapshot(decoder))
@@ -67,7 +73,9 @@ def generate(model, *, use_cache):
     return model.generate(PROMPT, use_cache=use_cache, **settings).tolist()
 
 
-@pytest.mark.parametrize("block", [Block(0, 2), Block(2, 3), Block(5, 1)], ids=lambda block: block.describe())
+@pytest.mark.parametrize(
+    "block", [Block(0, 2), Block(2, 3), Block(5, 1)], ids=lambda block: block.describe()
+)
 def test_a_permanent_cut_reloads_and_generates_with_and_without_cache(decoder, block, tmp_path):
     kept = [layer for index, layer in enumerate(decoder.layers) if index not in block.layers]
     cut(decoder, block)
@@ -76,7 +84,9 @@ def test_a_permanent_cut_reloads_and_generates_with_and_without_cache(decoder, b
         for module in layer.modules():
             assert getattr(module, "layer_idx", index) == index
     decoder.model.save_pretrained(tmp_path)
-    reloaded, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    reloaded, report = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     assert reloaded.config.get_text_config().num_hidden_layers == N_LAYERS - block.size
@@ -103,7 +113,11 @@ def test_lists_of_layer_numbers_are_renumbered():
 
 @pytest.mark.parametrize(
     ("name", "block", "left"),
-    [("deepseek_v3", Block(0, 1), 1), ("deepseek_v3", LayerSet((0, 1, 3)), 0), ("glm4_moe", Block(3, 2), 2)],
+    [
+        ("deepseek_v3", Block(0, 1), 1),
+        ("deepseek_v3", LayerSet((0, 1, 3)), 0),
+        ("glm4_moe", Block(3, 2), 2),
+    ],
     ids=str,
 )
 def test_remaining_dense_first_layers_are_counted(name, block, left, tmp_path):
@@ -125,9 +139,15 @@ def test_computed_lists_of_a_configuration_match_the_remaining_layers():
     kind = transformers.JambaConfig
     decoder = architecture.find_decoder(build("jamba"))
     config = decoder.config
-    assert [index for index, of in enumerate(config.layer_types) if of == "full_attention"] == [1, 4]
+    assert [index for index, of in enumerate(config.layer_types) if of == "full_attention"] == [
+        1,
+        4,
+    ]
     with without_block(decoder, Block(2, 1)):
-        assert [index for index, of in enumerate(config.layer_types) if of == "full_attention"] == [1, 3]
+        assert [index for index, of in enumerate(config.layer_types) if of == "full_attention"] == [
+            1,
+            3,
+        ]
         assert isinstance(config, kind)
         assert as_saved(config).layer_types != config.layer_types
         assert generate(decoder.model, use_cache=True) == generate(decoder.model, use_cache=False)

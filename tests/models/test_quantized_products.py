@@ -1,4 +1,6 @@
-"""Quantized matrices are multiplied piece by piece, with the results and gradients of the whole matrix."""
+"""Quantized matrices are multiplied piece by piece, with the results and gradients of the whole
+matrix.
+"""
 
 import gc
 import weakref
@@ -11,7 +13,8 @@ from analysis.models.architecture import float32_products
 from analysis.models.loading import quantized_products
 
 SHAPES = [(200, 96), (130, 64), (64, 130), (33, 2)]
-"""Rows and columns. Columns that are no multiple of the 64 weights of a scale need pieces of several rows."""
+"""Rows and columns. Columns that are no multiple of the 64 weights of a scale need pieces of
+several rows."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +27,18 @@ def matrix(n_rows, n_columns, *, nested=True, bias=False, dtype=torch.float32, s
     from bitsandbytes.nn import Linear4bit, Params4bit
 
     torch.manual_seed(seed)
-    made = Linear4bit(n_columns, n_rows, bias=bias, quant_type="nf4", compress_statistics=nested, compute_dtype=dtype)
+    made = Linear4bit(
+        n_columns,
+        n_rows,
+        bias=bias,
+        quant_type="nf4",
+        compress_statistics=nested,
+        compute_dtype=dtype,
+    )
     weight = torch.randn(n_rows, n_columns, dtype=dtype)
-    made.weight = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=nested)
+    made.weight = Params4bit(
+        weight, requires_grad=False, quant_type="nf4", compress_statistics=nested
+    )
     made = made.to("cpu")
     made.support_avx512bf16_for_cpu = False
     return made
@@ -54,14 +66,18 @@ def test_pieces_give_products_and_gradients_of_the_whole(shape, bias, nested):
 
 @pytest.mark.parametrize("is_slow", [True, False])
 def test_products_in_half_precision_are_the_same(is_slow, monkeypatch):
-    monkeypatch.setattr(float32_products, "is_here", lambda dtype: is_slow and dtype == torch.bfloat16)
+    monkeypatch.setattr(
+        float32_products, "is_here", lambda dtype: is_slow and dtype == torch.bfloat16
+    )
     whole, parts = (matrix(200, 96, dtype=torch.bfloat16) for _ in range(2))
     quantized_products.prepare(nn.ModuleList([parts]))
     inputs = torch.randn(7, 96)
     with torch.inference_mode():
         assert parts(inputs).dtype == torch.float32
         torch.testing.assert_close(parts(inputs), whole(inputs))
-    for wanted, found in zip(of(whole, inputs.bfloat16()), of(parts, inputs.bfloat16()), strict=True):
+    for wanted, found in zip(
+        of(whole, inputs.bfloat16()), of(parts, inputs.bfloat16()), strict=True
+    ):
         assert (wanted.double() - found.double()).norm() < 4e-3 * wanted.double().norm()
 
 
@@ -73,10 +89,15 @@ def test_small_matrices_stay_as_they_are(monkeypatch):
     assert type(layer) is kind
 
 
-@pytest.mark.parametrize(("n_inputs", "shape"), [((3,), (200, 96)), ((), (130, 64)), ((2, 5), (33, 40)), ((4,), (1, 20_000))])
+@pytest.mark.parametrize(
+    ("n_inputs", "shape"),
+    [((3,), (200, 96)), ((), (130, 64)), ((2, 5), (33, 40)), ((4,), (1, 20_000))],
+)
 def test_8_bit_pieces_give_the_exact_product(n_inputs, shape):
     torch.manual_seed(0)
-    inputs, weight = (torch.randint(-127, 128, size, dtype=torch.int8) for size in ((*n_inputs, shape[1]), shape))
+    inputs, weight = (
+        torch.randint(-127, 128, size, dtype=torch.int8) for size in ((*n_inputs, shape[1]), shape)
+    )
     found = quantized_products._int8_product(inputs, weight)
     assert found.dtype == torch.int32
     assert torch.equal(found.long(), inputs.long() @ weight.long().t())
@@ -99,7 +120,9 @@ def test_matrix_is_prepared_once_and_freed_at_once():
         gc.enable()
 
 
-@pytest.mark.parametrize("shape", [(2, 96), (40, 32), (7, 160), (1, 96), (3, 32), (5, 64), (33, 2), (9, 33)])
+@pytest.mark.parametrize(
+    "shape", [(2, 96), (40, 32), (7, 160), (1, 96), (3, 32), (5, 64), (33, 2), (9, 33)]
+)
 def test_unpacked_weights_follow_their_scales_at_every_width(shape):
     from bitsandbytes import functional
 

@@ -37,7 +37,9 @@ print(json.dumps({"complete": found.complete, "read": taken[0].decoder.on_disk.b
 
 
 def write(folder, tokenizer) -> int:
-    """A random model in float32, each of its matrices another stretch of the same random numbers; its bytes."""
+    """A random model in float32, each of its matrices another stretch of the same random numbers;
+    its bytes.
+    """
     config = transformers.LlamaConfig(
         hidden_size=WIDTH,
         intermediate_size=INNER,
@@ -53,18 +55,27 @@ def write(folder, tokenizer) -> int:
     )
     with torch.device("meta"):
         shapes = {
-            name: weight.shape for name, weight in transformers.AutoModelForCausalLM.from_config(config).named_parameters()
+            name: weight.shape
+            for name, weight in transformers.AutoModelForCausalLM.from_config(
+                config
+            ).named_parameters()
         }
     longest = max(shape.numel() for shape in shapes.values())
     noise = torch.empty(longest + len(shapes) * 64).normal_(0, 0.02, generator=torch.Generator())
     header, at = {}, 0
     for name, shape in shapes.items():
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [at, at := at + 4 * shape.numel()]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(shape),
+            "data_offsets": [at, at := at + 4 * shape.numel()],
+        }
     told = json.dumps(header).encode()
     with (folder / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(told)) + told)
         for number, shape in enumerate(shapes.values()):
-            from_here = noise[64 * number :][: shape.numel()] if len(shape) > 1 else torch.ones(shape)
+            from_here = (
+                noise[64 * number :][: shape.numel()] if len(shape) > 1 else torch.ones(shape)
+            )
             file.write(from_here.view(torch.uint8).numpy().data)
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -72,8 +83,12 @@ def write(folder, tokenizer) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of memory is read from there")
-@pytest.mark.skipif(shutil.disk_usage(tempfile.gettempdir()).free < 6e9, reason="it needs 3 GB of disk")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/status"), reason="the peak of memory is read from there"
+)
+@pytest.mark.skipif(
+    shutil.disk_usage(tempfile.gettempdir()).free < 6e9, reason="it needs 3 GB of disk"
+)
 def test_three_gigabytes_are_mapped_in_one_and_read_once(tmp_path, cache, tokenizer):
     n_bytes = write(tmp_path, tokenizer)
     try:

@@ -1,4 +1,6 @@
-"""Tokenizers: the trial before one is loaded, its verdict, and tokens that a model does not have."""
+"""Tokenizers: the trial before one is loaded, its verdict, and tokens that a model does not
+have.
+"""
 
 import json
 import sys
@@ -23,7 +25,11 @@ def word_pieces() -> PreTrainedTokenizerFast:
     vocab = {
         token: number
         for number, token in enumerate(
-            ["[UNK]", *"abcdefghijklmnopqrstuvwxyz", *map("##{}".format, "abcdefghijklmnopqrstuvwxyz")]
+            [
+                "[UNK]",
+                *"abcdefghijklmnopqrstuvwxyz",
+                *map("##{}".format, "abcdefghijklmnopqrstuvwxyz"),
+            ]
         )
     }
     made = Tokenizer(kinds.WordPiece(vocab, unk_token="[UNK]"))
@@ -34,19 +40,39 @@ def word_pieces() -> PreTrainedTokenizerFast:
 
 
 def letters() -> PreTrainedTokenizerFast:
-    """Pieces with a likelihood, with normalizers that put a space first, as T5 and XLNet have them."""
+    """Pieces with a likelihood, with normalizers that put a space first, as T5 and XLNet have
+    them.
+    """
     made = Tokenizer(
-        kinds.Unigram([("<unk>", 0.0), ("▁", -1.0), *((letter, -2.0) for letter in "abcdefghijklmnopqrstuvwxyz")], 0)
+        kinds.Unigram(
+            [
+                ("<unk>", 0.0),
+                ("▁", -1.0),
+                *((letter, -2.0) for letter in "abcdefghijklmnopqrstuvwxyz"),
+            ],
+            0,
+        )
     )
-    steps = [normalizers.Replace("``", '"'), normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
-    made.normalizer = normalizers.Sequence([*steps, normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [
+        normalizers.Replace("``", '"'),
+        normalizers.NFKD(),
+        normalizers.StripAccents(),
+        normalizers.Lowercase(),
+    ]
+    made.normalizer = normalizers.Sequence(
+        [*steps, normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
     made.decoder = decoders.Metaspace()
     return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
 
 
 def proteins() -> PreTrainedTokenizerFast:
     """One token for each of a few upper-case letters."""
-    made = Tokenizer(kinds.WordLevel({letter: number for number, letter in enumerate(["<unk>", *"ACGT"])}, unk_token="<unk>"))
+    made = Tokenizer(
+        kinds.WordLevel(
+            {letter: number for number, letter in enumerate(["<unk>", *"ACGT"])}, unk_token="<unk>"
+        )
+    )
     made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
 
@@ -82,12 +108,18 @@ def test_tokenizer_with_one_token_for_all_words_is_refused():
 def test_a_tokenizer_with_dropout_is_refused():
     made = small_words.byte_level()
     made.backend_tokenizer.model.dropout = 0.5
-    assert "its dropout changes the tokens of a text each time" in list(tokenizer_trial.faults(made))
+    assert "its dropout changes the tokens of a text each time" in list(
+        tokenizer_trial.faults(made)
+    )
 
 
 def test_a_table_of_letters_that_grows_texts_is_refused():
     table = (4).to_bytes(4, "little") + b"\0" * 4 + b"\0" + b"a" * 1000 + b"\0"
-    assert [why for why in tokenizer_trial.faults_of_letters(list(table)) if "replaces a letter by 1,000 bytes" in why]
+    assert [
+        why
+        for why in tokenizer_trial.faults_of_letters(list(table))
+        if "replaces a letter by 1,000 bytes" in why
+    ]
 
 
 @pytest.fixture
@@ -100,7 +132,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_accepted_tokenizer_is_tried_again_only_after_file_changes(folder, monkeypatch):
     asked: list[str] = []
-    monkeypatch.setattr(sandbox, "answer", lambda function, *arguments, **_: asked.append(arguments[0]))
+    monkeypatch.setattr(
+        sandbox, "answer", lambda function, *arguments, **_: asked.append(arguments[0])
+    )
     source = Source(folder, None, "m", "files:1")
     tokenizers.check(source)
     tokenizers.check(source)
@@ -126,7 +160,9 @@ def test_a_refusal_is_not_kept(folder):
     whole = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps(whole | rules))
     source = Source(folder, None, "m", "files:1")
-    with pytest.raises(UnsupportedModelError, match="The tokenizer of m cannot be used: its rules lengthen a text"):
+    with pytest.raises(
+        UnsupportedModelError, match="The tokenizer of m cannot be used: its rules lengthen a text"
+    ):
         tokenizers.check(source)
     (folder / "tokenizer.json").write_text(json.dumps(whole))
     tokenizers.check(source)

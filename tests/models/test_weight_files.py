@@ -1,4 +1,6 @@
-"""Weights read part by part are those that safetensors itself reads, and broken files are refused in a sentence."""
+"""Weights read part by part are those that safetensors itself reads, and broken files are refused
+in a sentence.
+"""
 
 import json
 import struct
@@ -34,26 +36,37 @@ def test_every_tensor_equals_the_written_one_in_any_request(folder):
         checkpoint = WeightFiles(path)
         read = checkpoint.read(names)
         assert read.keys() == set(names)
-        assert all(torch.equal(read[name], written[name]) and read[name].dtype == written[name].dtype for name in names)
+        assert all(
+            torch.equal(read[name], written[name]) and read[name].dtype == written[name].dtype
+            for name in names
+        )
         needed = sum(written[name].nbytes for name in names)
-        assert needed <= checkpoint.bytes_read <= needed + 64 * len(names), "bytes between are read only where they are few"
+        assert needed <= checkpoint.bytes_read <= needed + 64 * len(names), (
+            "bytes between are read only where they are few"
+        )
 
 
 def test_only_files_of_the_index_are_read(folder):
     path, written = folder
-    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(["f", "g"], "two.safetensors")}))
+    (path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict.fromkeys(["f", "g"], "two.safetensors")})
+    )
     assert WeightFiles(path).places.keys() == {"f", "g"}
 
 
 def test_index_that_names_missing_tensors_is_refused(folder):
     path, _ = folder
-    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"f": "three.safetensors"}}))
+    (path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"f": "three.safetensors"}})
+    )
     with pytest.raises(UnsupportedModelError, match=r"lacks three.safetensors"):
         WeightFiles(path)
 
 
 def header(**said) -> bytes:
-    text = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **said}}).encode()
+    text = json.dumps(
+        {"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **said}}
+    ).encode()
     return struct.pack("<Q", len(text)) + text
 
 
@@ -74,7 +87,10 @@ def header(**said) -> bytes:
 )
 def test_a_broken_file_is_refused_in_a_sentence(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(UnsupportedModelError, match=r"model.safetensors is not a safetensors file: .+\. Get it again"):
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"model.safetensors is not a safetensors file: .+\. Get it again",
+    ):
         WeightFiles(tmp_path)
 
 

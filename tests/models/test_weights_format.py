@@ -19,7 +19,9 @@ def test_the_starter_is_q4_1_although_it_computes_in_float32():
     planned = planning.plan(ModelSpec("starter", dtype="float32", device="cpu"))
     assert planned.facts.weights_format == "Q4_1"
     assert planned.spec.precision_in_words(planned.facts) == "float32 from Q4_1 weights"
-    assert ModelSpec("starter", dtype="float32").format_of_weights() == "Q4_1", "before anything is read"
+    assert ModelSpec("starter", dtype="float32").format_of_weights() == "Q4_1", (
+        "before anything is read"
+    )
 
 
 def test_most_weights_of_the_layers_name_a_gguf_file(tmp_path):
@@ -30,7 +32,9 @@ def test_most_weights_of_the_layers_name_a_gguf_file(tmp_path):
     assert facts.weights_format in {"Q4_0", "Q5_0", "Q8_0"}
 
 
-@pytest.mark.parametrize(("dtype", "words"), [("bfloat16", "float32 from bfloat16 weights"), ("float32", "float32")])
+@pytest.mark.parametrize(
+    ("dtype", "words"), [("bfloat16", "float32 from bfloat16 weights"), ("float32", "float32")]
+)
 def test_a_folder_names_its_dtype_only_if_another_computes(tiny_folder, tmp_path, dtype, words):
     folder = tmp_path / "model"
     folder.symlink_to(tiny_folder(), target_is_directory=True)
@@ -48,7 +52,10 @@ def test_a_folder_names_its_dtype_only_if_another_computes(tiny_folder, tmp_path
 
 def test_every_gallery_result_names_the_format_of_its_weights():
     found = [one.result for kind in EXPERIMENTS for one in library.find(kind)]
-    formats = {(one.spec.model.source, one.spec.model.format_of_weights(getattr(one, "model", None))) for one in found}
+    formats = {
+        (one.spec.model.source, one.spec.model.format_of_weights(getattr(one, "model", None)))
+        for one in found
+    }
     assert {source.rsplit("/", 1)[-1]: name for source, name in formats} == {
         "starter": "Q4_1",
         "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf": "Q4_K_M",
@@ -59,11 +66,19 @@ def test_every_gallery_result_names_the_format_of_its_weights():
 def test_condition_names_the_format_and_compares_with_older_ones():
     sweep = fakes.sweep(limit=100)
     new = replace(sweep, model=replace(sweep.model, weights_format="Q4_1"))
-    elsewhere = replace(sweep, spec=replace(sweep.spec, model=replace(sweep.spec.model, identity="", source="/models/a")))
-    readings = [reading.of_sweep(one, one.points[5].block)[reading.ACCURACY] for one in (sweep, new)]
+    elsewhere = replace(
+        sweep,
+        spec=replace(sweep.spec, model=replace(sweep.spec.model, identity="", source="/models/a")),
+    )
+    readings = [
+        reading.of_sweep(one, one.points[5].block)[reading.ACCURACY] for one in (sweep, new)
+    ]
     assert [one.condition.weights for one in readings] == ["Q4_1", "Q4_1"]
     assert readings[0].condition.on_what() == "100 ARC-Easy questions, bfloat16 from Q4_1 weights"
-    assert reading.of_sweep(elsewhere, elsewhere.points[5].block)[reading.ACCURACY].condition.weights == ""
+    assert (
+        reading.of_sweep(elsewhere, elsewhere.points[5].block)[reading.ACCURACY].condition.weights
+        == ""
+    )
     conditions = [one.condition for one in readings]
     assert conditions[0] == replace(conditions[1], weights="")
     assert changes.change(*readings).difference == 0

@@ -23,7 +23,9 @@ from tests.support import browser, fakes
 
 @pytest.fixture(scope="session", autouse=True)
 def packages_are_read_once() -> Iterator[None]:
-    """A server looks for components in all installed packages as it starts; AppTest would with every page it opens."""
+    """A server looks for components in all installed packages as it starts; AppTest would with
+    every page it opens.
+    """
     with pytest.MonkeyPatch.context() as patch:
         once = functools.cache(manifest_scanner.scan_component_manifests)
         patch.setattr(manifest_scanner, "scan_component_manifests", once)
@@ -32,13 +34,16 @@ def packages_are_read_once() -> Iterator[None]:
 
 @pytest.fixture
 def ui_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, no precomputed results, and a worker that seems to be there but does nothing."""
+    """An empty cache, no precomputed results, and a worker that seems to be there but does
+    nothing.
+    """
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "precomputed")
     monkeypatch.setattr(jobs, "worker_alive", lambda: True)
     monkeypatch.setattr(jobs, "start", lambda: None)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # no test of a page cuts the power
-    # SQLite empties its log when the last connection is closed, as if each request were the end of a server.
+    # SQLite empties its log when the last connection is closed, as if each request were the end of
+    # a server.
     index_table.rows([], "SELECT 1", {})
     index = sqlite3.connect(tmp_path / "cache" / f"index-{index_table.LAYOUT}.sqlite")
     with contextlib.closing(index), contextlib.closing(table.connect()) as queue:
@@ -49,7 +54,9 @@ def ui_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def running_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that has drawn a page before: AppTest forgets at each run that the app calls `st.navigation`."""
+    """A server that has drawn a page before: AppTest forgets at each run that the app calls
+    `st.navigation`.
+    """
     begin = PagesManager.__init__
 
     def begin_again(self, *args, **kwargs):
@@ -99,7 +106,9 @@ def app(ui_cache: Path, running_server: None):
 def job(ui_cache: Path):
     """A function that makes a job in a given state."""
 
-    def make(spec: Spec, state: str, label: str = "A job", *, error: str | None = None, **progress) -> jobs.Job:
+    def make(
+        spec: Spec, state: str, label: str = "A job", *, error: str | None = None, **progress
+    ) -> jobs.Job:
         made = jobs.submit(spec, label)
         if state == jobs.QUEUED:
             return made
@@ -118,7 +127,9 @@ def job(ui_cache: Path):
 def shared_dashboard(
     tmp_path_factory: pytest.TempPathFactory, with_starter: Callable[[Path], Path]
 ) -> Iterator[tuple[str, Path]]:
-    """A dashboard on the precomputed results, for all browser tests of this process: its address and its cache folder."""
+    """A dashboard on the precomputed results, for all browser tests of this process: its address
+    and its cache folder.
+    """
     folder = with_starter(tmp_path_factory.mktemp("served") / "cache")
     with contextlib.ExitStack() as running:
         with pytest.MonkeyPatch.context() as patch:

@@ -12,9 +12,23 @@ from tests.support.rendered import markdown
 
 PAYLOADS = {
     "markup": (
-        "![x](http://evil.test/a.png) [a](javascript:alert(1)) http://evil.test/a www.evil.test/a <img src=x onerror=alert(1)> "
-        "$x^2$ :red[x] :red-badge[x] :material/skull: :smile:",
-        *("![x](", "](java", "http://evil", "www.evil", "<img", "$x^", ":red[x", ":red-badge[x", ":material/skull", ":smile:"),
+        (
+            "![x](http://evil.test/a.png) [a](javascript:alert(1)) http://evil.test/a"
+            " www.evil.test/a <img src=x onerror=alert(1)> $x^2$ :red[x] :red-badge[x]"
+            " :material/skull: :smile:"
+        ),
+        *(
+            "![x](",
+            "](java",
+            "http://evil",
+            "www.evil",
+            "<img",
+            "$x^",
+            ":red[x",
+            ":red-badge[x",
+            ":material/skull",
+            ":smile:",
+        ),
     ),
     "lines": ("x\n# y\n- z `c`", "\n#", "\n- z", "`c`"),
     "a turned text": ("a\u202egnp.b", "\u202e"),
@@ -23,7 +37,8 @@ PAYLOADS = {
 }
 """Inputs, and the text that must not be left of each as it stands."""
 OF_A_MODEL = ("model", "revision", "dtype", "device", "quantization")
-"""Tried one by one: where one names no model, the starter model is shown and the others are not read."""
+"""Tried one by one: where one names no model, the starter model is shown and the others are not
+read."""
 OTHERS = (
     "n",
     "block",
@@ -49,7 +64,9 @@ ADDRESSES += [(page, OTHERS, payload) for page, payload in itertools.product(SHO
 
 @pytest.fixture
 def stored(ui_cache, monkeypatch):
-    """Results, so that there is a page to draw for fields that a page of an empty cache does not read."""
+    """Results, so that there is a page to draw for fields that a page of an empty cache does not
+    read.
+    """
     fakes.distances().save()
     fakes.sweep().save()
     monkeypatch.setattr(inspection, "of", lambda model: fakes.inspect())
@@ -62,7 +79,9 @@ def rendered_in(said: list[str], *active: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("page", "fields", "payload"), ADDRESSES, ids=[f"{page} {fields[0]} {payload}" for page, fields, payload in ADDRESSES]
+    ("page", "fields", "payload"),
+    ADDRESSES,
+    ids=[f"{page} {fields[0]} {payload}" for page, fields, payload in ADDRESSES],
 )
 def test_nothing_of_an_address_is_rendered(app, stored, page, fields, payload):
     text, *active = PAYLOADS[payload]
@@ -80,13 +99,16 @@ def test_nothing_of_a_job_is_rendered(app, stored, job, page):
 
 
 @pytest.mark.parametrize(
-    ("field", "page"), [("tab", "explore"), ("view", "explore"), ("strategy", "explore"), ("step", "learn")]
+    ("field", "page"),
+    [("tab", "explore"), ("view", "explore"), ("strategy", "explore"), ("step", "learn")],
 )
 def test_unknown_values_list_existing_ones_and_keep_the_rest(app, stored, field, page):
     at = app(f"pages/{page}.py", **{field: "sideways", "n": "7"})
     said = "\n".join(element.value for element in at.warning)
     assert "sideways" in said
-    assert {"tab": "questions", "view": "lines", "strategy": "similarity", "step": "healing"}[field] in said
+    assert {"tab": "questions", "view": "lines", "strategy": "similarity", "step": "healing"}[
+        field
+    ] in said
     assert at.query_params["n"] in ("7", ["7"])
     assert field not in at.query_params
 

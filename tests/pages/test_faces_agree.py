@@ -1,4 +1,6 @@
-"""Every face prints the same value, interval and condition for a quantity of a selection, or that it is not measured."""
+"""Every face prints the same value, interval and condition for a quantity of a selection, or that
+it is not measured.
+"""
 
 import functools
 import json
@@ -36,8 +38,15 @@ QUANTITIES = (ACCURACY, LOSS, SPEED, SIZE)
 
 @functools.cache
 def measured_blocks(model):
-    """Return every block that a curve, an evaluation, a healing run or a table of methods scored."""
-    models = (readings for kind in reading.SCORED for result in library.of(kind, model) for readings in reading.of_all(result))
+    """Return every block that a curve, an evaluation, a healing run or a table of methods
+    scored.
+    """
+    models = (
+        readings
+        for kind in reading.SCORED
+        for result in library.of(kind, model)
+        for readings in reading.of_all(result)
+    )
     cuts = {measured.cut for readings in models for measured in readings.values()}
     return sorted((cut for cut in cuts if isinstance(cut, Block)), key=str)
 
@@ -63,23 +72,31 @@ def selections(n):
         model = rng.choice(MODELS)
         n_layers = curves_of(model)[0].result.n_layers
         start = rng.randrange(1, n_layers - 1)
-        block = rng.choice([Block(start, rng.randrange(1, n_layers - start)), rng.choice(measured_blocks(model))])
+        block = rng.choice(
+            [Block(start, rng.randrange(1, n_layers - start)), rng.choice(measured_blocks(model))]
+        )
         place = rng.choice([None, rng.randrange(len(curves_of(model)))])
         chosen[model, block, place] = None
-    return [(model, block, None if place is None else curves_of(model)[place]) for model, block, place in chosen]
+    return [
+        (model, block, None if place is None else curves_of(model)[place])
+        for model, block, place in chosen
+    ]
 
 
 def as_told(found):
     """Return value, interval, condition and words of each quantity."""
     quantities = {name: found.quantity(name) for name in (*QUANTITIES, RECOVERY)}
     return {
-        name: (one.state, one.change, one.before, one.after, one.on, headline.clause(one)) for name, one in quantities.items()
+        name: (one.state, one.change, one.before, one.after, one.on, headline.clause(one))
+        for name, one in quantities.items()
     }
 
 
 @pytest.fixture
 def answers_are_kept(monkeypatch):
-    """The front is another question, and no result is written meanwhile: both take most of the time of a sheet."""
+    """The front is another question, and no result is written meanwhile: both take most of the time
+    of a sheet.
+    """
     made, rows, kept = front_table.of_model(ModelSpec("nobody/nothing")), index.rows, {}
 
     def kept_rows(*query):
@@ -111,12 +128,23 @@ def test_every_face_has_the_same_evidence(python, mcp):
         first = () if curve is None else (curve.key,)
         pruned = evidence.stored(block, model, shown=curve, chosen=first)
         for heal in (None, *pruned.finished_heals[:1]):
-            found = pruned if heal is None else evidence.stored(block, model, shown=curve, chosen=first, heal=heal)
+            found = (
+                pruned
+                if heal is None
+                else evidence.stored(block, model, shown=curve, chosen=first, heal=heal)
+            )
             recipe = heal.spec.recipe if heal else ""
-            told = decision_sheet.data(python(model).sheet(block, healed_by=recipe, first=first).page)
+            told = decision_sheet.data(
+                python(model).sheet(block, healed_by=recipe, first=first).page
+            )
             _agrees_with_numbers(found, told["numbers"])
             assert told["summary"] == headline.sentence(found), block
-            arguments = {"model": model.source, "block": f"{block.start}:{block.size}", "healed_by": recipe, "first": [*first]}
+            arguments = {
+                "model": model.source,
+                "block": f"{block.start}:{block.size}",
+                "healed_by": recipe,
+                "first": [*first],
+            }
             assert mcp("sheet", arguments) == told
             _agrees_with_card(found, card.of(model, found, heal=heal))
             _agrees_with_pages(found, curve)
@@ -149,20 +177,31 @@ def _agrees_with_card(found: Evidence, text: str) -> None:
 
 
 def _agrees_with_pages(found: Evidence, curve) -> None:
-    """Explore and Export with the curve on screen, or else with one on the questions that the sheet selected by itself."""
+    """Explore and Export with the curve on screen, or else with one on the questions that the sheet
+    selected by itself.
+    """
     questions = found.selected.accuracy.condition
     curves = [curve] if curve else curves_of(found.model)
-    same = [each for each in curves if curve or selection.conditions_of(each.result).get(ACCURACY) == questions]
+    same = [
+        each
+        for each in curves
+        if curve or selection.conditions_of(each.result).get(ACCURACY) == questions
+    ]
     shown = next(iter(same), curves[0])
     asked = selection.as_shown(found.model, shown.result)
     on_page = selection.evidence_on(found.removed, asked, shown, found.facts, heal=found.heal)
     if same:
         assert as_told(on_page) == as_told(found), found.removed
-    elif found.heal is None:  # no curve has these questions: the page lists their scores under their own condition
+    elif (
+        found.heal is None
+    ):  # no curve has these questions: the page lists their scores under their own condition
         for name in (ACCURACY, LOSS):
             listed = [cost.condition for cost in on_page.selected.measured(name).elsewhere]
             score = found.reading(name)
-            assert score in (None, on_page.reading(name)) or score.condition in listed, (name, found.removed)
+            assert score in (None, on_page.reading(name)) or score.condition in listed, (
+                name,
+                found.removed,
+            )
 
 
 @pytest.mark.usefixtures("cache", "running_server")
@@ -171,7 +210,16 @@ def test_pages_and_command_line_print_the_evidence(monkeypatch, capsys, tmp_path
     for model, block, curve in [one for one in selections(N) if one[2] is not None][:N_OPENED]:
         found = evidence.stored(block, model, shown=curve, chosen=(curve.key,))
         address = {"model": model.source, "block": f"{block.start}:{block.size}"}
-        words = ["sheet", model.source, "--block", address["block"], "--first", curve.key, "--json", "-"]
+        words = [
+            "sheet",
+            model.source,
+            "--block",
+            address["block"],
+            "--first",
+            curve.key,
+            "--json",
+            "-",
+        ]
         assert main.main([*words, "--out", str(tmp_path / "sheet.md")]) == 0
         told = json.loads(capsys.readouterr().out)
         assert told["summary"] == headline.sentence(found)
@@ -192,7 +240,10 @@ def test_pages_and_command_line_print_the_evidence(monkeypatch, capsys, tmp_path
             number = numbers[name]
             about = "about " * (number["state"] == ESTIMATED)
             interval = f" ({number['interval']})" * bool(number["interval"])
-            assert read(row["change"]) in (f"{about}{number['value']}{interval}", headline.clause(found.quantity(SIZE)))
+            assert read(row["change"]) in (
+                f"{about}{number['value']}{interval}",
+                headline.clause(found.quantity(SIZE)),
+            )
             assert number["on"] in read(texts(at))
 
 
@@ -201,15 +252,24 @@ def test_pages_and_command_line_print_the_evidence(monkeypatch, capsys, tmp_path
 def test_fronts_have_the_values_of_the_sheet(model, python, mcp, monkeypatch):
     made = front_table.of_model(model)
     monkeypatch.setattr(front_table, "of_model", lambda *args, **options: made)
-    rows = {row["id"]: row for row in mcp("front", {"model": model.source, "fields": ["points"]})["points"]}
+    rows = {
+        row["id"]: row
+        for row in mcp("front", {"model": model.source, "fields": ["points"]})["points"]
+    }
     assert list(rows.values()) == python(model).front().to_json()["points"]
     for candidate in made.comparison.forms:
-        # A file has the scores of its weights in float32, which the sheet states under that condition.
+        # A file has the scores of its weights in float32, which the sheet states under that
+        # condition.
         if not isinstance(candidate.cut, Block) or candidate.repair or candidate.is_file:
             continue
         for name, score in candidate.readings.items():
             shown = next(
-                (each for each in scores_of(model) if selection.conditions_of(each.result).get(name) == score.condition), None
+                (
+                    each
+                    for each in scores_of(model)
+                    if selection.conditions_of(each.result).get(name) == score.condition
+                ),
+                None,
             )
             if shown is None:
                 assert name == BITS
@@ -217,7 +277,11 @@ def test_fronts_have_the_values_of_the_sheet(model, python, mcp, monkeypatch):
             found, row = evidence.stored(candidate.cut, model, shown=shown), rows[candidate.id]
             told = found.reading(name)
             field = {ACCURACY: "acc", LOSS: "loss"}[name]
-            assert (row[field], row[f"{field}_low"], row[f"{field}_high"]) == (told.value, told.low, told.high)
+            assert (row[field], row[f"{field}_low"], row[f"{field}_high"]) == (
+                told.value,
+                told.low,
+                told.high,
+            )
             assert row["memory_bytes"] == found.quantity(SIZE).after
             gain = found.quantity(SPEED)
             if gain.state == MEASURED and row["times"] is not None:
@@ -228,7 +292,10 @@ def test_the_report_opens_with_a_sheet_of_at_most_200_words(cache):
     model, block = ModelSpec("starter"), Block(11, 5)
     first = report.of(model, block, main.command_line).sections[0]
     made = sheet.of(model, block, main.command_line)
-    assert (first.title, first.sentences) == (f"{made.title} {made.recommendation}", made.decision.reasons)
+    assert (first.title, first.sentences) == (
+        f"{made.title} {made.recommendation}",
+        made.decision.reasons,
+    )
     tokens = [*sheet.markdown(made).split("## Method")[0].split(), *first.drawing.words]
     assert len([token for token in tokens if any(map(str.isalnum, token))]) <= 200
 
@@ -240,5 +307,9 @@ def test_no_answer_of_a_sheet_is_beyond_its_tolerance(cache):
     accepted = [Goal(POINTS, DEFAULT.points), Goal(NATS, DEFAULT.nats)]
     answers = [answer for answer in made.front.answers if answer.candidate is not None]
     assert answers
-    assert not [answer.said for answer in answers for goal in accepted if goal.is_missed(answer.candidate)]
-    assert made.decision.next_steps[0].startswith("Healed by recipe instant: don't. Loss change +0.7"), "its stored decision"
+    assert not [
+        answer.said for answer in answers for goal in accepted if goal.is_missed(answer.candidate)
+    ]
+    assert made.decision.next_steps[0].startswith(
+        "Healed by recipe instant: don't. Loss change +0.7"
+    ), "its stored decision"

@@ -1,4 +1,6 @@
-"""Libraries that a process must not load: the dashboard starts without torch, and most commands without PEFT."""
+"""Libraries that a process must not load: the dashboard starts without torch, and most commands
+without PEFT.
+"""
 
 import json
 import os
@@ -28,7 +30,12 @@ def modules_after(code: str, **environment: str) -> set[str]:
     """Return the modules that a new process has loaded after running some code."""
     command = [sys.executable, "-W", "ignore", "-c", code]
     process = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=REPOSITORY, env={**os.environ, **environment}
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
     )
     return set(json.loads(process.stdout.splitlines()[-1]))
 
@@ -43,6 +50,15 @@ def test_drawing_all_pages_loads_no_model_library(tmp_path):
 @pytest.mark.long
 def test_experiments_without_training_do_not_load_peft():
     """PEFT takes seconds to import."""
-    names = ("maps.distance_map", "maps.damage", "accuracy.sweep", "speed.speed", "prompt.microscope", "prompt.comparison")
+    names = (
+        "maps.distance_map",
+        "maps.damage",
+        "accuracy.sweep",
+        "speed.speed",
+        "prompt.microscope",
+        "prompt.comparison",
+    )
     imports = "\n".join(f"import analysis.experiments.{name}" for name in names)
-    assert "peft" not in modules_after(f"{imports}\nimport sys, json\nprint(json.dumps([*sys.modules]))")
+    assert "peft" not in modules_after(
+        f"{imports}\nimport sys, json\nprint(json.dumps([*sys.modules]))"
+    )

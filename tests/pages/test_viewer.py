@@ -1,4 +1,6 @@
-"""A viewer: the dashboard without torch shows the gallery and packs, starts nothing, and says so in one sentence."""
+"""A viewer: the dashboard without torch shows the gallery and packs, starts nothing, and says so in
+one sentence.
+"""
 
 import json
 import os
@@ -89,7 +91,17 @@ def test_an_environment_of_its_own_opens_every_page(tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python, began = str(tmp_path / "venv" / "bin" / "python"), time.monotonic()
     wanted = str(browser.REPOSITORY / "requirements-viewer.txt")
-    install = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", "-r", wanted]
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--disable-pip-version-check",
+        "-r",
+        wanted,
+    ]
     subprocess.run(install, check=True)
     installed_s = time.monotonic() - began
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -110,7 +122,9 @@ def test_an_environment_of_its_own_opens_every_page(tmp_path, monkeypatch):
     assert "From elsewhere" in said["pages"]["model"]["text"]
     command = (python, *server.APP[1:])
     with server.running(command, cache) as (process, port):
-        assert "viewer without torch" in server.visit(port, lambda text: "viewer without torch" in text)
+        assert "viewer without torch" in server.visit(
+            port, lambda text: "viewer without torch" in text
+        )
         memory = psutil.Process(process.pid).memory_info().rss
     print(f"installed in {installed_s:.1f} s, {memory / 1e6:.0f} MB with one visitor")
     assert memory < MOST_BYTES

@@ -14,7 +14,9 @@ DISTANCES = fakes.distances()
 
 
 def losses(damage, noise: float = 0.5) -> np.ndarray:
-    """Losses per text whose means are the map's increases; all blocks share the difficulty of a text."""
+    """Losses per text whose means are the map's increases; all blocks share the difficulty of a
+    text.
+    """
     rng = np.random.default_rng(0)
     hard = rng.normal(0, noise, 8)
     hard -= hard.mean()
@@ -32,7 +34,9 @@ def fishers(value: float, n: float) -> tuple[float, float]:
 
 def test_rank_interval_of_independent_blocks_is_fishers():
     """Neighbours on one side differ as much as those on the other agree."""
-    pairs = list(zip([1.0, 10, 2, 9, 3, 8, 4, 7, 5, 6], [1.0, 2, 9, 10, 3, 4, 7, 8, 5, 6], strict=True))
+    pairs = list(
+        zip([1.0, 10, 2, 9, 3, 8, 4, 7, 5, 6], [1.0, 2, 9, 10, 3, 4, 7, 8, 5, 6], strict=True)
+    )
     found = agreement.rank(pairs, 1)
     assert found.n_independent == 10
     assert (found.low, found.high) == pytest.approx(fishers(found.value, 10))
@@ -43,7 +47,9 @@ def test_rank_interval_of_independent_blocks_is_fishers():
 
 @pytest.mark.parametrize(("n", "n_layers"), [(3, 30), (5, 30), (10, 30), (6, 24)])
 def test_rank_interval_of_overlapping_blocks_covers_the_truth(n, n_layers):
-    """Values of blocks are sums over layers, and neighbours share all but one; the layers themselves correlate."""
+    """Values of blocks are sums over layers, and neighbours share all but one; the layers
+    themselves correlate.
+    """
     rng, hits, by_count = np.random.default_rng(5), 0, 0
     correlation, n_series = 0.5, 300
     truth = 6 / np.pi * np.arcsin(correlation / 2)
@@ -84,7 +90,11 @@ def test_only_paired_texts_give_the_price_an_interval():
 
 
 def test_growing_map_has_no_price_until_a_size_is_complete():
-    assert not [line for line in agreement.sentences(fakes.damage(0.4), DISTANCES, 12) if "Smallest distance" in line]
+    assert not [
+        line
+        for line in agreement.sentences(fakes.damage(0.4), DISTANCES, 12)
+        if "Smallest distance" in line
+    ]
     assert agreement.sentences(fakes.damage(max_size=4), DISTANCES, 20) == []
 
 

@@ -12,16 +12,25 @@ HITS = {"a": (1, 1), "b": (0, 0), "c": (1, 0), "d": (0, 1)}
 
 
 def given(place):
-    """Return answers to two-option questions; right answers lead by a nat, wrong ones trail by one and pruned by two."""
+    """Return answers to two-option questions; right answers lead by a nat, wrong ones trail by one
+    and pruned by two.
+    """
     return [
-        QuestionScore(name, [-1.0, -2.0 if hits[place] else float(place)], 0 if hits[place] else 1, 0)
+        QuestionScore(
+            name, [-1.0, -2.0 if hits[place] else float(place)], 0 if hits[place] else 1, 0
+        )
         for name, hits in HITS.items()
     ]
 
 
 def test_outcome_of_every_question_agrees_with_a_count_by_hand():
     found = answers.outcomes(given(0), given(1))
-    assert {case.before.id: case.outcome for case in found} == {"a": RIGHT, "b": WRONG, "c": LOST, "d": GAINED}
+    assert {case.before.id: case.outcome for case in found} == {
+        "a": RIGHT,
+        "b": WRONG,
+        "c": LOST,
+        "d": GAINED,
+    }
     assert set(Counter(case.outcome for case in found)) == set(answers.OUTCOMES)
 
 

@@ -17,7 +17,10 @@ def test_every_block_has_its_distance_with_a_95_percent_interval():
     assert [len(row) for row in found.distance.values] == list(range(30, 0, -1))
     assert found.distance.values[4][11] == pytest.approx(fakes.distances().mean[4][11], abs=5e-5)
     assert found.distance.halves[4][11] == pytest.approx(2.039513 * 0.004, abs=1e-4), "Student's t"
-    assert (found.distance.name, found.distance.on) == ("angle", "32 texts of C4, bfloat16 from Q4_1 weights")
+    assert (found.distance.name, found.distance.on) == (
+        "angle",
+        "32 texts of C4, bfloat16 from Q4_1 weights",
+    )
 
 
 def test_one_text_gives_no_interval():
@@ -41,7 +44,9 @@ def test_damage_equals_the_reading_of_each_block():
     for block in (Block(7, 5), Block(0, 1), Block(15, 15)):
         read = reading.of_damage(damage, block)
         assert found.values[block.size - 1][block.start] == pytest.approx(read.value, abs=1e-4)
-        assert found.halves[block.size - 1][block.start] == pytest.approx((read.high - read.low) / 2, abs=1e-4)
+        assert found.halves[block.size - 1][block.start] == pytest.approx(
+            (read.high - read.low) / 2, abs=1e-4
+        )
     assert found.on == reading.of_damage(damage, Block(7, 5)).condition.on_what()
 
 
@@ -54,4 +59,7 @@ def test_only_blocks_with_most_texts_are_given_while_damage_grows():
     assert found.values[0][4] is not None
     assert found.values[14][0] is None
     nothing = [[0] * len(row) for row in damage.n_measured]
-    assert block_values.of_results(fakes.distances(), replace(damage, n_measured=nothing)).damage is None
+    assert (
+        block_values.of_results(fakes.distances(), replace(damage, n_measured=nothing)).damage
+        is None
+    )

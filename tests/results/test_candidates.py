@@ -1,4 +1,6 @@
-"""All precisions, prunings and models on one front: brute force over the front and the rule, pairing, sizes and speeds."""
+"""All precisions, prunings and models on one front: brute force over the front and the rule,
+pairing, sizes and speeds.
+"""
 
 import itertools
 import math
@@ -33,21 +35,46 @@ DTYPES = {
 }
 
 
-def curve(precision, rise, *, right=(), facts=FACTS, identity="", last=4, slope=0.2, noise=0.0, n=100, texts=8):
-    """A curve in a precision whose loss is that of float32 and `rise` on every text, and `slope` for each removed layer."""
+def curve(
+    precision,
+    rise,
+    *,
+    right=(),
+    facts=FACTS,
+    identity="",
+    last=4,
+    slope=0.2,
+    noise=0.0,
+    n=100,
+    texts=8,
+):
+    """A curve in a precision whose loss is that of float32 and `rise` on every text, and `slope`
+    for each removed layer.
+    """
     dtype, quantization = DTYPES[precision]
     made = fakes.sweep(last, limit=n)
     model = replace(made.spec.model, dtype=dtype, quantization=quantization)
     model = replace(model, identity=identity, source=identity) if identity else model
     draws = random.Random(f"{precision}{identity}")
     losses = [
-        [3.0 + text / 10 + rise + slope * n + noise * draws.gauss(0, 1) for text in range(texts)] for n in range(last + 1)
+        [3.0 + text / 10 + rise + slope * n + noise * draws.gauss(0, 1) for text in range(texts)]
+        for n in range(last + 1)
     ]
     means = [sum(each) / texts for each in losses]
     right = right or [n // 2] * (last + 1)
-    answers = [[QuestionScore(f"q{q}", [0.0, 0.0], int(q >= count), 0) for q in range(n)] for count in right]
+    answers = [
+        [QuestionScore(f"q{q}", [0.0, 0.0], int(q >= count), 0) for q in range(n)]
+        for count in right
+    ]
     points = [
-        replace(point, acc=count / n, loss=mean, loss_stderr=0.08, n_texts=texts, bits_per_byte=mean / math.log(2) / 4)
+        replace(
+            point,
+            acc=count / n,
+            loss=mean,
+            loss_stderr=0.08,
+            n_texts=texts,
+            bits_per_byte=mean / math.log(2) / 4,
+        )
         for point, count, mean in zip(made.points, right, means, strict=True)
     ]
     spec = replace(made.spec, model=model)
@@ -61,8 +88,12 @@ def speed(precision, factor, ns=(0, 1, 2, 3, 4)):
     dtype, quantization = DTYPES[precision]
     points = []
     for point in made.points:
-        decode = replace(point.decode, repeats_s=[seconds / factor for seconds in point.decode.repeats_s])
-        points.append(replace(point, decode=replace(decode, median_s=point.decode.median_s / factor)))
+        decode = replace(
+            point.decode, repeats_s=[seconds / factor for seconds in point.decode.repeats_s]
+        )
+        points.append(
+            replace(point, decode=replace(decode, median_s=point.decode.median_s / factor))
+        )
     model = replace(made.spec.model, dtype=dtype, quantization=quantization)
     here = {"processor": f"{host.processor()}, 2 threads"}
     return replace(made, spec=replace(made.spec, model=model), points=points, versions=here)
@@ -70,10 +101,15 @@ def speed(precision, factor, ns=(0, 1, 2, 3, 4)):
 
 @pytest.fixture
 def found():
-    """Four precisions of one model: 8 bits cost 0.017 nats, NF4 0.25, a removed layer 0.2, and quantized weights are slower."""
+    """Four precisions of one model: 8 bits cost 0.017 nats, NF4 0.25, a removed layer 0.2, and
+    quantized weights are slower.
+    """
     rises = {"float32": 0.0, "bfloat16": 0.0, "8bit": 0.017, "4bit": 0.25}
     curves = [curve(name, rise) for name, rise in rises.items()]
-    speeds = [speed(name, factor) for name, factor in (("float32", 1.0), ("bfloat16", 1.1), ("8bit", 0.74), ("4bit", 0.65))]
+    speeds = [
+        speed(name, factor)
+        for name, factor in (("float32", 1.0), ("bfloat16", 1.1), ("8bit", 0.74), ("4bit", 0.65))
+    ]
     return compare(curves, (), speeds)
 
 
@@ -88,7 +124,8 @@ def of(found, precision, n=0):
     return next(
         one
         for one in found.forms
-        if (one.model.dtype, one.model.quantization, one.cut.size if one.cut else 0) == (dtype, quantization, n)
+        if (one.model.dtype, one.model.quantization, one.cut.size if one.cut else 0)
+        == (dtype, quantization, n)
     )
 
 
@@ -100,7 +137,9 @@ def test_every_form_is_paired_with_the_unpruned_float32_model(found):
         if one is not found.reference:
             change = one.changes[LOSS]
             assert change.paired
-            assert change.difference == pytest.approx(one.readings[LOSS].value - found.reference.readings[LOSS].value)
+            assert change.difference == pytest.approx(
+                one.readings[LOSS].value - found.reference.readings[LOSS].value
+            )
             assert one.changes[ACCURACY].paired
     assert of(found, "8bit").changes[LOSS].is_significant
     assert not of(found, "8bit").changes[ACCURACY].is_significant
@@ -125,7 +164,10 @@ def test_reference_is_the_most_exact_precision_that_is_measured():
 def test_front_agrees_with_brute_force(quantity, by):
     draws = random.Random(7)
     names = list(DTYPES)
-    curves = [curve(name, draws.random(), right=[draws.randrange(30, 60) for _ in range(5)], noise=0.05) for name in names]
+    curves = [
+        curve(name, draws.random(), right=[draws.randrange(30, 60) for _ in range(5)], noise=0.05)
+        for name in names
+    ]
     compared = compare(curves, (), [speed(name, draws.uniform(0.5, 2)) for name in names])
 
     def cost(one):
@@ -169,7 +211,9 @@ def brute(found, goal):
     for one in fits:
         pairs = zip(one.readings[LOSS].losses, best.readings[LOSS].losses, strict=True)
         gaps = [a - b for a, b in pairs]
-        if one is best or not min(gaps) > 0:  # gaps of these made-up texts have one sign where they are significant
+        if (
+            one is best or not min(gaps) > 0
+        ):  # gaps of these made-up texts have one sign where they are significant
             equal.append(one)
     order = list(candidates.KINDS)
     return sorted(equal, key=lambda one: (order.index(one.kind), one.memory))[0]
@@ -177,36 +221,59 @@ def brute(found, goal):
 
 @pytest.mark.parametrize("limit", [100, 165, 200, 269, 300, 500, 600])
 def test_rule_for_bytes_agrees_with_brute_force(found, limit):
-    assert goals.answer(found, Goal(BYTES, limit * 1e6)).candidate is brute(found, Goal(BYTES, limit * 1e6))
+    assert goals.answer(found, Goal(BYTES, limit * 1e6)).candidate is brute(
+        found, Goal(BYTES, limit * 1e6)
+    )
 
 
 @pytest.mark.parametrize("limit", [1.05, 1.09, 1.15, 1.2, 3.0])
 def test_rule_for_speed_agrees_with_brute_force(found, limit):
-    assert goals.answer(found, Goal(verdict.SPEED, limit)).candidate is brute(found, Goal(verdict.SPEED, limit))
+    assert goals.answer(found, Goal(verdict.SPEED, limit)).candidate is brute(
+        found, Goal(verdict.SPEED, limit)
+    )
 
 
 def test_answers_are_in_words_with_the_measured_differences(found):
     eight = of(found, "8bit")
     accuracy, gain = eight.changes[ACCURACY], eight.pace.gain
     assert goals.answer(found, Goal(BYTES, 170e6)).said.startswith(
-        "To fit 170 MB: 8-bit weights in bfloat16, no pruning, 163 MB (loss +0.017 nats/token [+0.017 to +0.017], accuracy not "
-        f"significantly different [{accuracy.ends(1, 100)} points], "
-        f"26 % slower [{-100 * gain.high:.0f} to {-100 * gain.low:.0f} %])."
+        "To fit 170 MB: 8-bit weights in bfloat16, no pruning, 163 MB (loss +0.017 nats/token"
+        f" [+0.017 to +0.017], accuracy not significantly different [{accuracy.ends(1, 100)}"
+        f" points], 26 % slower [{-100 * gain.high:.0f} to {-100 * gain.low:.0f} %])."
     )
     fast = goals.answer(found, Goal(verdict.SPEED, 1.1)).said
-    assert fast.startswith("To be 1.1 times as fast: remove layers 14-16 in bfloat16, 248 MB (loss +0.60 nats/token [")
+    assert fast.startswith(
+        "To be 1.1 times as fast: remove layers 14-16 in bfloat16, 248 MB (loss +0.60 nats/token ["
+    )
     quick = of(found, "bfloat16", 3).gain
-    assert f"{1 + quick.value:.2f} times as fast [{1 + quick.low:.2f} to {1 + quick.high:.2f}]" in fast
-    assert "The smallest: NF4 weights in bfloat16 without layers" in goals.answer(found, Goal(BYTES, 5e6)).said
+    assert (
+        f"{1 + quick.value:.2f} times as fast [{1 + quick.low:.2f} to {1 + quick.high:.2f}]" in fast
+    )
+    assert (
+        "The smallest: NF4 weights in bfloat16 without layers"
+        in goals.answer(found, Goal(BYTES, 5e6)).said
+    )
 
 
 def test_slower_model_is_not_named_as_the_fastest():
-    slower = compare([curve("float32", 0, last=0), curve("8bit", 0, last=0)], (), [speed("float32", 1), speed("8bit", 0.7)])
-    assert goals.answer(slower, Goal(verdict.SPEED, 1.3)).said == "To be 1.3 times as fast: no measured model meets this."
+    slower = compare(
+        [curve("float32", 0, last=0), curve("8bit", 0, last=0)],
+        (),
+        [speed("float32", 1), speed("8bit", 0.7)],
+    )
+    assert (
+        goals.answer(slower, Goal(verdict.SPEED, 1.3)).said
+        == "To be 1.3 times as fast: no measured model meets this."
+    )
 
 
 def test_accepted_drop_names_the_smallest_model_whose_interval_allows_it():
-    few = compare([curve("float32", 0, right=[50, 50, 50, 20, 20]), curve("4bit", 0.2, right=[50, 49, 30, 20, 20])])
+    few = compare(
+        [
+            curve("float32", 0, right=[50, 50, 50, 20, 20]),
+            curve("4bit", 0.2, right=[50, 49, 30, 20, 20]),
+        ]
+    )
     chosen = goals.answer(few, Goal(POINTS, 8)).candidate
     allowed = [one for one in few.forms if one.changes and one.changes[ACCURACY].low > -0.08]
     assert chosen.memory == min(one.memory for one in allowed)
@@ -218,14 +285,22 @@ def test_speed_of_a_precision_is_against_the_reference(found):
     alone, both = of(found, "float32", 2).pace.gain, of(found, "8bit", 2).pace.gain
     assert 1 + both.value == pytest.approx(0.74 * (1 + alone.value))
     assert both.low < both.value < both.high
-    assert compare([curve("float32", 0), curve("8bit", 0)], (), [speed("float32", 1)]).candidates[-1].pace is None
+    assert (
+        compare([curve("float32", 0), curve("8bit", 0)], (), [speed("float32", 1)])
+        .candidates[-1]
+        .pace
+        is None
+    )
 
 
 def test_number_of_layers_that_was_not_timed_is_on_no_front_of_speed():
     found = compare([curve("float32", 0)], (), [speed("float32", 1.0, ns=(0, 2, 5, 10))])
     assert of(found, "float32", 2).pace is not None
     assert of(found, "float32", 3).pace is None, "it lies on the line through those that were timed"
-    kept = {candidate.cut.size if candidate.cut else 0 for candidate in verdict.best(found.front(LOSS), SPEED)}
+    kept = {
+        candidate.cut.size if candidate.cut else 0
+        for candidate in verdict.best(found.front(LOSS), SPEED)
+    }
     assert kept == {0, 2}
 
 
@@ -234,7 +309,9 @@ def test_rivals_are_of_the_gallery_or_named():
     unknown = curve("float32", 9.0, facts=replace(FACTS, name="random"), identity="random", last=0)
     exhibit = gallery.EXHIBITS[1]
     model = replace(unknown.spec.model, source=exhibit.source)
-    known = replace(unknown, spec=replace(unknown.spec, model=replace(model, identity=exhibit.identity)))
+    known = replace(
+        unknown, spec=replace(unknown.spec, model=replace(model, identity=exhibit.identity))
+    )
     same_source = replace(unknown, spec=replace(unknown.spec, model=model))
     assert {each.is_other for each in compare([own], [unknown, same_source]).candidates} == {False}
     for others, named in (([unknown], {"random"}), ([known], ())):
@@ -249,11 +326,18 @@ def test_speeds_of_another_machine_are_not_mixed_in():
 
 
 def test_other_questions_stand_apart_and_can_be_asked_for():
-    both = [curve("float32", 0), curve("4bit", 0.1), curve("4bit", 0.1, n=40, last=1), curve("float32", 0.1, n=40, last=1)]
+    both = [
+        curve("float32", 0),
+        curve("4bit", 0.1),
+        curve("4bit", 0.1, n=40, last=1),
+        curve("float32", 0.1, n=40, last=1),
+    ]
     assert compare(both).questions.n == 100
     assert [one.n for one in compare(both).elsewhere] == [40]
     compared = compare(both, material_filter=MaterialFilter(limit=40))
-    assert {one.readings[ACCURACY].condition.n for one in compared.forms if ACCURACY in one.readings} == {40}
+    assert {
+        one.readings[ACCURACY].condition.n for one in compared.forms if ACCURACY in one.readings
+    } == {40}
 
 
 def test_gguf_file_of_the_same_model_is_a_quantized_form():
@@ -262,18 +346,32 @@ def test_gguf_file_of_the_same_model_is_a_quantized_form():
     assert is_same_model(whole, file)
     assert not is_same_model(whole, replace(file, name="smollm2-135m-tuned-Q4_K_M"))
     assert not is_same_model(whole, replace(file, other_parameters=1))
-    own, other = curve("float32", 0, facts=whole), curve("float32", 0.1, facts=file, identity="gguf:1")
+    own, other = (
+        curve("float32", 0, facts=whole),
+        curve("float32", 0.1, facts=file, identity="gguf:1"),
+    )
     for first, second in ((own, other), (other, own)):
         found = compare([first], [second])
         assert found.reference.weights == "bfloat16"
-        assert {one.kind for one in found.forms} == {"unpruned", "quantized", "pruned", "pruned and quantized"}
+        assert {one.kind for one in found.forms} == {
+            "unpruned",
+            "quantized",
+            "pruned",
+            "pruned and quantized",
+        }
         assert not any(one.is_other for one in found.candidates)
-        assert "Q4_K_M file, computed in float32, no pruning" in {goals.action(one) for one in found.forms}
+        assert "Q4_K_M file, computed in float32, no pruning" in {
+            goals.action(one) for one in found.forms
+        }
 
 
 def test_model_with_another_tokenizer_is_compared_in_bits_per_byte():
     small = replace(FACTS, name="other", vocab_size=999, layer_parameters=[1_000_000] * fakes.L)
-    found = compare([curve("float32", 0)], [curve("float32", -1.0, facts=small, identity="another", last=0)], named={"another"})
+    found = compare(
+        [curve("float32", 0)],
+        [curve("float32", -1.0, facts=small, identity="another", last=0)],
+        named={"another"},
+    )
     theirs = found.candidates[-1]
     assert theirs.kind == "other model"
     assert LOSS not in theirs.changes
@@ -297,13 +395,20 @@ def test_missing_measurements_are_requests_on_the_same_material():
     assert wanted[1].spec.model.quantization == "4bit"
     assert (wanted[1].spec.benchmark.limit, wanted[1].spec.max_n) == (100, 4)
     grid = unmeasured.grid(found, wanted)
-    assert {(one.dtype, one.quantization) for one in grid.models} == {("bfloat16", "none"), ("auto", "4bit")}
+    assert {(one.dtype, one.quantization) for one in grid.models} == {
+        ("bfloat16", "none"),
+        ("auto", "4bit"),
+    }
     here = {"processor": f"{host.processor()}, 2 threads"}
     full, half = (replace(curve(dtype, 0), versions=here) for dtype in ("float32", "bfloat16"))
     for known in ([], [full]):
         assert unmeasured.duration(grid, found, known) is None, "neither precision was timed here"
         part, lasts = unmeasured.affordable_grid(found, wanted, known)
-        assert ([model.dtype for model in part.models], part.max_n, lasts) == (["bfloat16"], 0, None)
+        assert ([model.dtype for model in part.models], part.max_n, lasts) == (
+            ["bfloat16"],
+            0,
+            None,
+        )
     part, lasts = unmeasured.affordable_grid(found, wanted, [half])
     assert ([model.dtype for model in part.models], part.max_n) == (["bfloat16"], grid.max_n)
     assert 0 < lasts.high_s <= unmeasured.MAX_GRID_S
@@ -311,7 +416,10 @@ def test_missing_measurements_are_requests_on_the_same_material():
 
 def test_accepted_drop_is_never_met_by_a_model_as_large():
     exact = curve("float32", 0, last=0)
-    points = [replace(point, loss=None, loss_stderr=None, n_texts=0, bits_per_byte=None) for point in exact.points]
+    points = [
+        replace(point, loss=None, loss_stderr=None, n_texts=0, bits_per_byte=None)
+        for point in exact.points
+    ]
     found = compare([curve("bfloat16", 0, last=0), replace(exact, points=points, text_losses=[])])
     assert found.reference.model.dtype == "bfloat16"
     answer = goals.answer(found, Goal(POINTS, 50))
@@ -322,7 +430,9 @@ def test_accepted_drop_is_never_met_by_a_model_as_large():
 def test_lowest_loss_answers_among_equally_small_models():
     first, second = curve("float32", 0, last=2), curve("float32", 0, last=2, slope=0.1)
     moved = [replace(point, start=point.start - 3 if point.n else None) for point in second.points]
-    found = compare([first, replace(second, points=moved, spec=replace(second.spec, strategy="deepest"))])
+    found = compare(
+        [first, replace(second, points=moved, spec=replace(second.spec, strategy="deepest"))]
+    )
     equal = [candidate for candidate in found.forms if candidate.cut and candidate.cut.size == 2]
     assert len({candidate.memory for candidate in equal}) == 1 < len(equal)
     chosen = goals.answer(found, Goal(POINTS, 50)).candidate
@@ -337,9 +447,17 @@ def test_model_of_exactly_the_limit_fits():
 
 
 def test_unmeasured_pruning_of_quantized_weights_is_missing():
-    compared = compare([curve("float32", 0), curve("bfloat16", 0), curve("8bit", 0), curve("4bit", 0.2, last=0)])
-    missing = [each for each in unmeasured.missing(compared, fakes.MODEL) if not each.what.startswith("speed")]
-    assert [each.what for each in missing] == ["accuracy and loss of pruned models with NF4 weights"]
+    compared = compare(
+        [curve("float32", 0), curve("bfloat16", 0), curve("8bit", 0), curve("4bit", 0.2, last=0)]
+    )
+    missing = [
+        each
+        for each in unmeasured.missing(compared, fakes.MODEL)
+        if not each.what.startswith("speed")
+    ]
+    assert [each.what for each in missing] == [
+        "accuracy and loss of pruned models with NF4 weights"
+    ]
     assert missing[0].spec.max_n == 4
 
 
@@ -347,10 +465,15 @@ def test_healed_form_has_the_numbers_of_one_run():
     first = fakes.alike_heal()
     right = [QuestionScore(f"q{q}", [0.0, 0.0], int(q >= 30), 0) for q in range(100)]
     healed = replace(first.healed, acc=0.3, loss=2.0)
-    second = replace(first, spec=replace(first.spec, steps=80), healed=healed, questions={"healed": right})
+    second = replace(
+        first, spec=replace(first.spec, steps=80), healed=healed, questions={"healed": right}
+    )
     for order in ([first, second], [second, first]):
         (form,) = [candidate for candidate in compare(order).forms if candidate.repair]
-        assert (form.readings[ACCURACY].value, form.readings[LOSS].value) in [(0.46, 3.1), (0.3, 2.0)]
+        assert (form.readings[ACCURACY].value, form.readings[LOSS].value) in [
+            (0.46, 3.1),
+            (0.3, 2.0),
+        ]
 
 
 def test_evaluated_adapter_is_a_run_of_its_heal():
@@ -380,7 +503,9 @@ def test_no_other_that_meets_the_goal_beats_the_answer(monkeypatch):
         SimpleNamespace(kind=kind, memory=1, readings={LOSS: SimpleNamespace(value=value)})
         for kind, value in (("pruned", 4.0), ("healed", 3.8), ("other model", 3.5))
     )
-    monkeypatch.setattr(verdict, "is_better", lambda one, other, _: (one, other) == (healed, pruned))
+    monkeypatch.setattr(
+        verdict, "is_better", lambda one, other, _: (one, other) == (healed, pruned)
+    )
     assert verdict.first_of_tied([pruned, healed, other], LOSS) is healed
     assert verdict.first_of_tied([pruned, other], LOSS) is pruned
 
@@ -388,5 +513,7 @@ def test_no_other_that_meets_the_goal_beats_the_answer(monkeypatch):
 def test_gallery_model_has_the_size_of_its_file_on_disk():
     known = gallery.EXHIBITS[1]
     model = ModelSpec(known.source, identity=known.identity)
-    assert disk.on_disk(model, fakes.FACTS, "Q4_K_M", None) == disk.Bytes(known.file_bytes, disk.MEASURED)
+    assert disk.on_disk(model, fakes.FACTS, "Q4_K_M", None) == disk.Bytes(
+        known.file_bytes, disk.MEASURED
+    )
     assert disk.on_disk(replace(model, identity="gguf:0"), fakes.FACTS, "Q4_K_M", None) is None

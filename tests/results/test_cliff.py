@@ -13,13 +13,18 @@ from tests.support.toy import SWEEP
 
 
 def curve(*accuracies: float, n_samples: int = 200, chance: float = 0.25):
-    points = [Point(n, None if n == 0 else 1, acc, 0.03, n_samples=n_samples) for n, acc in enumerate(accuracies)]
+    points = [
+        Point(n, None if n == 0 else 1, acc, 0.03, n_samples=n_samples)
+        for n, acc in enumerate(accuracies)
+    ]
     return replace(SWEEP, points=points, lines=Lines(chance, 0.3))
 
 
 def answered(*right: set[int], n: int = 200):
     """A sweep whose answers are kept: by removed layers, the questions that were right."""
-    kept = [[QuestionScore(str(q), [], 0, 0 if q in given else 1) for q in range(n)] for given in right]
+    kept = [
+        [QuestionScore(str(q), [], 0, 0 if q in given else 1) for q in range(n)] for given in right
+    ]
     return replace(curve(*(len(given) / n for given in right), n_samples=n), questions=kept)
 
 
@@ -63,7 +68,10 @@ def test_paired_answers_locate_a_cliff_that_unpaired_ones_miss():
 def test_interval_holds_the_true_cliff_in_nineteen_of_twenty_draws():
     rng, inside = random.Random(0), 0
     for _ in range(200):
-        right = [{q for q in range(200) if rng.random() < share} for share in (0.6, 0.6, 0.6, 0.6, 0.3, 0.28, 0.25)]
+        right = [
+            {q for q in range(200) if rng.random() < share}
+            for share in (0.6, 0.6, 0.6, 0.6, 0.3, 0.28, 0.25)
+        ]
         found = cliff.locate(answered(*right))
         inside += found.allows(4)
     assert inside >= 190
@@ -80,21 +88,51 @@ def test_nothing_is_located_without_questions_or_above_chance():
 def test_sentence_names_strategy_questions_and_interval():
     sweep = fakes.sweep(strategy="deepest", answers=True)
     found = cliff.locate(sweep)
-    said = f"Accuracy of the deepest blocks on 100 ARC-Easy questions collapses at n = {found.n} (95 %: {found.interval()})."
+    said = (
+        f"Accuracy of the deepest blocks on 100 ARC-Easy questions collapses at n = {found.n} (95"
+        f" %: {found.interval()})."
+    )
     assert cliff.sentence(sweep) == said
     assert found.is_located
     assert found.earliest <= found.n <= found.latest
 
 
 def test_sentence_says_that_no_cliff_can_be_located():
-    """The stored accuracies of the starter: the old rule put the cliff at n = 12, and the lesson found none."""
-    measured = (0.47, 0.47, 0.40, 0.53, 0.45, 0.39, 0.42, 0.46, 0.32, 0.38, 0.37, 0.39, 0.32, 0.35, 0.28, 0.32)
+    """The stored accuracies of the starter: the old rule put the cliff at n = 12, and the lesson
+    found none.
+    """
+    measured = (
+        0.47,
+        0.47,
+        0.40,
+        0.53,
+        0.45,
+        0.39,
+        0.42,
+        0.46,
+        0.32,
+        0.38,
+        0.37,
+        0.39,
+        0.32,
+        0.35,
+        0.28,
+        0.32,
+    )
     sweep = replace(fakes.sweep(limit=200), points=curve(*measured).points)
-    expected = "Accuracy may collapse from n = 8 on: more questions would show it (similarity blocks, 200 ARC-Easy questions)."
+    expected = (
+        "Accuracy may collapse from n = 8 on: more questions would show it (similarity blocks, 200"
+        " ARC-Easy questions)."
+    )
     assert cliff.sentence(sweep) == expected
     assert not curves.accuracy_curve(sweep).layout.annotations
 
 
 def test_layer_sets_are_not_called_blocks():
-    assert cliff.removed_in_words(fakes.sweep(strategy="block-influence")) == "block-influence layer sets"
-    assert cliff.removed_in_words(fakes.sweep(strategy="random", draw=2)) == "random blocks (draw 2)"
+    assert (
+        cliff.removed_in_words(fakes.sweep(strategy="block-influence"))
+        == "block-influence layer sets"
+    )
+    assert (
+        cliff.removed_in_words(fakes.sweep(strategy="random", draw=2)) == "random blocks (draw 2)"
+    )

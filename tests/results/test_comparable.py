@@ -1,4 +1,6 @@
-"""Only numbers of one condition may stand beside each other; others are named with their own condition."""
+"""Only numbers of one condition may stand beside each other; others are named with their own
+condition.
+"""
 
 from dataclasses import replace
 
@@ -46,7 +48,10 @@ def test_sublayer_heal_stands_only_on_a_curve_with_its_sublayers():
     curve, heal = fakes.sweep(), of(LIKE, block=PartSet(attention=(3, 4)))
     assert not comparable.is_comparable(curve, heal, LOSS)
     (said,) = comparable.incomparable(curve, [heal])
-    assert said.startswith("Not on the curve (sublayers are removed): attention of layers 3-4, healed by quick, accuracy")
+    assert said.startswith(
+        "Not on the curve (sublayers are removed): attention of layers 3-4, healed by quick,"
+        " accuracy"
+    )
     by_hand = replace(curve, points=[*curve.points, replace(curve.points[2], parts="a3:2")])
     assert comparable.is_comparable(by_hand, heal, LOSS)
     assert comparable.incomparable(by_hand, [heal]) == []
@@ -62,20 +67,33 @@ def test_so_do_other_curves_and_cuts_scored_alone():
 def test_heal_off_the_curve_names_its_condition_and_unpruned_model():
     assert comparable.incomparable(fakes.sweep(), [LIKE]) == []
     (said,) = comparable.incomparable(fakes.sweep(), [fakes.heal()])
-    assert said.startswith("Not on the curve (measured differently): layers 11-15, healed by quick, ")
+    assert said.startswith(
+        "Not on the curve (measured differently): layers 11-15, healed by quick, "
+    )
     held = "NF4, bfloat16 from Q4_1 weights"
-    assert f"accuracy 46.0 % (95 %: 36.6 to 55.7) on 100 ARC-Easy questions, {held} (unpruned: 48.0 %)" in said
+    assert (
+        f"accuracy 46.0 % (95 %: 36.6 to 55.7) on 100 ARC-Easy questions, {held} (unpruned: 48.0 %)"
+        in said
+    )
     assert "NF4, bfloat16 from Q4_1 weights (unpruned: 2.41)" in said
-    (other_text,) = comparable.incomparable(fakes.sweep(), [of(LIKE, validation=replace(LIKE.spec.validation, source="wiki"))])
+    (other_text,) = comparable.incomparable(
+        fakes.sweep(), [of(LIKE, validation=replace(LIKE.spec.validation, source="wiki"))]
+    )
     assert "8 texts of Wikipedia" in other_text
     assert "accuracy" not in other_text
 
 
 def test_another_vocabulary_or_tokenizer_has_other_tokens():
     curve = fakes.sweep()
-    assert not comparable.same_tokens(curve, replace(curve, model=replace(curve.model, vocab_size=32_000)))
+    assert not comparable.same_tokens(
+        curve, replace(curve, model=replace(curve.model, vocab_size=32_000))
+    )
     first, second = (
-        replace(curve, points=[replace(point, bits_per_byte=point.loss / rate) for point in curve.points]) for rate in (3, 2.5)
+        replace(
+            curve,
+            points=[replace(point, bits_per_byte=point.loss / rate) for point in curve.points],
+        )
+        for rate in (3, 2.5)
     )
     assert comparable.same_tokens(first, replace(first))
     assert not comparable.same_tokens(first, second)

@@ -29,7 +29,9 @@ def judged(name: str, bound: float, *change, caveat: str = "") -> Judged:
 
 def accuracy(low: float, high: float, points: float = 3.0, n: int = 200, **changes) -> Judged:
     """A change of accuracy in points, in the middle of its interval."""
-    return judged(ACCURACY, points / 100, (low + high) / 200, low / 100, high / 100, True, n, None, **changes)
+    return judged(
+        ACCURACY, points / 100, (low + high) / 200, low / 100, high / 100, True, n, None, **changes
+    )
 
 
 def loss(low: float, high: float, nats: float = 0.1, **changes) -> Judged:
@@ -96,7 +98,12 @@ def test_more_texts_never_reverse_a_decision(effect, deviation, bound, n, times)
 
 
 @settings(max_examples=200, deadline=None)
-@given(low=st.floats(-0.5, 0.5), width=st.floats(0, 0.5), bound=st.floats(0, 0.5), more=st.floats(0, 0.5))
+@given(
+    low=st.floats(-0.5, 0.5),
+    width=st.floats(0, 0.5),
+    bound=st.floats(0, 0.5),
+    more=st.floats(0, 0.5),
+)
 def test_a_wider_tolerance_never_makes_the_decision_harsher(low, width, bound, more):
     order = [OUTSIDE, OPEN, WITHIN]
     strict, wide = (loss(low, low + width, nats).position for nats in (bound, bound + more))
@@ -106,7 +113,9 @@ def test_a_wider_tolerance_never_makes_the_decision_harsher(low, width, bound, m
 @settings(max_examples=100, deadline=None)
 @given(effect=st.floats(-0.3, 0.3), bound=st.floats(0, 0.3), n=st.integers(10, 500))
 def test_the_needed_number_of_texts_decides(effect, bound, n):
-    assume(abs(effect - bound) > 1e-4)  # nearer the tolerance the number has more digits than a float
+    assume(
+        abs(effect - bound) > 1e-4
+    )  # nearer the tolerance the number has more digits than a float
     asked = sampled(effect, 1.0, n, bound)
     if asked.position == OPEN and asked.needed is not None:
         assert asked.needed > n
@@ -130,14 +139,29 @@ def answers(right: int, n: int) -> list[QuestionScore]:
 
 
 def curve(right: float, rise: float, n: int = 100, **changes):
-    """Return a curve with half of n questions right unpruned, and this share right and this rise of the loss without CUT."""
+    """Return a curve with half of n questions right unpruned, and this share right and this rise of
+    the loss without CUT.
+    """
     made = fakes.sweep(limit=n)
     points = [
-        replace(p, acc=right if p.block == CUT else 0.5, n_samples=n, loss=2.0 + (rise if p.block == CUT else 0))
+        replace(
+            p,
+            acc=right if p.block == CUT else 0.5,
+            n_samples=n,
+            loss=2.0 + (rise if p.block == CUT else 0),
+        )
         for p in made.points
     ]
-    texts = [[p.loss + 0.2 * math.sin(text * (1 + (p.n > 0) / 50)) for text in range(8)] for p in points]
-    return replace(made, points=points, questions=[answers(round(n * p.acc), n) for p in points], text_losses=texts, **changes)
+    texts = [
+        [p.loss + 0.2 * math.sin(text * (1 + (p.n > 0) / 50)) for text in range(8)] for p in points
+    ]
+    return replace(
+        made,
+        points=points,
+        questions=[answers(round(n * p.acc), n) for p in points],
+        text_losses=texts,
+        **changes,
+    )
 
 
 def decided(*results, cut=CUT, tolerance=verdict.DEFAULT, available=None, **stored):
@@ -149,7 +173,9 @@ def test_many_unchanged_questions_give_a_go():
     made = decided(curve(0.5, 0.0, 2000))
     assert made.recommendation == GO
     assert len(made.reasons) == 2
-    assert made.reasons[0].endswith("2000 ARC-Easy questions): the whole interval is within the accepted drop of 3 points.")
+    assert made.reasons[0].endswith(
+        "2000 ARC-Easy questions): the whole interval is within the accepted drop of 3 points."
+    )
 
 
 def test_few_questions_ask_for_more_with_their_number():
@@ -197,18 +223,27 @@ def test_a_dataset_at_chance_never_supports_a_go():
     assert made.recommendation == MORE
     assert "cannot support a go" in made.reasons[0]
     assert made.next_steps[0] == "Choose a dataset on which the unpruned model is above chance."
-    assert any("pruned model is not significantly above the most frequent answer" in one for one in made.risks)
+    assert any(
+        "pruned model is not significantly above the most frequent answer" in one
+        for one in made.risks
+    )
 
 
 def heal(right: float, rise: float, n: int = 2000):
     made = fakes.alike_heal()
     scores = {"unpruned": (0.5, 2.0), "pruned": (0.4, 4.0), "healed": (right, 2.0 + rise)}
-    points = {name: replace(getattr(made, name), acc=share, n_samples=n, loss=value) for name, (share, value) in scores.items()}
+    points = {
+        name: replace(getattr(made, name), acc=share, n_samples=n, loss=value)
+        for name, (share, value) in scores.items()
+    }
     return replace(
         made,
         **points,
         questions={name: answers(round(n * share), n) for name, (share, _) in scores.items()},
-        text_losses={name: [value + 0.1 * math.sin(t) for t in range(8)] for name, (_, value) in scores.items()},
+        text_losses={
+            name: [value + 0.1 * math.sin(t) for t in range(8)]
+            for name, (_, value) in scores.items()
+        },
     )
 
 
@@ -226,7 +261,9 @@ def test_chosen_heal_is_judged_in_place_of_the_pruned_model():
 @pytest.mark.slow
 def test_heal_judged_by_its_own_text_never_supports_a_go():
     made = heal(0.5, 0.02)
-    flattered = replace(made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki")))
+    flattered = replace(
+        made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki"))
+    )
     assert decided(flattered, cut=HEALED, heals=[flattered], heal=flattered).recommendation == MORE
 
 
@@ -238,7 +275,10 @@ def test_a_heal_of_another_block_is_refused():
 def test_the_cliff_of_the_selected_questions_is_a_risk():
     made = fakes.sweep(limit=2000, answers=True)
     beyond = decided(made, cut=made.points[14].block)
-    assert any(one.startswith("The block is at or beyond the cliff. Accuracy of the similarity blocks") for one in beyond.risks)
+    assert any(
+        one.startswith("The block is at or beyond the cliff. Accuracy of the similarity blocks")
+        for one in beyond.risks
+    )
     early = decided(made, cut=made.points[1].block)
     assert not any("cliff" in one for one in early.risks)
 

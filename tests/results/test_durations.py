@@ -1,4 +1,6 @@
-"""Estimated durations of healing runs, grids and searches, from those that were timed on this machine."""
+"""Estimated durations of healing runs, grids and searches, from those that were timed on this
+machine.
+"""
 
 from dataclasses import replace
 
@@ -30,7 +32,9 @@ HERE = {"processor": "a test, 4 cores"}
 
 def instant(seconds: float, **changes):
     """A run without training: a fifth of the time is its fit."""
-    made = replace(fakes.heal(), spec=replace(INSTANT, **changes), steps=[], versions=HERE, wall_s=seconds)
+    made = replace(
+        fakes.heal(), spec=replace(INSTANT, **changes), steps=[], versions=HERE, wall_s=seconds
+    )
     return replace(made, junction=replace(JUNCTION, wall_s=seconds / 5))
 
 
@@ -41,8 +45,12 @@ def expected(spec=INSTANT, results=(), facts=fakes.FACTS):
 def test_without_a_timed_run_the_duration_is_unknown():
     assert expected() is None
     assert expected(fakes.heal_spec()) is None
-    assert expected(replace(fakes.heal_spec(), instant=True), [instant(60)]) is None, "no training was timed"
-    assert expected(results=[replace(instant(60), versions={"processor": "another, 4 cores"})]) is None
+    assert expected(replace(fakes.heal_spec(), instant=True), [instant(60)]) is None, (
+        "no training was timed"
+    )
+    assert (
+        expected(results=[replace(instant(60), versions={"processor": "another, 4 cores"})]) is None
+    )
 
 
 def test_range_spans_the_quickest_to_the_slowest_measured_run():
@@ -51,7 +59,9 @@ def test_range_spans_the_quickest_to_the_slowest_measured_run():
 
 
 def test_times_of_another_model_scale_by_parameters_and_name_it():
-    large = replace(fakes.FACTS, name="large", layer_parameters=[7_080_000] * 30, other_parameters=56_624_000)
+    large = replace(
+        fakes.FACTS, name="large", layer_parameters=[7_080_000] * 30, other_parameters=56_624_000
+    )
     found = expected(results=[instant(60), instant(60)], facts=large)
     assert found.low_s == pytest.approx(120)
     own = replace(instant(500), model=large)
@@ -93,7 +103,9 @@ def test_more_of_everything_but_question_text_pairs_takes_longer(curve):
     assert one.low_s == pytest.approx(2 * curve.wall_s, rel=0.01)
     both = GridSpec((ModelSpec(),), (BenchmarkSpec(), BenchmarkSpec("boolq")), max_n=15)
     assert curve.wall_s * 2 < grid(curve, both).low_s < curve.wall_s * 4
-    large = replace(fakes.FACTS, other_parameters=fakes.FACTS.other_parameters + fakes.FACTS.n_parameters)
+    large = replace(
+        fakes.FACTS, other_parameters=fakes.FACTS.other_parameters + fakes.FACTS.n_parameters
+    )
     assert grid(curve, facts={"starter": large}).low_s == pytest.approx(2 * one.low_s)
 
 
@@ -153,9 +165,14 @@ def ran(wall_s, processor=None, complete=True, n_measured=345):
 
 def test_sets_are_counted_and_the_budget_bounds_them():
     assert takes(SEARCH, fakes.FACTS).sets == sum(30 - n for n in range(15)) == 345
-    assert takes(replace(SEARCH, protect=(0, 29)), fakes.FACTS).sets == sum(28 - n for n in range(15))
+    assert takes(replace(SEARCH, protect=(0, 29)), fakes.FACTS).sets == sum(
+        28 - n for n in range(15)
+    )
     assert takes(replace(SEARCH, budget=100), fakes.FACTS).sets == 100
-    assert "up to 345 sets of layers, usually 159, about 11 TFLOP" in takes(SEARCH, fakes.FACTS).sentence
+    assert (
+        "up to 345 sets of layers, usually 159, about 11 TFLOP"
+        in takes(SEARCH, fakes.FACTS).sentence
+    )
 
 
 def test_time_of_a_search_is_estimated_from_searches_of_this_machine():
@@ -165,4 +182,6 @@ def test_time_of_a_search_is_estimated_from_searches_of_this_machine():
     assert found(ran(300.0), ran(300.0)).low_s == pytest.approx(300)
     for other in (ran(300.0, "another"), ran(300.0, complete=False), ran(4.0, n_measured=20)):
         assert found(other) is None
-    assert found(ran(300.0), spec=replace(SEARCH, model=replace(fakes.MODEL, dtype="float32"))) is None
+    assert (
+        found(ran(300.0), spec=replace(SEARCH, model=replace(fakes.MODEL, dtype="float32"))) is None
+    )

@@ -22,11 +22,14 @@ def curve(questions=100, *, complete=True, texts=8, seq_len=256, last=15, **mode
     made = held(fakes.sweep(last, limit=questions, complete=complete), **model)
     corpus = replace(made.spec.loss_corpus, n_texts=texts, seq_len=seq_len)
     return replace(
-        made, spec=replace(made.spec, loss_corpus=corpus), points=[replace(point, n_texts=texts) for point in made.points]
+        made,
+        spec=replace(made.spec, loss_corpus=corpus),
+        points=[replace(point, n_texts=texts) for point in made.points],
     )
 
 
-# Strongest first: each is stronger than all that follow it, by the first property in which it differs.
+# Strongest first: each is stronger than all that follow it, by the first property in which it
+# differs.
 IN_ORDER = [
     ("most questions in float32", curve(200, dtype="float32")),
     ("most texts", curve(100, dtype="float32", texts=32)),
@@ -39,7 +42,11 @@ IN_ORDER = [
 ]
 
 
-@pytest.mark.parametrize("pair", list(itertools.combinations(IN_ORDER, 2)), ids=lambda pair: f"{pair[0][0]} > {pair[1][0]}")
+@pytest.mark.parametrize(
+    "pair",
+    list(itertools.combinations(IN_ORDER, 2)),
+    ids=lambda pair: f"{pair[0][0]} > {pair[1][0]}",
+)
 def test_the_stronger_has_more_weight(pair):
     (_, stronger), (_, weaker) = pair
     assert evidence.weight(stronger) > evidence.weight(weaker)
@@ -53,7 +60,11 @@ def test_a_curve_is_as_sure_as_its_weakest_point():
 
 def test_maps_damage_heals_and_single_cuts_count_their_evidence():
     assert evidence.weight(fakes.distances())[4:] == (0, 32, 32 * 256, 0)
-    many = replace(fakes.distances(), n_texts=64, spec=replace(fakes.distances().spec, corpus=CorpusSpec(n_texts=64)))
+    many = replace(
+        fakes.distances(),
+        n_texts=64,
+        spec=replace(fakes.distances().spec, corpus=CorpusSpec(n_texts=64)),
+    )
     assert evidence.weight(many) > evidence.weight(fakes.distances())
     assert evidence.weight(fakes.damage(max_size=15)) > evidence.weight(fakes.damage(max_size=3))
     assert evidence.weight(fakes.heal()) > evidence.weight(fakes.heal(30))
@@ -64,7 +75,9 @@ def test_maps_damage_heals_and_single_cuts_count_their_evidence():
 
 def test_heal_judged_by_its_own_kind_of_text_is_weaker():
     fair = fakes.heal()
-    flattered = replace(fair, spec=replace(fair.spec, validation=replace(fair.spec.corpus, split="validation")))
+    flattered = replace(
+        fair, spec=replace(fair.spec, validation=replace(fair.spec.corpus, split="validation"))
+    )
     many = {name: replace(point, n_samples=900) for name, point in flattered.models.items()}
     assert evidence.weight(fair) > evidence.weight(replace(flattered, **many))
 

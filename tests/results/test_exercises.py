@@ -25,7 +25,9 @@ def test_exercises_can_be_solved_from_their_own_text():
     for made in by_title().values():
         assert made.is_right(made.answer)
         assert not made.is_right(made.answer + 3 * made.tolerance + 1e-9)
-        assert any(abs(number - abs(made.answer)) <= made.tolerance for number in numbers(made.solution)), made.title
+        assert any(
+            abs(number - abs(made.answer)) <= made.tolerance for number in numbers(made.solution)
+        ), made.title
 
 
 def test_the_share_of_parameters_counts_those_that_stay():
@@ -37,7 +39,9 @@ def test_the_share_of_parameters_counts_those_that_stay():
 
 def test_lost_and_gained_are_counted_question_by_question():
     whole, cut = SWEEP.questions[0], SWEEP.questions[5]
-    pairs = [(a.prediction == a.gold, b.prediction == b.gold) for a, b in zip(whole, cut, strict=True)]
+    pairs = [
+        (a.prediction == a.gold, b.prediction == b.gold) for a, b in zip(whole, cut, strict=True)
+    ]
     lost, gained = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
     made = by_title()["Right answers lost and gained"]
     assert made.answer == pytest.approx(gained - lost)

@@ -1,4 +1,6 @@
-"""Properties of the front on the committed results: what is stored is used, and a size is the same everywhere."""
+"""Properties of the front on the committed results: what is stored is used, and a size is the same
+everywhere.
+"""
 
 from dataclasses import replace
 
@@ -22,14 +24,26 @@ SOURCES = [exhibit.source for exhibit in gallery.EXHIBITS]
 def test_every_method_of_a_table_is_a_candidate(cache, source):
     tables = library.of("methods", ModelSpec(source))
     for table in tables:
-        compared = front.of_model(ModelSpec(source), SameMaterial.of(reading.conditions_of(table).values()))
-        losses = {candidate.readings[LOSS].value for candidate in compared.forms if LOSS in candidate.readings}
+        compared = front.of_model(
+            ModelSpec(source), SameMaterial.of(reading.conditions_of(table).values())
+        )
+        losses = {
+            candidate.readings[LOSS].value
+            for candidate in compared.forms
+            if LOSS in candidate.readings
+        }
         scored = reading.of_all(table)
         assert len(scored) == 1 + sum(not cell.error for cell in table.cells)
         assert {readings[LOSS].value for readings in scored} <= losses
         alike = [candidate for candidate in compared.forms if candidate.model == table.spec.model]
-        assert all(candidate.changes[ACCURACY].paired for candidate in alike if candidate is not compared.reference)
-        named = [measurement.what for measurement in unmeasured.missing(compared, ModelSpec(source))]
+        assert all(
+            candidate.changes[ACCURACY].paired
+            for candidate in alike
+            if candidate is not compared.reference
+        )
+        named = [
+            measurement.what for measurement in unmeasured.missing(compared, ModelSpec(source))
+        ]
         assert f"accuracy and loss in {table.spec.model.dtype}" not in named
 
 
@@ -37,7 +51,9 @@ def test_every_method_of_a_table_is_a_candidate(cache, source):
 def test_cost_tab_and_front_state_one_size(cache, source):
     for candidate in front.of_model(ModelSpec(source)).forms:
         cut = Cut(candidate.cut.size if candidate.cut else 0, candidate.cut, None)
-        rows = savings.saved_by(candidate.facts, None, cut, tokens=1, batch_size=1, dtype=candidate.model.dtype)
+        rows = savings.saved_by(
+            candidate.facts, None, cut, tokens=1, batch_size=1, dtype=candidate.model.dtype
+        )
         sizes = {row.what: row.pruned for row in rows}
         if candidate.is_file:
             continue
@@ -46,7 +62,9 @@ def test_cost_tab_and_front_state_one_size(cache, source):
 
 
 def test_other_weights_under_the_source_of_the_gallery_are_no_rivals(cache):
-    """A random model of a test was stored as `starter`, and offered as another way to fit a size."""
+    """A random model of a test was stored as `starter`, and offered as another way to fit a
+    size.
+    """
     for result in library.of("sweep", ModelSpec(SOURCES[1])):
         random_model = replace(result.spec.model, source="starter", identity="random")
         other_facts = replace(fakes.FACTS, name="random", vocab_size=result.model.vocab_size)

@@ -1,4 +1,6 @@
-"""Stored generations by block: one condition, exact blocks, the first English prompt, words that differ."""
+"""Stored generations by block: one condition, exact blocks, the first English prompt, words that
+differ.
+"""
 
 from dataclasses import replace
 
@@ -25,7 +27,11 @@ def test_the_first_result_with_text_is_kept(first):
     block = Block(14, 5)
     texts = {text: fakes.generating(block, text) for text in ("stronger", "weaker")}
     bare = replace(texts["stronger"], writing=None)
-    order = [texts["stronger"], bare, texts["weaker"]] if first == "with text" else [bare, texts["stronger"], texts["weaker"]]
+    order = (
+        [texts["stronger"], bare, texts["weaker"]]
+        if first == "with text"
+        else [bare, texts["stronger"], texts["weaker"]]
+    )
     found = generations.collect(fakes.MODEL, order, bare.spec.generation)
     assert found.of(block).check.continuations[0].text == "stronger"
 
@@ -40,7 +46,8 @@ def test_another_precision_other_prompts_and_healed_models_are_ignored():
     assert found.of(block) is None
     assert (
         found.condition()
-        == "8 Wikipedia articles of 64 tokens each, 24 arithmetic problems, seed 0, bfloat16 from Q4_1 weights"
+        == "8 Wikipedia articles of 64 tokens each, 24 arithmetic problems, seed 0, bfloat16 from"
+        " Q4_1 weights"
     )
 
 
@@ -56,7 +63,11 @@ def test_the_first_english_prompt_is_found(texts, position):
 
 
 def test_words_that_differ_from_the_reference_are_marked():
-    assert generations.differing("a b c d", "a x c d") == [("a", False), ("x", True), ("c d", False)]
+    assert generations.differing("a b c d", "a x c d") == [
+        ("a", False),
+        ("x", True),
+        ("c d", False),
+    ]
     assert generations.differing("same words", "same words") == [("same words", False)]
     assert generations.differing("", "<b>x</b>") == [("<b>x</b>", True)]
 

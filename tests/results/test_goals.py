@@ -25,14 +25,18 @@ def test_smallest_removal_whose_interval_allows_it_is_chosen():
     chosen = goals.answer(found, Goal(POINTS, 3)).candidate
     assert chosen.cut.size == 3
     assert chosen.changes["accuracy"].low > -0.03
-    assert all(one.changes["accuracy"].low <= -0.03 for one in found.forms if one.memory < chosen.memory)
+    assert all(
+        one.changes["accuracy"].low <= -0.03 for one in found.forms if one.memory < chosen.memory
+    )
 
 
 def test_point_estimate_of_zero_with_a_wide_interval_meets_nothing():
     """The old page recommended a removal by +0.0 (-9.8 to +9.8)."""
     sweep = kept_answers(100, 100)
     flipped = [replace(a, prediction=int(50 <= q < 150)) for q, a in enumerate(sweep.questions[1])]
-    answer = goals.answer(front.compare([replace(sweep, questions=[sweep.questions[0], flipped])]), Goal(POINTS, 9))
+    answer = goals.answer(
+        front.compare([replace(sweep, questions=[sweep.questions[0], flipped])]), Goal(POINTS, 9)
+    )
     assert answer.candidate is None
     assert answer.undecided.changes["accuracy"].difference == 0
     assert answer.needed > 200
@@ -53,7 +57,9 @@ def test_candidate_that_needs_more_questions_than_the_dataset_has_is_not_named(m
 
 def test_undecided_loss_is_measured_on_more_texts():
     sweep = fakes.sweep()
-    losses = [[point.loss + (1 + point.n * text) / 100 for text in range(8)] for point in sweep.points]
+    losses = [
+        [point.loss + (1 + point.n * text) / 100 for text in range(8)] for point in sweep.points
+    ]
     found = front.compare([replace(sweep, text_losses=losses)])
     change = found.forms[5].changes["loss"]
     answer = goals.answer(found, Goal(NATS, (change.difference + change.high) / 2))
@@ -64,7 +70,9 @@ def test_undecided_loss_is_measured_on_more_texts():
 
 def test_loss_goal_is_decided_by_the_upper_end():
     sweep = fakes.sweep()
-    losses = [[point.loss + (1 + point.n * text) / 100 for text in range(8)] for point in sweep.points]
+    losses = [
+        [point.loss + (1 + point.n * text) / 100 for text in range(8)] for point in sweep.points
+    ]
     found = front.compare([replace(sweep, text_losses=losses)])
     chosen = goals.answer(found, Goal(NATS, 1.0)).candidate
     assert chosen.changes["loss"].high < 1.0
@@ -83,4 +91,8 @@ def test_python_answers_a_goal_in_the_words_of_the_front(cache):
         model.goal(3, speed=1.2)
     with pytest.raises(SpecError, match="--nats must be above 0 and finite"):
         model.goal(nats=math.nan)
-    assert [goal.kind for goal in verdict.usual_goals(model.front().content.comparison)] == [BYTES, SPEED, POINTS]
+    assert [goal.kind for goal in verdict.usual_goals(model.front().content.comparison)] == [
+        BYTES,
+        SPEED,
+        POINTS,
+    ]

@@ -1,4 +1,6 @@
-"""The verdict states scores of exactly the selected block, and a difference only where its interval excludes zero."""
+"""The verdict states scores of exactly the selected block, and a difference only where its interval
+excludes zero.
+"""
 
 import math
 from dataclasses import replace
@@ -22,13 +24,22 @@ def answers(right: int, n: int = 100) -> list[QuestionScore]:
 
 
 def curve(right: int, loss: float, n_texts: int = 8):
-    """Return a curve: 50 of 100 right and a loss of 3 unpruned, and these values without a block of 8 layers."""
+    """Return a curve: 50 of 100 right and a loss of 3 unpruned, and these values without a block of
+    8 layers.
+    """
     made = fakes.sweep()
     points = [
-        replace(p, acc=0.5, loss=3.0, n_texts=n_texts) if p.n == 0 else replace(p, acc=right / 100, loss=loss, n_texts=n_texts)
+        (
+            replace(p, acc=0.5, loss=3.0, n_texts=n_texts)
+            if p.n == 0
+            else replace(p, acc=right / 100, loss=loss, n_texts=n_texts)
+        )
         for p in made.points
     ]
-    texts = [[p.loss + 0.2 * math.sin(text * (1 + (p.n > 0) / 50)) for text in range(n_texts)] for p in points]
+    texts = [
+        [p.loss + 0.2 * math.sin(text * (1 + (p.n > 0) / 50)) for text in range(n_texts)]
+        for p in points
+    ]
     given = [answers(round(100 * p.acc)) for p in points]
     return replace(made, points=points, questions=given, text_losses=texts)
 
@@ -46,20 +57,27 @@ def test_measured_quantities_state_direction_interval_and_dataset():
     assert said.missing == (RECOVERY,)
     share = 8 * 3_540_000 / fakes.FACTS.n_parameters
     first, *rest = headline.sentence(said).split(". ")
-    assert first == f"Removing layers 11-18 makes the model {100 * share:.0f} % smaller and about 19 % faster"
+    assert (
+        first == f"Removing layers 11-18 makes the model {100 * share:.0f} % smaller and about 19 %"
+        " faster"
+    )
     accuracy = "Accuracy drops 20.0 points (95 % CI 11.4 to 27.8, 100 ARC-Easy questions)"
     assert f"{accuracy}. Loss rises by 1.50 nats/token (95 % CI 1." in headline.sentence(said)
     assert "8 texts of C4). No healing run of this block is measured." in (headline.sentence(said))
     assert rest
-    assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in headline.measured_on(said)
+    assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in headline.measured_on(
+        said
+    )
 
 
 def test_unmeasured_quantities_name_the_selected_dataset():
     said = verdict(Block(20, 2), [curve(30, 4.5)])
     share = 100 * 2 * 3_540_000 / fakes.FACTS.n_parameters
-    assert headline.sentence(said) == (
-        f"Removing layers 20-21 makes the model {share:.0f} % smaller. Its speed is not measured. Accuracy is not measured on "
-        "100 ARC-Easy questions. Loss is not measured on 8 texts of C4. No healing run of this block is measured."
+    assert (
+        headline.sentence(said)
+        == f"Removing layers 20-21 makes the model {share:.0f} % smaller. Its speed is not"
+        " measured. Accuracy is not measured on 100 ARC-Easy questions. Loss is not measured on"
+        " 8 texts of C4. No healing run of this block is measured."
     )
     assert set(said.missing) == {ACCURACY, LOSS, SPEED, RECOVERY}
     assert headline.measured_on(said) == ["Size: exact, weights in bfloat16"]
@@ -84,7 +102,10 @@ def test_the_loss_map_estimates_a_loss_that_is_not_measured():
 
 def test_scores_on_another_dataset_are_not_the_verdict():
     other = curve(10, 9.0)
-    other = replace(other, spec=replace(other.spec, benchmark=replace(other.spec.benchmark, task="arc_challenge")))
+    other = replace(
+        other,
+        spec=replace(other.spec, benchmark=replace(other.spec.benchmark, task="arc_challenge")),
+    )
     shown = replace(curve(30, 4.5), points=curve(30, 4.5).points[:3])
     said = sentence(CUT, [shown, other], shown=shown)
     assert "Accuracy is not measured on 100 ARC-Easy questions." in said
@@ -109,7 +130,10 @@ def test_speed_between_measured_points_is_read_from_the_line():
 def test_insignificant_speed_gain_is_called_not_significantly_different():
     speed = fakes.speed()
     jumping = [0.02, 0.06, 0.01, 0.05, 0.02]
-    points = [replace(p, decode=replace(p.decode, repeats_s=jumping)) if p.n == 5 else p for p in speed.points]
+    points = [
+        replace(p, decode=replace(p.decode, repeats_s=jumping)) if p.n == 5 else p
+        for p in speed.points
+    ]
     cut = fakes.sweep().points[5].block
     said = sentence(cut, [], speed=replace(speed, points=points))
     assert "smaller. Its speed is not significantly different." in said
@@ -117,4 +141,6 @@ def test_insignificant_speed_gain_is_called_not_significantly_different():
 
 def test_heals_of_other_cuts_and_unfinished_ones_say_nothing():
     assert verdict(Block(2, 5), [], heals=[fakes.heal()]).missing[-1] == RECOVERY
-    assert "No healing run of this block is measured" in sentence(fakes.heal().spec.block, [], heals=[fakes.heal(20)])
+    assert "No healing run of this block is measured" in sentence(
+        fakes.heal().spec.block, [], heals=[fakes.heal(20)]
+    )

@@ -1,4 +1,6 @@
-"""Sentences on a heal: size of the repair, kind of text, ceiling, and the reason for a loss below unpruned."""
+"""Sentences on a heal: size of the repair, kind of text, ceiling, and the reason for a loss below
+unpruned.
+"""
 
 from dataclasses import replace
 
@@ -26,13 +28,18 @@ def scored(mean: float, n: int, *, spread: float = 0.02) -> tuple[Point, list[fl
     return Point(n, 11 if n else None, loss=loss, loss_stderr=stderr, n_texts=N), losses
 
 
-def heal(judged: tuple[float, float, float], own: tuple[float, float, float], **changes) -> HealResult:
+def heal(
+    judged: tuple[float, float, float], own: tuple[float, float, float], **changes
+) -> HealResult:
     """A heal with these losses of the unpruned, pruned and healed model, on C4 and on Wikipedia."""
     spreads = {"unpruned": 0.0, "pruned": 0.05, "healed": 0.1}
 
     def of(losses: tuple[float, float, float]) -> dict[str, tuple[Point, list[float]]]:
         found = zip(spreads.items(), losses, strict=True)
-        return {name: scored(loss, 5 * (name != "unpruned"), spread=spread) for (name, spread), loss in found}
+        return {
+            name: scored(loss, 5 * (name != "unpruned"), spread=spread)
+            for (name, spread), loss in found
+        }
 
     pairs = [of(judged), of(own)]
     made = replace(
@@ -59,7 +66,10 @@ def control(own: float) -> HealResult:
         ((3.85, 4.93, 4.93), "Healing does not significantly change the loss: it recovers"),
         ((3.85, 4.93, 5.3), "Healing raises the loss further, by 34 % (95 % CI "),
         ((3.85, 4.93, 3.85), "not significantly different."),
-        ((3.85, 4.93, 4.34), "Accuracy: not measured. Healed against unpruned: +0.49 nats/token (95 % CI +"),
+        (
+            (3.85, 4.93, 4.34),
+            "Accuracy: not measured. Healed against unpruned: +0.49 nats/token (95 % CI +",
+        ),
         ((3.85, 3.80, 3.7), "Healing has no loss increase to recover"),
     ],
 )
@@ -78,25 +88,41 @@ def test_a_loss_below_unpruned_is_never_stated_without_the_reason(judged, own, b
 
 def test_the_control_stands_beside_the_loss_on_its_kind_of_text():
     found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6))
-    losses = "Loss on 32 texts of Wikipedia, the kind of the healing text: 3.00 unpruned, 4.30 pruned, 2.60 healed"
-    assert f"{losses}, 2.40 unpruned after the same training." in heals.sentences(found, control(2.4))
+    losses = (
+        "Loss on 32 texts of Wikipedia, the kind of the healing text: 3.00 unpruned, 4.30 pruned,"
+        " 2.60 healed"
+    )
+    assert f"{losses}, 2.40 unpruned after the same training." in heals.sentences(
+        found, control(2.4)
+    )
     assert f"{losses}." in heals.sentences(found)
     (alone,) = heals.sentences(control(2.4))
-    assert "from 3.85 to 3.90 on 32 texts of C4, and from 3.00 to 2.40 on 32 texts of Wikipedia" in alone
+    assert (
+        "from 3.85 to 3.90 on 32 texts of C4, and from 3.00 to 2.40 on 32 texts of Wikipedia"
+        in alone
+    )
 
 
 def test_older_heal_judged_by_its_own_kind_is_recognized():
-    """Stored before texts were distinguished by kind: eight validation texts of Wikipedia, healed on Wikipedia."""
+    """Stored before texts were distinguished by kind: eight validation texts of Wikipedia, healed
+    on Wikipedia.
+    """
     found = heal((3.09, 4.30, 2.62), (3.0, 4.3, 2.6))
     spec = replace(found.spec, validation=CorpusSpec("wiki", 8, 256, split="validation"))
-    old = replace(found, spec=spec, text_losses={}, text_tokens=[], same_kind={}, same_kind_text=None)
-    assert heals.sentences(old)[0].startswith("Healing was evaluated on the kind of text that it trained on")
+    old = replace(
+        found, spec=spec, text_losses={}, text_tokens=[], same_kind={}, same_kind_text=None
+    )
+    assert heals.sentences(old)[0].startswith(
+        "Healing was evaluated on the kind of text that it trained on"
+    )
 
 
 def test_limits_of_a_measurement_are_named():
     found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 3.2))
     assert heals.remarks(found) == []
-    few = replace(found, same_kind_tokens=TOKENS[:9], n_choice_texts=0, spec=replace(found.spec, instant=True))
+    few = replace(
+        found, same_kind_tokens=TOKENS[:9], n_choice_texts=0, spec=replace(found.spec, instant=True)
+    )
     said = " ".join(heals.remarks(few))
     assert "Only 9 of 32 texts of Wikipedia have at least 128 tokens." in said
     assert "also selected the strength" in said
@@ -127,13 +153,19 @@ def test_a_run_without_a_step_is_not_called_trained():
     said = heals.sentences(made, None)
     assert "trained" not in " ".join(said)
     assert "No training step fit into 2 minutes: the scores are of the instant heal alone." in said
-    assert recovery.clause(made).startswith("healing (fit 20 s, no training step in 2 min) recovers")
+    assert recovery.clause(made).startswith(
+        "healing (fit 20 s, no training step in 2 min) recovers"
+    )
     assert heals.control_of(made, [control(2.9)]) is None
 
 
 def test_stored_runs_name_fit_and_training_apart_from_scoring():
     """A fit of 13 minutes in a run of 57 was called healing for 57 minutes."""
-    made = [found.result for found in library.find("heal") if found.precomputed and not found.result.spec.control]
+    made = [
+        found.result
+        for found in library.find("heal")
+        if found.precomputed and not found.result.spec.control
+    ]
     assert made
     for result in made:
         assert result.fit_s + result.training_s + result.scoring_s == pytest.approx(result.wall_s)

@@ -18,7 +18,9 @@ from tests.support import fakes
         ("restored", {}),
     ],
 )
-def test_result_of_a_missing_method_or_extension_is_ignored_and_counted(cache, capsys, caplog, kind, changes):
+def test_result_of_a_missing_method_or_extension_is_ignored_and_counted(
+    cache, capsys, caplog, kind, changes
+):
     result = fakes.sweep() if kind == "sweep" else fakes.heal()
     result.save()
     assert main.main(["jobs"]) == 0

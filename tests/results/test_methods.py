@@ -8,14 +8,20 @@ from tests.support import fakes
 
 def test_cells_count_only_with_the_same_questions_text_and_time():
     table = fakes.methods()
-    asked = replace(table.spec, benchmark=replace(table.spec.benchmark, identity="", shots=None), ns=(3, 5, 8))
+    asked = replace(
+        table.spec, benchmark=replace(table.spec.benchmark, identity="", shots=None), ns=(3, 5, 8)
+    )
     known = methods.measured(asked, [table])
     assert len(known) == 7
     assert ("deepest", "instant", 5) not in known, "it failed"
     assert methods.measured(replace(asked, minutes=9.0), [table]) == known, "nothing of it trains"
-    assert not methods.measured(replace(asked, benchmark=replace(asked.benchmark, limit=99)), [table])
+    assert not methods.measured(
+        replace(asked, benchmark=replace(asked.benchmark, limit=99)), [table]
+    )
     assert not methods.measured(replace(asked, protect=(3,)), [table])
-    assert not methods.measured(replace(asked, loss_corpus=replace(asked.loss_corpus, seed=1)), [table])
+    assert not methods.measured(
+        replace(asked, loss_corpus=replace(asked.loss_corpus, seed=1)), [table]
+    )
     distilled = replace(
         table,
         spec=replace(table.spec, recipes=("distill",)),

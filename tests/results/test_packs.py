@@ -1,4 +1,6 @@
-"""Result packs: results travel as one file, are found beside one's own, and hostile packs are refused without a trace."""
+"""Result packs: results travel as one file, are found beside one's own, and hostile packs are
+refused without a trace.
+"""
 
 import json
 import stat
@@ -89,7 +91,8 @@ def test_results_of_a_pack_are_never_computed_with(pack):
 
 
 @pytest.mark.parametrize(
-    ("name", "title"), [("Qwen2.5-0.5B", "Qwen2.5-0.5B"), ("<b>my_model</b>", "b-my_model-/b-"), ("_", "Results")]
+    ("name", "title"),
+    [("Qwen2.5-0.5B", "Qwen2.5-0.5B"), ("<b>my_model</b>", "b-my_model-/b-"), ("_", "Results")],
 )
 def test_a_title_is_made_of_any_name_of_a_model(name, title):
     assert pack_list.title_of(name) == title
@@ -120,7 +123,9 @@ def test_a_pack_has_no_weights_states_or_paths_of_adapters(tmp_path):
     (tmp_path / "p.zip").write_bytes(made.content)
     files = packed.files_of(tmp_path / "p.zip")
     assert not [name for name in files if name.endswith(".safetensors")]
-    healed = next(json.loads(content) for name, content in files.items() if name.startswith("heal/"))
+    healed = next(
+        json.loads(content) for name, content in files.items() if name.startswith("heal/")
+    )
     assert healed["data"]["adapter"] is None
 
 
@@ -133,7 +138,10 @@ def test_paths_of_this_machine_in_a_pack_are_named(tmp_path):
 
 def test_selected_kinds_and_results_are_packed(tmp_path):
     packed.made(tmp_path)
-    assert [one.kind for one in making.make(MODEL, kinds=["sweep"]).manifest.results] == ["sweep", "sweep"]
+    assert [one.kind for one in making.make(MODEL, kinds=["sweep"]).manifest.results] == [
+        "sweep",
+        "sweep",
+    ]
     key = fakes.sweep(2).spec.fingerprint()
     assert [one.key for one in making.make(MODEL, keys=[key]).manifest.results] == [key]
 
@@ -175,7 +183,9 @@ def refused(file, says):
 
 def test_a_gigabyte_of_json_is_refused_by_its_stated_size(pack, tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "FILE_BYTES", 1_000_000)
-    (tmp_path / "bad.zip").write_bytes(packed.archive((packed.entry(f"sweep/{'0' * 20}/result.json"), b" " * 1_000_001)))
+    (tmp_path / "bad.zip").write_bytes(
+        packed.archive((packed.entry(f"sweep/{'0' * 20}/result.json"), b" " * 1_000_001))
+    )
     refused(tmp_path / "bad.zip", "unpacks to 1.0 MB, and at most 1.0 MB are allowed")
     monkeypatch.setattr(opening, "UNPACKED_BYTES", 1_500_000)
     two = [(packed.entry(f"sweep/{digit * 20}/result.json"), b" " * 900_000) for digit in "01"]
@@ -195,7 +205,8 @@ def test_too_many_files_and_packs_are_refused(pack, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("file", "says"), [("absent.zip", "No such file"), (".", "it is a folder"), ("huge.zip", "it is larger than")]
+    ("file", "says"),
+    [("absent.zip", "No such file"), (".", "it is a folder"), ("huge.zip", "it is larger than")],
 )
 def test_a_file_that_cannot_be_read_is_refused(pack, tmp_path, monkeypatch, file, says):
     monkeypatch.setattr(opening, "PACK_BYTES", 1 << 20)
@@ -213,14 +224,23 @@ def _n_layers(stored):
     ("change", "says"),
     [
         (packed.result(_n_layers), "counts that contradict each other (n_layers)"),
-        (packed.result(lambda stored: stored["data"]["model"]["layer_parameters"].pop()), "(n_layers)"),
+        (
+            packed.result(lambda stored: stored["data"]["model"]["layer_parameters"].pop()),
+            "(n_layers)",
+        ),
         (packed.result(lambda stored: stored["data"]["mean"].pop(0)), "(mean)"),
-        (packed.result(lambda stored: stored["data"]["text_losses"].append([1.0]), "sweep"), "(text_losses)"),
+        (
+            packed.result(lambda stored: stored["data"]["text_losses"].append([1.0]), "sweep"),
+            "(text_losses)",
+        ),
         (packed.result(lambda stored: stored["data"].update(n_tokens=2**60)), "(n_tokens)"),
         (packed.manifest(version=True), "wrong at"),
         (packed.manifest(title=["a"]), "wrong at"),
         (packed.manifest(made_with="x" * 500), "wrong at"),
-        (packed.manifest(results=[{"kind": "sweep", "key": "0" * 20, "saved_at": "1"}]), "wrong at"),
+        (
+            packed.manifest(results=[{"kind": "sweep", "key": "0" * 20, "saved_at": "1"}]),
+            "wrong at",
+        ),
     ],
 )
 def test_counts_and_fields_that_no_honest_pack_has_are_refused(pack, change, says):

@@ -14,13 +14,25 @@ CUT = Block(14, 5)
 WHO = (Variant(), Variant("pruned", CUT))
 ASKED = CompareSpec(ModelSpec(), "The capital of France is", WHO, 48)
 STORED = replace(
-    ASKED, model=ModelSpec(dtype="float32", identity="x"), variants=(*WHO, Variant("instant", CUT, "adapters/a", "adapter:b"))
+    ASKED,
+    model=ModelSpec(dtype="float32", identity="x"),
+    variants=(*WHO, Variant("instant", CUT, "adapters/a", "adapter:b")),
 )
 
 
 def writing(tokens) -> Writing:
     n = len(tokens)
-    return Writing(list(tokens), [f" {token}" for token in tokens], [0.5] * n, [0.7] * n, 25, 0.1, 0.2, False, True)
+    return Writing(
+        list(tokens),
+        [f" {token}" for token in tokens],
+        [0.5] * n,
+        [0.7] * n,
+        25,
+        0.1,
+        0.2,
+        False,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +68,9 @@ def test_a_look_answers_its_own_block_only():
 
 
 def test_columns_that_were_not_asked_for_are_left_out():
-    stored = CompareResult(STORED, {}, 1.0, 3, True, "m", 30, 5, [writing([1]), writing([2]), writing([3])])
+    stored = CompareResult(
+        STORED, {}, 1.0, 3, True, "m", 30, 5, [writing([1]), writing([2]), writing([3])]
+    )
     shown = prompt_answers.narrowed(stored, ASKED)
     assert [variant.label for variant in shown.spec.variants] == ["unpruned", "pruned"]
     assert [text.token_ids for text in shown.writings] == [[1], [2]]

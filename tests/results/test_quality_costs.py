@@ -1,4 +1,6 @@
-"""Costs hold within one condition, and the best of many is reported on texts that did not choose it."""
+"""Costs hold within one condition, and the best of many is reported on texts that did not choose
+it.
+"""
 
 import math
 from dataclasses import replace
@@ -15,9 +17,13 @@ OWN = LayerSet((2, 9, 10, 11, 12))
 
 
 def on(corpus: CorpusSpec, result, shift: float = 0.0):
-    """Return a curve or evaluation whose loss was read on these texts; these vary in the same way for every model."""
+    """Return a curve or evaluation whose loss was read on these texts; these vary in the same way
+    for every model.
+    """
     points = result.points if hasattr(result, "points") else [result.point]
-    points = [replace(point, loss=point.loss + shift * (point.n > 0), n_texts=8) for point in points]
+    points = [
+        replace(point, loss=point.loss + shift * (point.n > 0), n_texts=8) for point in points
+    ]
     losses = [[point.loss + 0.3 * math.sin(text) for text in range(8)] for point in points]
     spec = replace(result.spec, loss_corpus=corpus)
     if hasattr(result, "points"):
@@ -43,22 +49,36 @@ def test_costs_compare_with_the_unpruned_model_of_the_same_condition():
 def test_no_cost_without_an_unpruned_model_of_the_same_condition():
     alone = on(C4, fakes.evaluate(OWN))
     assert quality_costs.of_cuts([alone], LOSS, 5) == []
-    (cost,) = [cost for cost in quality_costs.of_cuts([alone, on(C4, fakes.sweep())], LOSS, 5) if cost.cut == OWN]
+    (cost,) = [
+        cost
+        for cost in quality_costs.of_cuts([alone, on(C4, fakes.sweep())], LOSS, 5)
+        if cost.cut == OWN
+    ]
     assert cost.change.paired
     assert cost.change.difference == pytest.approx(3.3 - fakes.sweep().points[0].loss)
 
 
 def test_parts_are_beside_cuts_of_as_many_parts_alone():
-    parts, alike, whole = parse_removal("a2+a9"), parse_removal("a3:2"), fakes.sweep().points[2].block
+    parts, alike, whole = (
+        parse_removal("a2+a9"),
+        parse_removal("a3:2"),
+        fakes.sweep().points[2].block,
+    )
     results = [on(C4, fakes.sweep()), *(on(C4, fakes.evaluate(cut)) for cut in (parts, alike))]
     assert {cost.cut for cost in quality_costs.of_cuts(results, LOSS, parts)} == {parts, alike}
     assert {cost.cut for cost in quality_costs.of_cuts(results, LOSS, 2)} == {whole}
 
 
 def test_a_healed_model_is_no_cut():
-    healed = replace(fakes.evaluate(OWN), spec=replace(fakes.evaluate(OWN).spec, adapter="somewhere"))
-    assert not [cost for cost in quality_costs.of_cuts([fakes.sweep(), healed], LOSS, 5) if cost.cut == OWN]
-    assert {cost.cut for cost in quality_costs.of_cuts([fakes.heal()], LOSS, 5)} == {fakes.heal().spec.block}
+    healed = replace(
+        fakes.evaluate(OWN), spec=replace(fakes.evaluate(OWN).spec, adapter="somewhere")
+    )
+    assert not [
+        cost for cost in quality_costs.of_cuts([fakes.sweep(), healed], LOSS, 5) if cost.cut == OWN
+    ]
+    assert {cost.cut for cost in quality_costs.of_cuts([fakes.heal()], LOSS, 5)} == {
+        fakes.heal().spec.block
+    }
 
 
 def test_best_costs_least_under_the_condition_of_most_removals():

@@ -21,12 +21,16 @@ from tests.support import fakes
 
 def with_losses(sweep, shift=0.0):
     spread = [0.3 * math.sin(text) for text in range(8)]
-    return replace(sweep, text_losses=[[p.loss + shift * p.n + s for s in spread] for p in sweep.points])
+    return replace(
+        sweep, text_losses=[[p.loss + shift * p.n + s for s in spread] for p in sweep.points]
+    )
 
 
 def at(sweep, n):
     """Scores of the curve's own block of n layers; of a block that it lacks for any other n."""
-    return reading.of_sweep(sweep, next((point.block for point in sweep.points if point.n == n), Block(0, max(n, 1))))
+    return reading.of_sweep(
+        sweep, next((point.block for point in sweep.points if point.n == n), Block(0, max(n, 1)))
+    )
 
 
 def held(result, **changes):
@@ -60,10 +64,15 @@ def test_the_number_of_questions_is_that_which_was_asked():
 
 def test_heal_has_three_models_in_the_training_precision():
     heal = fakes.heal()
-    whole, cut, healed = (reading.of_heal(heal, which) for which in ("unpruned", "pruned", "healed"))
+    whole, cut, healed = (
+        reading.of_heal(heal, which) for which in ("unpruned", "pruned", "healed")
+    )
     assert (whole[LOSS].cut, cut[LOSS].cut, healed[LOSS].cut) == (None, Block(11, 5), Block(11, 5))
     assert (whole[LOSS].repair, cut[LOSS].repair, healed[LOSS].repair) == ("", "", "quick")
-    assert healed[ACCURACY].condition.on_what() == "100 ARC-Easy questions, NF4, bfloat16 from Q4_1 weights"
+    assert (
+        healed[ACCURACY].condition.on_what()
+        == "100 ARC-Easy questions, NF4, bfloat16 from Q4_1 weights"
+    )
     assert whole[LOSS].condition == healed[LOSS].condition
     assert reading.of_heal(fakes.heal(30), "healed") == {}
     assert reading.of_heal(fakes.timed_heal(control=True), "healed")[LOSS].repair == "control"
@@ -82,7 +91,9 @@ def test_damage_is_read_with_its_own_text():
 
 def test_one_text_gives_no_interval_and_settles_nothing():
     sweep = fakes.sweep()
-    one = replace(sweep, points=[replace(point, n_texts=1, loss_stderr=0.0) for point in sweep.points])
+    one = replace(
+        sweep, points=[replace(point, n_texts=1, loss_stderr=0.0) for point in sweep.points]
+    )
     one = replace(one, text_losses=[[point.loss] for point in one.points])
     found = at(one, 5)[LOSS]
     assert (found.low, found.high) == (None, None)
@@ -94,7 +105,10 @@ def test_one_text_gives_no_interval_and_settles_nothing():
     [
         (BenchmarkSpec("arc_easy", 1), "1 ARC-Easy question, float32"),
         (BenchmarkSpec("mmlu", 57, 5), "57 MMLU questions, 5-shot, float32"),
-        (BenchmarkSpec("mmlu", 57, 5, subset=("stem",)), "57 questions of MMLU, stem, 5-shot, float32"),
+        (
+            BenchmarkSpec("mmlu", 57, 5, subset=("stem",)),
+            "57 questions of MMLU, stem, 5-shot, float32",
+        ),
         (BenchmarkSpec("/somewhere/mine.jsonl", 9), "9 questions of mine.jsonl, float32"),
         (CorpusSpec("c4", 32), "32 texts of C4, float32"),
         (CorpusSpec("/somewhere/mine.txt", 1), "1 text of mine.txt, float32"),
@@ -112,7 +126,9 @@ def alike(**changes):
 
 def asking(**changes):
     sweep = fakes.sweep(limit=200)
-    return sweep, replace(sweep, spec=replace(sweep.spec, benchmark=replace(sweep.spec.benchmark, **changes)))
+    return sweep, replace(
+        sweep, spec=replace(sweep.spec, benchmark=replace(sweep.spec.benchmark, **changes))
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +156,9 @@ def test_readings_of_different_conditions_or_quantities_are_not_compared():
     with pytest.raises(MixedConditionsError, match="NF4"):
         changes.change(at(curve, 5)[LOSS], reading.of_heal(heal, "healed")[LOSS])
     with pytest.raises(MixedConditionsError, match="loss increase on"):
-        changes.change(reading.of_sweep(curve, None)[LOSS], reading.of_damage(fakes.damage(), Block(11, 5)))
+        changes.change(
+            reading.of_sweep(curve, None)[LOSS], reading.of_damage(fakes.damage(), Block(11, 5))
+        )
 
 
 def test_the_same_weights_under_another_name_are_the_same_model():
@@ -153,7 +171,12 @@ def test_accuracies_change_question_by_question():
     sweep = fakes.sweep(answers=True, limit=200)
     whole, cut = (at(sweep, n)[ACCURACY] for n in (0, 9))
     change, pair = changes.change(whole, cut), pairs.compare(sweep.questions[0], sweep.questions[9])
-    assert (change.difference, change.low, change.high, change.n) == (pair.difference, pair.low, pair.high, 200)
+    assert (change.difference, change.low, change.high, change.n) == (
+        pair.difference,
+        pair.low,
+        pair.high,
+        200,
+    )
     assert change.paired
     assert change.is_significant
     assert change.needed is None
@@ -163,7 +186,8 @@ def test_an_unsettled_change_says_how_many_questions_it_would_take():
     sweep = fakes.sweep(limit=200)
     draw = random.Random(0)
     whole = [QuestionScore(str(i), [], int(draw.random() < 0.5), 0) for i in range(200)]
-    # 24 questions the other way and 6 more lost: three points, as far as 200 questions can see nothing.
+    # 24 questions the other way and 6 more lost: three points, as far as 200 questions can see
+    # nothing.
     cut = [replace(a, prediction=1 - a.prediction) if i < 24 else a for i, a in enumerate(whole)]
     lost = sum(a.prediction == 0 for a in whole[:24])
     sweep = replace(sweep, questions=[whole, *[cut] * 15])
@@ -178,7 +202,12 @@ def test_an_unsettled_change_says_how_many_questions_it_would_take():
 def test_losses_that_are_not_stored_per_text_give_no_interval():
     sweep = fakes.sweep(limit=200)
     change = changes.change(*(at(sweep, n)[LOSS] for n in (0, 5)))
-    assert (change.low, change.high, change.paired, change.is_significant) == (None, None, False, False)
+    assert (change.low, change.high, change.paired, change.is_significant) == (
+        None,
+        None,
+        False,
+        False,
+    )
     assert changes.describe(change, LOSS).endswith("no interval: losses per text were not stored")
 
 

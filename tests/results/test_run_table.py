@@ -1,4 +1,6 @@
-"""Stored results as rows: key figures with known values, filters, names, and models identified by their weights."""
+"""Stored results as rows: key figures with known values, filters, names, and models identified by
+their weights.
+"""
 
 import os
 from dataclasses import replace
@@ -18,7 +20,9 @@ from tests.support import fakes
 def run(result, *, precomputed=False, saved_at=1.0, on="C4"):
     summary = codec().dump_json(replace(summaries.summary(result), on=on)).decode()
     place = index_table.committed() if precomputed else index_table.OWN
-    return of_entry(IndexEntry(place, result.kind, result.spec.fingerprint(), int(1e9 * saved_at), summary))
+    return of_entry(
+        IndexEntry(place, result.kind, result.spec.fingerprint(), int(1e9 * saved_at), summary)
+    )
 
 
 def seen(*results):
@@ -91,7 +95,10 @@ def test_names_hold_only_differences():
     texts = [run(fakes.distances()), run(other_texts(fakes.distances()), on="Wikipedia")]
     assert run_table.labels(texts) == ["C4", "Wikipedia"]
     bits = [run(fakes.distances()), run(of_model(fakes.distances(), quantization="4bit"))]
-    assert run_table.labels(bits) == ["bfloat16 from Q4_1 weights", "NF4, bfloat16 from Q4_1 weights"]
+    assert run_table.labels(bits) == [
+        "bfloat16 from Q4_1 weights",
+        "NF4, bfloat16 from Q4_1 weights",
+    ]
     assert run_table.labels(texts[:1]) == ["SmolLM2-135M-Instruct · angular"]
     assert run_table.labels([]) == []
 

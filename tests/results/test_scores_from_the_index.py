@@ -1,4 +1,6 @@
-"""The index chooses the same scores as a walk through every result, and opens only the results that matter."""
+"""The index chooses the same scores as a walk through every result, and opens only the results that
+matter.
+"""
 
 import os
 import random
@@ -25,11 +27,15 @@ def _cache(tmp_path, monkeypatch):
 
 
 def random_result(rng: random.Random):
-    """Return a curve, an evaluation or a heal under one of a few conditions; some are of other models or precisions."""
+    """Return a curve, an evaluation or a heal under one of a few conditions; some are of other
+    models or precisions.
+    """
     kind = rng.choice(KINDS)
     if kind == "sweep":
         result = fakes.sweep(
-            rng.choice((2, 5, 9)), strategy=rng.choice(("similarity", "deepest", "random")), draw=rng.randrange(2)
+            rng.choice((2, 5, 9)),
+            strategy=rng.choice(("similarity", "deepest", "random")),
+            draw=rng.randrange(2),
         )
         result = replace(result, complete=rng.random() < 0.8)
     elif kind == "evaluate":
@@ -50,7 +56,9 @@ def random_result(rng: random.Random):
         source=rng.choice(("lab/a", "lab/a", "lab/b")),
     )
     benchmark = replace(spec.benchmark, seed=rng.randrange(2), shots=rng.choice((0, 5)))
-    return replace(result, spec=replace(spec, model=model, benchmark=benchmark), wall_s=rng.random())
+    return replace(
+        result, spec=replace(spec, model=model, benchmark=benchmark), wall_s=rng.random()
+    )
 
 
 def fill(seed: int) -> None:
@@ -68,10 +76,15 @@ def fill(seed: int) -> None:
 
 
 def walked(model) -> list:
-    """Return every score of a model in the order of preference: its precision first, then the strongest evidence."""
+    """Return every score of a model in the order of preference: its precision first, then the
+    strongest evidence.
+    """
     found = []
     for kind in KINDS:
-        read = [library.EXPERIMENTS[kind].result.read(replace(one, files={})) for one in stored.walked(kind)]
+        read = [
+            library.EXPERIMENTS[kind].result.read(replace(one, files={}))
+            for one in stored.walked(kind)
+        ]
         every = [one for one in _once(read) if _is_of(one, model)]
         if kind == "evaluate":
             every = [one for one in every if one.spec.adapter is None]
@@ -96,11 +109,17 @@ def preferred(items: list, model) -> list:
 
 def _is_of(result, model) -> bool:
     own = result.spec.model
-    return own.identity == model.identity if own.identity else (own.source, own.revision) == (model.source, model.revision)
+    return (
+        own.identity == model.identity
+        if own.identity
+        else (own.source, own.revision) == (model.source, model.revision)
+    )
 
 
 def _once(results: list) -> list:
-    """Return the first result of each request: a committed one does not count beside one of the cache."""
+    """Return the first result of each request: a committed one does not count beside one of the
+    cache.
+    """
     firsts = {}
     for result in results:
         firsts.setdefault(result.spec.fingerprint(), result)
@@ -112,7 +131,12 @@ def _once(results: list) -> list:
 def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
     fill(seed)
     rng = random.Random(seed)
-    model = replace(fakes.MODEL, source="lab/a", identity="files:a", dtype=rng.choice(("auto", "bfloat16", "float32")))
+    model = replace(
+        fakes.MODEL,
+        source="lab/a",
+        identity="files:a",
+        dtype=rng.choice(("auto", "bfloat16", "float32")),
+    )
     every = walked(model)
     curves = [one for one in library.find("sweep", model, any_precision=False)]
     shown = rng.choice(curves) if curves and rng.random() < 0.7 else None
@@ -120,20 +144,31 @@ def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
     for removed in (None, *CUTS):
         found = library.scores_of(removed, model, shown)
         expected = scores_of_block.select(removed, ordered, shown=shown and shown.result)
-        assert scores_of_block.select(removed, [one.result for one in found], shown=shown and shown.result) == expected
+        assert (
+            scores_of_block.select(
+                removed, [one.result for one in found], shown=shown and shown.result
+            )
+            == expected
+        )
 
 
 @pytest.mark.slow
 def test_scores_of_a_block_open_few_of_many_results(monkeypatch):
     for number in range(60):
         made = fakes.evaluate(Block(11, 5) if number % 2 else Block(number // 2 % 20, 5))
-        replace(made, spec=replace(made.spec, benchmark=replace(made.spec.benchmark, seed=number))).save()
+        replace(
+            made, spec=replace(made.spec, benchmark=replace(made.spec.benchmark, seed=number))
+        ).save()
     fakes.sweep().save()
     read = []
-    monkeypatch.setattr(opened, "_read", lambda *args, _read=opened._read: read.append(args) or _read(*args))
+    monkeypatch.setattr(
+        opened, "_read", lambda *args, _read=opened._read: read.append(args) or _read(*args)
+    )
     shown = library.find("sweep", fakes.MODEL, most=1)[0]
     found = library.scores_of(Block(11, 5), fakes.MODEL, shown)
-    selected = scores_of_block.select(Block(11, 5), [one.result for one in found], shown=shown.result)
+    selected = scores_of_block.select(
+        Block(11, 5), [one.result for one in found], shown=shown.result
+    )
     assert selected.loss.reading is not None
     assert len({key for _, key, *_ in read}) <= 25
 
@@ -142,5 +177,7 @@ def test_a_grid_is_of_each_of_its_models(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     grid = fakes.grid()
     grid.save()
-    assert library.of("grid", grid.spec.models[1]) == library.of("grid", grid.spec.models[0]) == [grid]
+    assert (
+        library.of("grid", grid.spec.models[1]) == library.of("grid", grid.spec.models[0]) == [grid]
+    )
     assert library.of("grid", replace(fakes.MODEL, identity="files:other")) == []

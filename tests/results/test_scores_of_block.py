@@ -1,4 +1,6 @@
-"""Scores are found for exactly one block under one condition; all others are returned separately with their own condition."""
+"""Scores are found for exactly one block under one condition; all others are returned separately
+with their own condition.
+"""
 
 from dataclasses import replace
 
@@ -15,7 +17,9 @@ OTHER = Block(3, 5)
 
 def asking(result, **changes):
     """Return the result on another dataset."""
-    return replace(result, spec=replace(result.spec, benchmark=replace(result.spec.benchmark, **changes)))
+    return replace(
+        result, spec=replace(result.spec, benchmark=replace(result.spec.benchmark, **changes))
+    )
 
 
 def held(result, **changes):
@@ -59,12 +63,17 @@ def test_scores_of_another_condition_stand_elsewhere(other):
     found = scores_of_block.select(own(8), [shown, other], shown=shown)
     assert found.accuracy.condition == reading.conditions_of(shown)[ACCURACY]
     assert found.accuracy.reading is None
-    assert [cost.condition for cost in found.accuracy.elsewhere] == [reading.conditions_of(other)[ACCURACY]]
+    assert [cost.condition for cost in found.accuracy.elsewhere] == [
+        reading.conditions_of(other)[ACCURACY]
+    ]
 
 
 def test_the_condition_is_that_of_the_result_on_screen():
     strong, weak = fakes.sweep(limit=200), asking(fakes.sweep(), task="arc_challenge")
-    assert scores_of_block.select(own(5), [strong, weak], shown=weak).accuracy.condition.material.task == "arc_challenge"
+    assert (
+        scores_of_block.select(own(5), [strong, weak], shown=weak).accuracy.condition.material.task
+        == "arc_challenge"
+    )
     assert scores_of_block.select(own(5), [strong, weak]).accuracy.condition.n == 200
 
 
@@ -76,6 +85,12 @@ def test_a_healed_model_scores_no_block():
 
 
 def test_scores_of_a_file_never_select_the_condition():
-    curve, alone = held(fakes.sweep(), dtype="float32"), held(fakes.evaluate(OTHER), dtype="float32")
+    curve, alone = (
+        held(fakes.sweep(), dtype="float32"),
+        held(fakes.evaluate(OTHER), dtype="float32"),
+    )
     file = replace(alone, spec=replace(alone.spec, adapter="adapters/a", as_file=True))
-    assert scores_of_block.select(OTHER, [file, curve]).accuracy.condition == reading.conditions_of(curve)[ACCURACY]
+    assert (
+        scores_of_block.select(OTHER, [file, curve]).accuracy.condition
+        == reading.conditions_of(curve)[ACCURACY]
+    )

@@ -29,7 +29,9 @@ def test_gain_is_the_paired_geometric_mean():
     gain = speeds.timed(speed, 5).gain
     assert gain.is_measured
     assert gain.value == pytest.approx(math.exp(fmean(logs)) - 1)
-    assert (gain.low, gain.high) == pytest.approx((math.exp(fmean(logs) - half) - 1, math.exp(fmean(logs) + half) - 1))
+    assert (gain.low, gain.high) == pytest.approx(
+        (math.exp(fmean(logs) - half) - 1, math.exp(fmean(logs) + half) - 1)
+    )
 
 
 def test_line_that_falls_below_zero_gives_no_seconds():

@@ -1,4 +1,6 @@
-"""Blocks statistically tied with the best, at 95 %: known answers, a plain loop beside the fast one."""
+"""Blocks statistically tied with the best, at 95 %: known answers, a plain loop beside the fast
+one.
+"""
 
 from dataclasses import replace
 from statistics import mean, stdev
@@ -30,12 +32,15 @@ def test_block_whose_interval_includes_zero_is_tied():
     error = stdev(gaps) / 8**0.5
     for errors, expected in ((1.5, [1]), (2.3, [1]), (2.4, [])):
         moved = gaps - mean(gaps) + errors * error
-        assert remarks.tied_starts(np.column_stack([np.zeros(8), moved])) == expected, f"{errors} standard errors apart"
+        assert remarks.tied_starts(np.column_stack([np.zeros(8), moved])) == expected, (
+            f"{errors} standard errors apart"
+        )
 
 
 def test_pairing_finds_differences_below_the_spread_over_texts():
     texts = np.array([[0.1, 0.11, 0.12], [0.5, 0.51, 0.49], [0.9, 0.91, 0.92]])
-    # Block 1 is always a little worse, on every text: not tied, although texts differ by far more than that.
+    # Block 1 is always a little worse, on every text: not tied, although texts differ by far more
+    # than that.
     assert remarks.tied_starts(texts) == [2]
 
 
@@ -47,7 +52,12 @@ def test_against_a_plain_loop():
 
 
 def test_the_map_is_asked_in_the_best_way_it_allows():
-    assert remarks.of_map(MAP, "angular") == [[], [], [0], []], "as if independent, ties go to the deeper block"
+    assert remarks.of_map(MAP, "angular") == [
+        [],
+        [],
+        [0],
+        [],
+    ], "as if independent, ties go to the deeper block"
     won = replace(MAP, wins=[[0.0, 0.8, 0.2, 0.0], [0.02, 0.98, 0.0], [0.5, 0.5], [1.0]])
     assert remarks.of_map(won, "angular") == [[2], [], [0], []]
     per_text = np.zeros((3, 5, 5))

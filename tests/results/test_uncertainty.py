@@ -1,4 +1,6 @@
-"""Intervals and paired tests: published values, brute force, coverage; words that fit the numbers."""
+"""Intervals and paired tests: published values, brute force, coverage; words that fit the
+numbers.
+"""
 
 import itertools
 import math
@@ -19,7 +21,10 @@ def point(n, acc, n_samples=200):
 
 def answers(right, gold=0):
     """Answers whose i-th is right where `right[i]`."""
-    return [QuestionScore(f"q{index}", [0.0, 0.0], gold if ok else 1 - gold, gold) for index, ok in enumerate(right)]
+    return [
+        QuestionScore(f"q{index}", [0.0, 0.0], gold if ok else 1 - gold, gold)
+        for index, ok in enumerate(right)
+    ]
 
 
 def test_wilson_known_values():
@@ -40,7 +45,10 @@ def test_wilson_covers_as_often_as_it_says():
 @pytest.mark.parametrize("n", [1, 4, 9])
 def test_mcnemar_equals_enumeration_of_all_coins(n):
     for gained in range(n + 1):
-        as_uneven = [abs(2 * sum(coins) - n) >= abs(2 * gained - n) for coins in itertools.product((0, 1), repeat=n)]
+        as_uneven = [
+            abs(2 * sum(coins) - n) >= abs(2 * gained - n)
+            for coins in itertools.product((0, 1), repeat=n)
+        ]
         assert stats.mcnemar_p(gained, n - gained) == pytest.approx(sum(as_uneven) / 2**n)
 
 
@@ -59,7 +67,9 @@ def test_a_paired_comparison_counts_questions_not_order():
 
 
 def test_pairing_finds_significance_that_separate_intervals_miss():
-    """Twelve of 200 questions lost and none gained: the separate intervals overlap, the paired one excludes zero."""
+    """Twelve of 200 questions lost and none gained: the separate intervals overlap, the paired one
+    excludes zero.
+    """
     first, second = answers([True] * 100 + [False] * 100), answers([True] * 88 + [False] * 112)
     assert stats.share_interval(100 / 200, 200)[0] < stats.share_interval(88 / 200, 200)[1]
     compared = pairs.compare(first, second)
@@ -76,8 +86,16 @@ def test_only_shared_questions_count():
 def test_collapse_is_seen_but_not_in_a_skewed_set():
     given = [QuestionScore(str(index), [], 1, index % 4) for index in range(40)]
     assert remarks.collapsed_option(given) == (1, 1.0)
-    assert remarks.collapsed_option([QuestionScore(str(index), [], 1, 1) for index in range(40)]) is None
-    assert remarks.collapsed_option([QuestionScore(str(index), [], index % 4, 0) for index in range(40)]) is None
+    assert (
+        remarks.collapsed_option([QuestionScore(str(index), [], 1, 1) for index in range(40)])
+        is None
+    )
+    assert (
+        remarks.collapsed_option(
+            [QuestionScore(str(index), [], index % 4, 0) for index in range(40)]
+        )
+        is None
+    )
     assert remarks.collapsed_option(given[:5]) is None
 
 
@@ -96,7 +114,10 @@ def test_remarks_agree_with_the_numbers():
     assert "At n = 2 the model gives option 3 for 100%" in said[0]
     assert remarks.remarks([point(0, 0.5), point(1, 0.49)], lines) == []
     assert remarks.remarks(good, None) == []
-    assert "not significantly above always giving" in remarks.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]
+    assert (
+        "not significantly above always giving"
+        in remarks.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]
+    )
 
 
 def test_bootstrap_wins_agree_with_a_loop_over_the_same_resamples():
@@ -115,7 +136,11 @@ def loop_spearman(a, b):
     """Ranks by counting, then Pearson by the textbook."""
 
     def ranks(values):
-        return [sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2 for value in values]
+        return [
+            sum(other < value for other in values)
+            + (sum(other == value for other in values) + 1) / 2
+            for value in values
+        ]
 
     x, y = ranks(a), ranks(b)
     mean = (len(a) + 1) / 2
@@ -126,8 +151,12 @@ def loop_spearman(a, b):
 def test_spearman():
     assert stats.spearman([1, 2, 3, 4], [10, 20, 25, 900]) == 1
     assert stats.spearman([1, 2, 3], [3.0, 2.0, -5.0]) == -1
-    assert stats.spearman([86, 97, 99, 100, 101, 103, 106, 110, 112, 113], [2, 20, 28, 27, 50, 29, 7, 17, 6, 12]) == (
-        pytest.approx(-29 / 165)  # the worked example of the statistics encyclopaedias: hours of television against IQ
+    assert stats.spearman(
+        [86, 97, 99, 100, 101, 103, 106, 110, 112, 113], [2, 20, 28, 27, 50, 29, 7, 17, 6, 12]
+    ) == (
+        pytest.approx(
+            -29 / 165
+        )  # the worked example of the statistics encyclopaedias: hours of television against IQ
     )
     assert stats.spearman([1, 2], [1, 2]) is None
     assert stats.spearman([1, 2, 3], [4, 4, 4]) is None
@@ -139,7 +168,9 @@ def test_spearman():
 
 
 def test_losses_are_compared_text_by_text():
-    """A difference far smaller than the spread between texts is seen, because the texts are the same."""
+    """A difference far smaller than the spread between texts is seen, because the texts are the
+    same.
+    """
     first = [1.0, 3.0, 2.0, 5.0, 4.0, 2.5, 3.5, 1.5]
     second = [loss - 0.1 - 0.01 * (index % 3) for index, loss in enumerate(first)]
     mean, low, high = stats.compare_losses(first, second)
@@ -154,7 +185,10 @@ def test_losses_are_compared_text_by_text():
 def test_losses_weighed_by_tokens_are_the_loss_per_token():
     draw = random.Random(3)
     for _ in range(20):
-        texts = [[draw.gauss(3, 1) for _ in range(draw.randrange(2, 40))] for _ in range(draw.randrange(2, 12))]
+        texts = [
+            [draw.gauss(3, 1) for _ in range(draw.randrange(2, 40))]
+            for _ in range(draw.randrange(2, 12))
+        ]
         values, sizes = [sum(text) / len(text) for text in texts], [len(text) for text in texts]
         tokens = [loss for text in texts for loss in text]
         mean, stderr = stats.weighted_mean_and_stderr(values, sizes)
@@ -163,15 +197,23 @@ def test_losses_weighed_by_tokens_are_the_loss_per_token():
         residuals = [sum(text) - mean * len(text) for text in texts]
         n, size = len(texts), len(tokens) / len(texts)
         assert stderr == pytest.approx((sum(r * r for r in residuals) / (n - 1) / n) ** 0.5 / size)
-        assert stats.weighted_mean_and_stderr(values, [7] * n) == pytest.approx(stats.mean_and_stderr(values))
+        assert stats.weighted_mean_and_stderr(values, [7] * n) == pytest.approx(
+            stats.mean_and_stderr(values)
+        )
     assert stats.weighted_mean_and_stderr([2.0], [9]) == (2.0, 0.0)
 
 
 def test_arithmetic_scores_have_wilson_intervals_at_zero_and_one():
     for right, n in ((1, 24), (12, 24), (23, 24), (3, 8)):
         share, error = stats.mean_and_stderr([1.0] * right + [0.0] * (n - right))
-        assert Point(5, 11, sum_acc=share, sum_acc_stderr=error).sum_interval == stats.share_interval(right / n, n)
+        assert Point(
+            5, 11, sum_acc=share, sum_acc_stderr=error
+        ).sum_interval == stats.share_interval(right / n, n)
     for right, share in ((0, 0.0), (24, 1.0)):
-        assert Point(5, 11, sum_acc=share, sum_acc_stderr=0.0).sum_interval == stats.share_interval(right / 24, 24)
-        assert Point(5, 11, sum_acc=share, sum_acc_stderr=0.0, n_sums=8).sum_interval == stats.share_interval(right // 3 / 8, 8)
+        assert Point(5, 11, sum_acc=share, sum_acc_stderr=0.0).sum_interval == stats.share_interval(
+            right / 24, 24
+        )
+        assert Point(
+            5, 11, sum_acc=share, sum_acc_stderr=0.0, n_sums=8
+        ).sum_interval == stats.share_interval(right // 3 / 8, 8)
     assert Point(5, 11).sum_interval is None

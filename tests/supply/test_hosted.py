@@ -1,4 +1,6 @@
-"""A hosted demo: the files that hosts read name the right ones, and their own command serves 20 visitors below 1 GB."""
+"""A hosted demo: the files that hosts read name the right ones, and their own command serves 20
+visitors below 1 GB.
+"""
 
 import ast
 import os
@@ -15,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
 ENTRY = DEPLOY / "streamlit_app.py"
 GUIDE = (ROOT / "docs" / "guides" / "hosted.md").read_text()
-"""Between two arrivals. A browser takes the two cores for about as long to open its first page, the server a tenth of it."""
+"""Between two arrivals. A browser takes the two cores for about as long to open its first page, the
+server a tenth of it."""
 CLOUD = (
     "--client.showErrorDetails=false",
     "--runner.fastReruns=true",
@@ -28,9 +31,15 @@ CLOUD = (
 
 def instructions() -> list[tuple[str, str]]:
     """Every instruction of the Space's Dockerfile in order, with its arguments on one line."""
-    lines = [line for line in (DEPLOY / "spaces" / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line
+        for line in (DEPLOY / "spaces" / "Dockerfile").read_text().splitlines()
+        if not line.startswith("#")
+    ]
     whole = "\n".join(lines).replace("\\\n", " ")
-    return [(line.split()[0], " ".join(line.split()[1:])) for line in whole.splitlines() if line.strip()]
+    return [
+        (line.split()[0], " ".join(line.split()[1:])) for line in whole.splitlines() if line.strip()
+    ]
 
 
 def command() -> list[str]:
@@ -63,7 +72,9 @@ def test_a_space_serves_its_port_as_its_user():
     order = [word for word, _ in instructions()]
     assert dict(instructions())["USER"] == "user"
     assert "--uid 1000 user" in next(rest for word, rest in instructions() if word == "RUN")
-    assert order.index("USER") > max(place for place, word in enumerate(order) if word in ("RUN", "COPY"))
+    assert order.index("USER") > max(
+        place for place, word in enumerate(order) if word in ("RUN", "COPY")
+    )
 
 
 def test_a_space_has_every_file_that_its_image_names():
@@ -71,17 +82,30 @@ def test_a_space_has_every_file_that_its_image_names():
     assert all((ROOT / name).exists() for name in copied)
     words = [word for _, rest in instructions() for word in shlex.split(rest)] + command()
     named = {word for word in words if (ROOT / word).exists() and word not in (".", "./")}
-    assert {"requirements-viewer.txt", "analysis", "pages", "app.py", "docs/deploy", "docs/deploy/streamlit_app.py"} <= named
+    assert {
+        "requirements-viewer.txt",
+        "analysis",
+        "pages",
+        "app.py",
+        "docs/deploy",
+        "docs/deploy/streamlit_app.py",
+    } <= named
     assert all(any(name == one or name.startswith(f"{one}/") for one in copied) for name in named)
     assert not any(name.startswith(("tests", "benchmarks", "requirements.txt")) for name in copied)
 
 
 def test_requirements_of_a_demo_are_those_of_the_viewer():
-    [line] = [line for line in (DEPLOY / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    [line] = [
+        line
+        for line in (DEPLOY / "requirements.txt").read_text().splitlines()
+        if not line.startswith("#")
+    ]
     option, path = line.split()
     assert (option, (DEPLOY / path).resolve()) == ("-r", ROOT / "requirements-viewer.txt")
     before = ("uv.lock", "Pipfile", "environment.yml")
-    assert not any((DEPLOY / name).exists() for name in before), "Community Cloud would take it in place of the requirements"
+    assert not any((DEPLOY / name).exists() for name in before), (
+        "Community Cloud would take it in place of the requirements"
+    )
     assert f"`{ENTRY.relative_to(ROOT)}`" in GUIDE
 
 
@@ -106,12 +130,19 @@ print([config.get_option(name) for name in flags])
 
 
 def test_a_demo_takes_no_option_of_its_host(tmp_path):
-    """Statistics would go from each visitor's browser to Streamlit, and overlapping runs spoil the state of a session."""
+    """Statistics would go from each visitor's browser to Streamlit, and overlapping runs spoil the
+    state of a session.
+    """
     environment = {**os.environ, "LAYERSCOPE_CACHE": str(tmp_path)}
     run = [sys.executable, "-c", OPTIONS_OF_A_HOST, str(ENTRY), *CLOUD]
-    ended = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        run, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert ended.returncode == 0, ended.stderr
-    options = [dict(zip(CLOUD, ast.literal_eval(line), strict=True)) for line in ended.stdout.splitlines()[-2:]]
+    options = [
+        dict(zip(CLOUD, ast.literal_eval(line), strict=True))
+        for line in ended.stdout.splitlines()[-2:]
+    ]
     for held in options:
         assert held["--browser.gatherUsageStats=true"] is False
         assert held["--client.showErrorDetails=false"] == "none"

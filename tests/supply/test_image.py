@@ -1,7 +1,8 @@
-"""The container: the content of the image, the user who runs it, and the open ports of a small cluster of it.
+"""The container: the content of the image, the user who runs it, and the open ports of a small
+cluster of it.
 
-There is no container engine where these tests run. The texts are read as an engine reads them. Of the commands in them, the
-tests run the one that can run here, which is the health check.
+There is no container engine where these tests run. The texts are read as an engine reads them. Of
+the commands in them, the tests run the one that can run here, which is the health check.
 """
 
 import fnmatch
@@ -25,9 +26,13 @@ SERVICES = COMPOSE["services"]
 
 def instructions() -> list[tuple[str, str]]:
     """Every instruction of the Dockerfile in order, with its arguments on one line."""
-    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")
+    ]
     whole = "\n".join(lines).replace("\\\n", " ")
-    return [(line.split()[0], " ".join(line.split()[1:])) for line in whole.splitlines() if line.strip()]
+    return [
+        (line.split()[0], " ".join(line.split()[1:])) for line in whole.splitlines() if line.strip()
+    ]
 
 
 def stage(name: str) -> list[tuple[str, str]]:
@@ -42,14 +47,18 @@ def stage(name: str) -> list[tuple[str, str]]:
 
 
 def ignored(path: str) -> bool:
-    """Return whether `.dockerignore` keeps a path of the repository out: the last line that matches it or a folder above it
-    counts."""
+    """Return whether `.dockerignore` keeps a path of the repository out: the last line that matches
+    it or a folder above it counts."""
     out = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.lstrip("!").removeprefix("**/")
         parts = path.split("/")
         tails = range(len(parts)) if "**/" in line else range(1)
-        named = ["/".join(parts[start:end]) for start in tails for end in range(start + 1, len(parts) + 1)]
+        named = [
+            "/".join(parts[start:end])
+            for start in tails
+            for end in range(start + 1, len(parts) + 1)
+        ]
         if line and not line.startswith("#") and any(matches(one, pattern) for one in named):
             out = not line.startswith("!")
     return out
@@ -94,9 +103,14 @@ def test_nothing_private_or_made_here_gets_into_the_image(path):
 
 
 def test_image_has_all_files_that_the_program_reads():
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     rooms = ("analysis/", "pages/", "supply/", "cache/precomputed/")
-    needed = [path for path in tracked if path.startswith(rooms)] + ["app.py", ".streamlit/config.toml"]
+    needed = [path for path in tracked if path.startswith(rooms)] + [
+        "app.py",
+        ".streamlit/config.toml",
+    ]
     assert len(needed) > 200
     assert [path for path in needed if ignored(path)] == []
 
@@ -104,16 +118,25 @@ def test_image_has_all_files_that_the_program_reads():
 def test_the_cache_is_a_volume_for_its_owner_alone():
     lines = stage("dashboard")
     assert ("VOLUME", "/cache") in lines
-    assert any("install --directory --mode 0700 --owner 10001 --group 10001 /cache" in rest for _, rest in lines)
+    assert any(
+        "install --directory --mode 0700 --owner 10001 --group 10001 /cache" in rest
+        for _, rest in lines
+    )
     assert any(word == "ENV" and "LAYERSCOPE_CACHE=/cache" in rest for word, rest in lines)
 
 
 def test_started_container_is_healthy_asks_for_login_and_names_token(tmp_path):
-    """The unchanged command of the image, on a port of our own and in a cache that was made as the image makes it."""
+    """The unchanged command of the image, on a port of our own and in a cache that was made as the
+    image makes it.
+    """
     cache = tmp_path / "cache"
     cache.mkdir(mode=0o700)
     [command] = [yaml.safe_load(rest) for word, rest in stage("dashboard") if word == "CMD"]
-    [health] = [yaml.safe_load(rest.partition("CMD ")[2]) for word, rest in stage("dashboard") if word == "HEALTHCHECK"]
+    [health] = [
+        yaml.safe_load(rest.partition("CMD ")[2])
+        for word, rest in stage("dashboard")
+        if word == "HEALTHCHECK"
+    ]
     command = [sys.executable, *command[1 : command.index("--port")], "--port"]
     with server.running(command, cache) as (_, port):
         asked = [word.replace("8501", str(port)) for word in health[1:]]
@@ -133,7 +156,9 @@ def test_started_container_is_healthy_asks_for_login_and_names_token(tmp_path):
 def test_only_the_dashboard_is_published_and_only_to_this_machine():
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {"dashboard": ["127.0.0.1:8501:8501"]}
-    assert not any("network_mode" in service or "expose" in service for service in SERVICES.values())
+    assert not any(
+        "network_mode" in service or "expose" in service for service in SERVICES.values()
+    )
 
 
 def test_token_is_a_secret_file_and_no_variable():

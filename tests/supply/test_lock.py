@@ -1,4 +1,6 @@
-"""The lock files: they fit the ranges, name hashes, and never make an install worse than without them."""
+"""The lock files: they fit the ranges, name hashes, and never make an install worse than without
+them.
+"""
 
 import hashlib
 import re
@@ -13,9 +15,18 @@ from supply import install
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
-RANGES = ("requirements.txt", "requirements-dev.txt", *(f"requirements-{name}.txt" for name in ("mcp", "ray", "slurm")))
+RANGES = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    *(f"requirements-{name}.txt" for name in ("mcp", "ray", "slurm")),
+)
 OUTSIDE = "torch"
-OURS = {"python_full_version": "3.11.9", "python_version": "3.11", "sys_platform": "linux", "platform_machine": "x86_64"}
+OURS = {
+    "python_full_version": "3.11.9",
+    "python_version": "3.11",
+    "sys_platform": "linux",
+    "platform_machine": "x86_64",
+}
 
 
 def lines(name: str) -> list[str]:
@@ -38,7 +49,9 @@ PINS = pins("requirements-dev.lock")
 """All packages; requirements.lock has those of `make run`."""
 
 
-@pytest.mark.parametrize("asked", [Requirement(line) for name in RANGES for line in lines(name)], ids=str)
+@pytest.mark.parametrize(
+    "asked", [Requirement(line) for name in RANGES for line in lines(name)], ids=str
+)
 def test_the_lock_is_within_the_ranges(asked):
     found = [pinned(one) for one in PINS if one.name == re.sub("[-_.]+", "-", asked.name).lower()]
     assert bool(found) == (asked.name != OUTSIDE)
@@ -54,19 +67,29 @@ def test_every_line_of_a_lock_has_hashes_and_no_address(name):
 
 def test_lock_leaves_out_torch_and_its_own_dependencies():
     names = {one.name for one in PINS}
-    assert not {name for name in names if name in ("torch", "triton", "sympy") or name.startswith(("nvidia", "cuda"))}
+    assert not {
+        name
+        for name in names
+        if name in ("torch", "triton", "sympy") or name.startswith(("nvidia", "cuda"))
+    }
     assert {"streamlit", "transformers", "numpy", "tokenizers", "pytest", "lm-eval"} <= names
 
 
 @pytest.mark.parametrize("python", ["3.11.9", "3.12.1", "3.13.0", "3.14.0"])
 def test_one_version_of_each_package_is_for_each_python(python):
-    here = [one.name for one in PINS if one.marker is None or one.marker.evaluate({**OURS, "python_full_version": python})]
+    here = [
+        one.name
+        for one in PINS
+        if one.marker is None or one.marker.evaluate({**OURS, "python_full_version": python})
+    ]
     assert len(here) == len(set(here))
     assert {"numpy", "scipy"} <= set(here)
 
 
 def test_lock_has_the_tested_versions():
-    assert {(one.name, pinned(one)) for one in pins("requirements.lock")} < {(one.name, pinned(one)) for one in PINS}
+    assert {(one.name, pinned(one)) for one in pins("requirements.lock")} < {
+        (one.name, pinned(one)) for one in PINS
+    }
 
 
 def test_an_audit_without_an_answer_is_an_error():
@@ -76,15 +99,26 @@ def test_an_audit_without_an_answer_is_an_error():
 
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
-    """A folder that is the only index, with two versions of one package; its files, and where they are installed."""
+    """A folder that is the only index, with two versions of one package; its files, and where they
+    are installed.
+    """
     for version in ("1.0", "1.1"):
         with zipfile.ZipFile(tmp_path / f"leaf-{version}-py3-none-any.whl", "w") as wheel:
             wheel.writestr("leaf.py", f"version = '{version}'\n")
             about = f"leaf-{version}.dist-info"
-            wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: leaf\nVersion: {version}\n")
-            wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(
+                f"{about}/METADATA", f"Metadata-Version: 2.1\nName: leaf\nVersion: {version}\n"
+            )
+            wheel.writestr(
+                f"{about}/WHEEL",
+                "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            )
             wheel.writestr(f"{about}/RECORD", "")
-    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(tmp_path), "TARGET": str(tmp_path / "site")}.items():
+    for name, value in {
+        "NO_INDEX": "1",
+        "FIND_LINKS": str(tmp_path),
+        "TARGET": str(tmp_path / "site"),
+    }.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     monkeypatch.setattr(install, "PIP", (*install.PIP, "--upgrade"))
     (tmp_path / "ranges.txt").write_text("leaf>=1,<2\n")
@@ -106,7 +140,8 @@ def test_lock_without_packages_for_this_machine_is_skipped_with_message(shelf, c
     assert "1.1" in asked(shelf, "1.7", "0" * 64)
     told = capsys.readouterr().out
     assert told.startswith(
-        "the.lock does not match this platform, so pip chooses versions from ranges.txt. pip reported: ERROR"
+        "the.lock does not match this platform, so pip chooses versions from ranges.txt. pip"
+        " reported: ERROR"
     )
     assert len(told.splitlines()) == 1
 

@@ -9,7 +9,9 @@ CUTS = [None, Block(1, 2), Block(0, 1), Block(3, 3)]
 
 
 def questions(n=3, seed=0):
-    """Random questions: a prefix that all share, contexts, and options of unequal length, some past a window of 64."""
+    """Random questions: a prefix that all share, contexts, and options of unequal length, some past
+    a window of 64.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def tokens(n):
@@ -18,7 +20,11 @@ def questions(n=3, seed=0):
     prefix, made = tokens(30), []
     for index in range(n):
         context = [*prefix, *tokens(5 + 29 * index)]
-        made.append(EncodedQuestion([EncodedOption((*context, *tokens(k)), k) for k in (1, 3, 2)], truncated=False))
+        made.append(
+            EncodedQuestion(
+                [EncodedOption((*context, *tokens(k)), k) for k in (1, 3, 2)], truncated=False
+            )
+        )
     return made
 
 

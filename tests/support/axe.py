@@ -13,15 +13,21 @@ _ALSO = ("heading-order",)
 
 
 def found(page: Page, rules: list[str] | None = None, *, also_minor: bool = False) -> list[str]:
-    """Return the serious findings of axe on a page by these rules, or by all, each with its element.
+    """Return the serious findings of axe on a page by these rules, or by all, each with its
+    element.
 
     The script comes past the policy of the page, which allows the page's own alone.
     """
-    asked = {"resultTypes": ["violations"], **({"runOnly": {"type": "rule", "values": rules}} if rules else {})}
+    asked = {
+        "resultTypes": ["violations"],
+        **({"runOnly": {"type": "rule", "values": rules}} if rules else {}),
+    }
     told = page.context.new_cdp_session(page).send(
         "Runtime.evaluate",
         {
-            "expression": f"{AXE_SCRIPT}; axe.run({json.dumps(asked)}).then(found => found.violations)",
+            "expression": (
+                f"{AXE_SCRIPT}; axe.run({json.dumps(asked)}).then(found => found.violations)"
+            ),
             "awaitPromise": True,
             "returnByValue": True,
         },

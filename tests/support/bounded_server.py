@@ -1,7 +1,7 @@
 """A server with the bounds of the dashboard in front of a small app and an open poll.
 
-`python -m tests.support.bounded_server GIVEN PORT`, where GIVEN is JSON: `settings` of `Serving`, `options` of uvicorn, and
-`times` of `pages.web.connections` and of the poll.
+`python -m tests.support.bounded_server GIVEN PORT`, where GIVEN is JSON: `settings` of `Serving`,
+`options` of uvicorn, and `times` of `pages.web.connections` and of the poll.
 """
 
 import json
@@ -21,7 +21,9 @@ from pages.web import connections, start
 async def seen(request: Request) -> Response:
     """Read the body, and say who sent it."""
     n_bytes = len(await request.body())
-    return JSONResponse({"client": request.client.host, "scheme": request.url.scheme, "bytes": n_bytes})
+    return JSONResponse(
+        {"client": request.client.host, "scheme": request.url.scheme, "bytes": n_bytes}
+    )
 
 
 async def echo(websocket: WebSocket) -> None:
@@ -36,5 +38,11 @@ if __name__ == "__main__":
     for name, value in given["times"].items():
         setattr(phone if hasattr(phone, name) else connections, name, value)
     phone.begin()
-    app = Starlette(routes=[*phone.routes(), Route("/", seen, methods=["GET", "PUT"]), WebSocketRoute("/", echo)])
+    app = Starlette(
+        routes=[
+            *phone.routes(),
+            Route("/", seen, methods=["GET", "PUT"]),
+            WebSocketRoute("/", echo),
+        ]
+    )
     start.serve(app, Serving(**given["settings"]), host="127.0.0.1", port=port, **given["options"])

@@ -26,19 +26,24 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # Features that Playwright turns off, and two pages of Chromium's own that it would load next to each of ours.
-    "--disable-features="
-    "AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,"
-    "LensOverlay,MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,AvoidCorsURLLoaderRestartOnRedirect,OptimizationHints,"
-    "NetworkTimeServiceQuerying,AimEnabled,PreconnectToSearch,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
+    # Features that Playwright turns off, and two pages of Chromium's own that it would load next to
+    # each of ours.
+    (
+        "--disable-features="
+        "AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,"
+        "LensOverlay,MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,AvoidCorsURLLoaderRestartOnRedirect,OptimizationHints,"
+        "NetworkTimeServiceQuerying,AimEnabled,PreconnectToSearch,WebUIOmniboxPopup,WebUIOmniboxAimPopup"
+    ),
 )
 _START_S = 60
 _START_LOOK_S = 0.05
 _LOOK_MS = 100
-"""Between two looks at a page that is waited for: a look with each frame would have frames drawn that nobody sees."""
+"""Between two looks at a page that is waited for: a look with each frame would have frames drawn
+that nobody sees."""
 ENTRY = ("-m", "pages.web.start", "app.py")
 """Arguments of Python that start the dashboard."""
-# Two test processes and a worker share the machine: a page that is right may need more than the usual five seconds.
+# Two test processes and a worker share the machine: a page that is right may need more than the
+# usual five seconds.
 expect.set_options(timeout=30_000)
 
 
@@ -50,13 +55,21 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def dashboard(cache: Path, entry: tuple[str, ...] = ENTRY, port: int | None = None) -> Iterator[str]:
+def dashboard(
+    cache: Path, entry: tuple[str, ...] = ENTRY, port: int | None = None
+) -> Iterator[str]:
     """Run the dashboard on a cache folder and yield its address; end the server and its worker."""
     port = port or free_port()
     log = cache / "server.log"
     command = [sys.executable, *entry, "--server.port", str(port), "--server.headless", "true"]
     with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
         wait_until_healthy(f"http://127.0.0.1:{port}/_stcore/health", server, log)
         yield f"http://127.0.0.1:{port}"
@@ -69,7 +82,9 @@ def dashboard(cache: Path, entry: tuple[str, ...] = ENTRY, port: int | None = No
 
 
 def wait_until_healthy(address: str, server: subprocess.Popen, log: Path) -> None:
-    """Wait until a server answers at the address of its health check; fails with its log where it ends or takes too long."""
+    """Wait until a server answers at the address of its health check; fails with its log where it
+    ends or takes too long.
+    """
     began = time.monotonic()
     while time.monotonic() - began < _START_S and server.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2):
@@ -80,9 +95,16 @@ def wait_until_healthy(address: str, server: subprocess.Popen, log: Path) -> Non
 
 def executable() -> str:
     """Where the system's Chromium is."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if path is None:
-        pytest.fail("The browser tests need Chromium: install it with `apt-get install chromium`, or run `make chromium`.")
+        pytest.fail(
+            "The browser tests need Chromium: install it with `apt-get install chromium`, or run"
+            " `make chromium`."
+        )
     return path
 
 
@@ -99,14 +121,17 @@ def settled(page: Page) -> None:
     """Wait until the page has drawn everything it is going to draw for now."""
     page.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
     page.wait_for_function(
-        "() => !document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner], [data-testid=stStatusWidget]')",
+        "() => !document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner],"
+        " [data-testid=stStatusWidget]')",
         timeout=120_000,
         polling=_LOOK_MS,
     )
 
 
 def drawn(page: Page) -> None:
-    """Wait until nothing runs any more and all charts are there, and it has stayed so: a second run may follow the first."""
+    """Wait until nothing runs any more and all charts are there, and it has stayed so: a second run
+    may follow the first.
+    """
     page.evaluate("() => { window.still = null; }")
     page.wait_for_function(f"() => {{ {_STAYED} }}", polling=_LOOK_MS)
 
@@ -117,7 +142,8 @@ def screenshot(page: Page, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
-# Whether nothing runs any more, and all charts are there. A skeleton stands for an element whose script is still being fetched.
+# Whether nothing runs any more, and all charts are there. A skeleton stands for an element whose
+# script is still being fetched.
 DRAWN = """
 () => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
   && !document.querySelector('[data-testid=stSkeleton]')
@@ -151,7 +177,8 @@ class Served:
     def visitor(self, *, width: int = 1280, theme: str = "light", motion: bool = False) -> Page:
         """Return an empty window of somebody who was not here before.
 
-        Without `motion` it asks for less of it: spinning and fading elements take Chromium a fifth of its time.
+        Without `motion` it asks for less of it: spinning and fading elements take Chromium a fifth
+        of its time.
         """
         context = self.chromium.new_context(
             viewport={"width": width, "height": 800},

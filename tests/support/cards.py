@@ -1,8 +1,10 @@
-"""Several GPUs where there is none: parts of one memory that no operation may mix, though torch takes them for one device.
+"""Several GPUs where there is none: parts of one memory that no operation may mix, though torch
+takes them for one device.
 
-Inside of `cards()` every tensor is in host memory or on a GPU, `cpu:0`, `cpu:1` and so on, as its `device` then says. Moving
-one copies it, its gradient is moved back, and an operation on tensors from two devices fails as it does on real GPUs. The CPU
-computes everything, so that results are to the last bit the same as without GPUs.
+Inside of `cards()` every tensor is in host memory or on a GPU, `cpu:0`, `cpu:1` and so on, as its
+`device` then says. Moving one copies it, its gradient is moved back, and an operation on tensors
+from two devices fails as it does on real GPUs. The CPU computes everything, so that results are to
+the last bit the same as without GPUs.
 """
 
 import contextlib
@@ -21,7 +23,16 @@ from torch.utils._pytree import tree_leaves
 HOST = torch.device("cpu")
 _COPIES = {"copy_", "_foreach_copy_", "resize_", "set_", "is_same_size"}
 """May take tensors of several places, and leave each where it is."""
-_WAITS = {"item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "unique_dim"}
+_WAITS = {
+    "item",
+    "_local_scalar_dense",
+    "is_nonzero",
+    "nonzero",
+    "masked_select",
+    "equal",
+    "_unique2",
+    "unique_dim",
+}
 """Operations that wait for a GPU: the next step of the host needs a number of it."""
 _INDEXED = {"index": 1, "index_put_": 1, "_index_put_impl_": 1, "index_put": 1, "_unsafe_index": 1}
 """May take indices from host memory, as the argument of this place."""
@@ -80,14 +91,20 @@ class _NoMixing(TorchDispatchMode):
             self._places.waits[name] += 1
         if name.startswith("_foreach_"):  # one operation after another
             lists = [
-                taken for taken in args if isinstance(taken, list | tuple) and any(isinstance(one, Tensor) for one in taken)
+                taken
+                for taken in args
+                if isinstance(taken, list | tuple) and any(isinstance(one, Tensor) for one in taken)
             ]
             places = [self._place(name, row) for row in zip(*lists, strict=True)]
             return self._put(op(*args, **kwargs), places)
         taken = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
         if name in _INDEXED:
             indices = tree_leaves(args[_INDEXED[name]])
-            taken = [one for one in taken if self._places.of(one) != HOST or all(one is not index for index in indices)]
+            taken = [
+                one
+                for one in taken
+                if self._places.of(one) != HOST or all(one is not index for index in indices)
+            ]
         place = self._place(name, taken)
         found = op(*args, **kwargs)
         return self._put(found, itertools.repeat(place))
@@ -95,14 +112,21 @@ class _NoMixing(TorchDispatchMode):
     def _is_waited_for(self, name: str, args: Any) -> bool:
         if name in _INDEXED:  # booleans are counted first
             on_card = self._places.of(args[0]) != HOST
-            return on_card and any(one.dtype == torch.bool for one in tree_leaves(args[1]) if isinstance(one, Tensor))
+            return on_card and any(
+                one.dtype == torch.bool for one in tree_leaves(args[1]) if isinstance(one, Tensor)
+            )
         return name in _WAITS and self._places.of(args[0]) != HOST
 
     def _place(self, name: str, taken: Sequence[Tensor]) -> torch.device:
         """Where all of them are; a number from host memory may meet tensors of any card."""
-        places = {self._places.of(one) for one in taken if one.dim() or self._places.of(one) != HOST} or {HOST}
+        places = {
+            self._places.of(one) for one in taken if one.dim() or self._places.of(one) != HOST
+        } or {HOST}
         if len(places) > 1:
-            raise MixedCards(f"{name}: Expected all tensors to be on the same device, but found {sorted(map(str, places))}.")
+            raise MixedCards(
+                f"{name}: Expected all tensors to be on the same device, but found"
+                f" {sorted(map(str, places))}."
+            )
         return places.pop()
 
     def _put(self, found: Any, places: Iterable[torch.device]) -> Any:
@@ -119,12 +143,17 @@ class _Cards(TorchFunctionMode):
         super().__init__()
         self._places, self._n = places, n
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = dict(kwargs or {})
         if function == Tensor.device.__get__ and not args[0].is_meta:
             return self._places.of(args[0])
         if function is Tensor.numpy and self._places.of(args[0]) != HOST:
-            raise MixedCards("can't convert a tensor of a card to numpy; use Tensor.cpu() to copy it to host memory first.")
+            raise MixedCards(
+                "can't convert a tensor of a card to numpy; use Tensor.cpu() to copy it to host"
+                " memory first."
+            )
         if function is Tensor.tolist and self._places.of(args[0]) != HOST:
             self._places.waits["tolist"] += 1
         if function is Tensor.cpu:
@@ -138,7 +167,11 @@ class _Cards(TorchFunctionMode):
             if function is torch.tensor:
                 return self._moved(found, device)
             # Zeros and the like are made where they are.
-            return tuple(self._put(one, device) for one in found) if isinstance(found, tuple) else self._put(found, device)
+            return (
+                tuple(self._put(one, device) for one in found)
+                if isinstance(found, tuple)
+                else self._put(found, device)
+            )
         return function(*args, **kwargs)
 
     def _device(self, named: Any) -> torch.device:
@@ -154,7 +187,9 @@ class _Cards(TorchFunctionMode):
             device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and device.type != "cpu":
             return Tensor.to(tensor, device, dtype)
-        kept = Tensor.to(tensor, tensor.dtype if dtype is None else dtype, copy=copy)  # not that of a class of its own
+        kept = Tensor.to(
+            tensor, tensor.dtype if dtype is None else dtype, copy=copy
+        )  # not that of a class of its own
         return kept if device is None else self._moved(kept, self._device(device))
 
     def _moved(self, tensor: Tensor, device: torch.device) -> Tensor:

@@ -1,4 +1,6 @@
-"""A real Ray cluster on this machine's own addresses, which asks for a token: a head, and workers where they are asked for."""
+"""A real Ray cluster on this machine's own addresses, which asks for a token: a head, and workers
+where they are asked for.
+"""
 
 import contextlib
 import os
@@ -51,7 +53,9 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(folder: Path, *, cores: int = 2) -> Iterator[Cluster]:
-    """A head with so many cores to lend, in a short folder of its own: its sockets' paths have a short limit."""
+    """A head with so many cores to lend, in a short folder of its own: its sockets' paths have a
+    short limit.
+    """
     token_file = folder / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(secrets.token_hex(16))
@@ -59,10 +63,16 @@ def cluster(folder: Path, *, cores: int = 2) -> Iterator[Cluster]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",  # else its processes come last on a machine that is busy with other tests
+        "RAY_worker_niceness": (
+            "0"
+        ),  # else its processes come last on a machine that is busy with other tests
         "RAY_TMPDIR": str(folder),
     }
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "LAYERSCOPE_", "COV_"))}
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RAY_", "LAYERSCOPE_", "COV_"))
+    }
     command = [
         _RAY,
         "start",
@@ -85,7 +95,9 @@ def cluster(folder: Path, *, cores: int = 2) -> Iterator[Cluster]:
     ]
     log = folder / "head.log"
     with log.open("wb") as output:
-        head = subprocess.Popen(command, env=outside | told, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+        head = subprocess.Popen(
+            command, env=outside | told, stdout=output, stderr=subprocess.STDOUT, cwd=folder
+        )
     started = Cluster("", token_file, head)
     try:
         started.address = _address(log, head)
@@ -97,7 +109,9 @@ def cluster(folder: Path, *, cores: int = 2) -> Iterator[Cluster]:
 def _address(log: Path, head: subprocess.Popen[bytes]) -> str:
     end = time.monotonic() + _STARTED_S
     while time.monotonic() < end and head.poll() is None:
-        if found := re.search(r"RAY_API_SERVER_ADDRESS='(http://[^']+)'", log.read_text(errors="replace")):
+        if found := re.search(
+            r"RAY_API_SERVER_ADDRESS='(http://[^']+)'", log.read_text(errors="replace")
+        ):
             return found[1]
         time.sleep(0.1)
     raise AssertionError(f"no Ray cluster has started:\n{log.read_text(errors='replace')[-2000:]}")

@@ -1,4 +1,6 @@
-"""Documents of made-up sentences: easy to learn, since few words are in them, and no near-copies of each other."""
+"""Documents of made-up sentences: easy to learn, since few words are in them, and no near-copies of
+each other.
+"""
 
 import json
 import random
@@ -18,7 +20,9 @@ def sentences(n: int, seed: int = 0, *, words: int = 90) -> list[str]:
     documents = []
     for number in range(n):
         drawn = [draw.choice(_WORDS) for _ in range(words)]
-        parts = [" ".join(drawn[begin : begin + 9]).capitalize() + "." for begin in range(0, words, 9)]
+        parts = [
+            " ".join(drawn[begin : begin + 9]).capitalize() + "." for begin in range(0, words, 9)
+        ]
         documents.append(f"Text {number}. " + " ".join(parts))
     return documents
 
@@ -30,5 +34,7 @@ def write(path: Path, n: int = 60, seed: int = 0) -> str:
 
 
 def two_kinds(folder: Path) -> tuple[str, str]:
-    """A text to heal on and one to judge the heal by, of the same words but of no common sentence."""
+    """A text to heal on and one to judge the heal by, of the same words but of no common
+    sentence.
+    """
     return write(folder / "texts.jsonl"), write(folder / "others.jsonl", 14, seed=1)

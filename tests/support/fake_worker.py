@@ -1,4 +1,6 @@
-"""A real worker process whose experiments are a few lines long: `python tests/support/fake_worker.py IDLE_S`."""
+"""A real worker process whose experiments are a few lines long: `python
+tests/support/fake_worker.py IDLE_S`.
+"""
 
 import logging
 import os
@@ -44,7 +46,15 @@ def run(spec: DistanceSpec, on_progress: OnProgress, *, load) -> FakeResult:
 
 def _quick(spec, on_progress, load) -> None:
     for i in range(3):
-        on_progress(Progress("counting", i + 1, 3, message=f"step {i + 1}", values={"step": i + 1, "loss": 1 / (i + 1)}))
+        on_progress(
+            Progress(
+                "counting",
+                i + 1,
+                3,
+                message=f"step {i + 1}",
+                values={"step": i + 1, "loss": 1 / (i + 1)},
+            )
+        )
 
 
 def _computes(spec, on_progress, load) -> None:
@@ -125,7 +135,9 @@ def _memory(spec, on_progress, load) -> None:
 
 
 def _cuda(spec, on_progress, load) -> None:
-    raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2.00 GiB")
+    raise type("OutOfMemoryError", (RuntimeError,), {})(
+        "CUDA out of memory. Tried to allocate 2.00 GiB"
+    )
 
 
 def _bug(spec, on_progress, load) -> None:

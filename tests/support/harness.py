@@ -1,4 +1,6 @@
-"""lm-evaluation-harness on the starter pack's rows: its own task definitions, its own scoring, nothing downloaded."""
+"""lm-evaluation-harness on the starter pack's rows: its own task definitions, its own scoring,
+nothing downloaded.
+"""
 
 import functools
 from pathlib import Path
@@ -35,7 +37,9 @@ _FOLDERS = {
 
 @functools.cache
 def manager():
-    """Only the folders of our sets: reading all of the harness's definitions takes a quarter of a minute."""
+    """Only the folders of our sets: reading all of the harness's definitions takes a quarter of a
+    minute.
+    """
     root = Path(lm_eval.__file__).parent / "tasks"
     folders = sorted({str(root / folder) for folder in _FOLDERS.values()})
     return TaskManager(include_path=folders, include_defaults=False)
@@ -47,11 +51,16 @@ def task(name: str, subject: str | None = None):
     folder = starter.benchmark_folder(TASKS[name].folder + (f"/{subject}" if subject else ""))
     rows = datasets.load_from_disk(str(folder / TASKS[name].split))
     if name == "boolq":  # the harness reads the copy in SuperGLUE, which calls the answer a label
-        rows = rows.map(lambda row: {"label": int(row["answer"])}, remove_columns="answer", keep_in_memory=True)
+        rows = rows.map(
+            lambda row: {"label": int(row["answer"])}, remove_columns="answer", keep_in_memory=True
+        )
     splits = dict.fromkeys(("train", "validation", "test"), rows)
     if subject:
         splits["dev"] = datasets.load_from_disk(str(folder / "dev"))
-    kept, datasets.load_dataset = datasets.load_dataset, lambda *args, **options: datasets.DatasetDict(splits)
+    kept, datasets.load_dataset = (
+        datasets.load_dataset,
+        lambda *args, **options: datasets.DatasetDict(splits),
+    )
     try:
         full_name = f"mmlu_{subject}" if subject else name
         return manager().load([full_name])["tasks"][full_name]
@@ -76,7 +85,9 @@ def document(name: str, question):
 
 
 def model(loaded: LoadedModel, batch_size: int) -> HFLM:
-    """A loaded model as the harness has it by itself: torch and transformers compute in their own ways."""
+    """A loaded model as the harness has it by itself: torch and transformers compute in their own
+    ways.
+    """
     for module in loaded.model.modules():
         if isinstance(module, InFloat32):
             module.__class__ = nn.Linear
@@ -92,13 +103,17 @@ def requests(name: str, question, shots: int = 0):
 
 def loglikelihoods(lm: HFLM, asked: list) -> list[list[float]]:
     """The harness's own log-likelihoods, per question and option."""
-    flat = lm.loglikelihood([request for question in asked for request in question], disable_tqdm=True)
+    flat = lm.loglikelihood(
+        [request for question in asked for request in question], disable_tqdm=True
+    )
     values = iter(value for value, _ in flat)
     return [[next(values) for _ in question] for question in asked]
 
 
 def verdicts(name: str, question, values: list[float]) -> dict:
-    """`acc`, and `acc_norm` where the set has it, as the harness counts them for these log-likelihoods."""
+    """`acc`, and `acc_norm` where the set has it, as the harness counts them for these
+    log-likelihoods.
+    """
     asked, row = document(name, question)
     return asked.process_results(row, [(value, False) for value in values])
 

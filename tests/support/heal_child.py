@@ -6,7 +6,8 @@ import os
 from analysis.jobs.runner import worker
 
 SHORT_TEXTS = "tests.support.short_texts"
-"""The texts for a test of heals; imported in the child alone, since it holds for the complete process."""
+"""The texts for a test of heals; imported in the child alone, since it holds for the complete
+process."""
 
 
 def work(cache: str) -> None:

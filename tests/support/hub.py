@@ -1,8 +1,9 @@
 """A small hub on loopback, whose repositories and faults are made in a test.
 
-It answers as the real one does wherever `huggingface_hub` 1.33 reads: a repository's commit, its files with sizes, its tree,
-search, and files by `resolve`. Large files lie on another host that is redirected to, with ranges, ETag and the hub's
-headers. It takes uploads too: a new repository, large files by LFS, and a commit of them.
+It answers as the real one does wherever `huggingface_hub` 1.33 reads: a repository's commit, its
+files with sizes, its tree, search, and files by `resolve`. Large files lie on another host that is
+redirected to, with ranges, ETag and the hub's headers. It takes uploads too: a new repository,
+large files by LFS, and a commit of them.
 """
 
 import base64
@@ -30,7 +31,9 @@ PORTAL = b"<!DOCTYPE html><html><body>Please log in to this network.</body></htm
 
 def blob_id(content: bytes) -> str:
     """Return git's name of a file with this content."""
-    return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
+    return hashlib.sha1(
+        f"blob {len(content)}\0".encode() + content, usedforsecurity=False
+    ).hexdigest()
 
 
 @dataclass
@@ -47,7 +50,9 @@ class Repo:
 
     def commit(self, files: dict[str, bytes], *, ref: str = "main") -> str:
         """Put files there as the newest commit of a branch."""
-        made = hashlib.sha1(repr((self.refs, sorted(files.items()))).encode(), usedforsecurity=False).hexdigest()
+        made = hashlib.sha1(
+            repr((self.refs, sorted(files.items()))).encode(), usedforsecurity=False
+        ).hexdigest()
         self.commits[made], self.refs[ref] = files, made
         return made
 
@@ -128,7 +133,11 @@ class Hub:
 
     def add_folder(self, id: str, folder: Path, **what: Any) -> Repo:
         """Put a model there that lies in a folder."""
-        return self.add(id, {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}, **what)
+        return self.add(
+            id,
+            {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()},
+            **what,
+        )
 
     def fault(self, path: str = "", **what: Any) -> Fault:
         """Let something be wrong from now on."""
@@ -187,7 +196,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command in ("POST", "PUT"):
             self._take(parts)
         elif parts[0] == "cdn":
-            contents = {hashlib.sha256(content).hexdigest(): content for content in self._contents()}
+            contents = {
+                hashlib.sha256(content).hexdigest(): content for content in self._contents()
+            }
             self._content(contents[parts[1]], {"etag": f'"{parts[1]}"'})
         elif parts[0] == "api":
             self._api(parts[1], parts[2:])
@@ -224,7 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not rest:
             self._search()
             return
-        at = next((place for place, part in enumerate(rest) if part in ("revision", "tree")), len(rest))
+        at = next(
+            (place for place, part in enumerate(rest) if part in ("revision", "tree")), len(rest)
+        )
         revision = rest[at + 1] if at < len(rest) else "main"
         found = self._found(kind, "/".join(rest[:at]), revision)
         if found is None:
@@ -235,7 +248,13 @@ class _Handler(BaseHTTPRequestHandler):
             said: Any = [
                 {"type": "file", "path": name, "size": len(content), "oid": blob_id(content)}
                 | (
-                    {"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+                    {
+                        "lfs": {
+                            "oid": hashlib.sha256(content).hexdigest(),
+                            "size": len(content),
+                            "pointerSize": 134,
+                        }
+                    }
                     if name.endswith(LARGE)
                     else {}
                 )
@@ -245,13 +264,25 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [
                 {"rfilename": name, "size": len(content), "blobId": blob_id(content)}
                 | (
-                    {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+                    {
+                        "lfs": {
+                            "sha256": hashlib.sha256(content).hexdigest(),
+                            "size": len(content),
+                            "pointerSize": 134,
+                        }
+                    }
                     if name.endswith(LARGE)
                     else {}
                 )
                 for name, content in listed
             ]
-            said = {"id": repo.id, "sha": commit, "siblings": siblings, "private": repo.private, "gated": repo.gated}
+            said = {
+                "id": repo.id,
+                "sha": commit,
+                "siblings": siblings,
+                "private": repo.private,
+                "gated": repo.gated,
+            }
         self._send(200, json.dumps(said).encode(), {"content-type": "application/json"})
 
     def _take(self, parts: list[str]) -> None:
@@ -268,37 +299,71 @@ class _Handler(BaseHTTPRequestHandler):
         named = parts[2:] if parts[0] == "api" else parts[1:] if parts[0] == "datasets" else parts
         owner = said.get("organization") or (named[0] if named else parts[-1])
         if self.one.token != f"Bearer {self.hub.token}":
-            self._send(401, b"{}", {"x-error-message": "Invalid credentials in Authorization header"})
+            self._send(
+                401, b"{}", {"x-error-message": "Invalid credentials in Authorization header"}
+            )
         elif owner not in self.hub.owners:
             self._send(403, b'{"error": "forbidden"}', {})
         elif parts == ["api", "repos", "create"]:
-            self._create(said.get("type") or "model", f"{owner}/{said['name']}", private=said["visibility"] == "private")
+            self._create(
+                said.get("type") or "model",
+                f"{owner}/{said['name']}",
+                private=said["visibility"] == "private",
+            )
         elif parts[-1] == "batch":
-            self._say({"transfer": "basic", "objects": [self._asked_for(one) for one in said["objects"]]})
+            self._say(
+                {"transfer": "basic", "objects": [self._asked_for(one) for one in said["objects"]]}
+            )
         elif "preupload" in parts:
-            modes = [("lfs" if one["path"].endswith(LARGE) else "regular", one["path"]) for one in said["files"]]
-            self._say({"files": [{"path": path, "uploadMode": mode, "shouldIgnore": False} for mode, path in modes]})
+            modes = [
+                ("lfs" if one["path"].endswith(LARGE) else "regular", one["path"])
+                for one in said["files"]
+            ]
+            self._say(
+                {
+                    "files": [
+                        {"path": path, "uploadMode": mode, "shouldIgnore": False}
+                        for mode, path in modes
+                    ]
+                }
+            )
         else:
             self._commit(self.hub.repos(parts[1].removesuffix("s"))["/".join(parts[2:4])])
 
     def _validate(self, card: str) -> None:
-        """As the hub does of a model card, by its documentation: known licences and tasks, ids, and results with all parts."""
+        """As the hub does of a model card, by its documentation: known licences and tasks, ids, and
+        results with all parts.
+        """
         head = yaml.safe_load(card.split("---")[1])
         wrong = []
         if head.get("license", "mit") not in LICENCES:
             wrong.append('"license" must be one of the known ones')
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(head.get("base_model", "a/b"))):
-            wrong.append('"base_model" with value is not valid. Use a model id from https://hf.co/models.')
+            wrong.append(
+                '"base_model" with value is not valid. Use a model id from https://hf.co/models.'
+            )
         if head.get("pipeline_tag", "text-generation") != "text-generation":
             wrong.append('"pipeline_tag" must be a known task')
         for model in head.get("model-index", []):
             wrong += [] if model.get("name") else ['"model-index" has no name']
             for result in model.get("results", []):
                 parts = {"task": ("type",), "dataset": ("type", "name")}
-                missing = [f"{part}.{name}" for part, names in parts.items() for name in names if not result[part].get(name)]
-                missing += [f"metrics.{name}" for one in result["metrics"] for name in ("type", "value") if name not in one]
+                missing = [
+                    f"{part}.{name}"
+                    for part, names in parts.items()
+                    for name in names
+                    if not result[part].get(name)
+                ]
+                missing += [
+                    f"metrics.{name}"
+                    for one in result["metrics"]
+                    for name in ("type", "value")
+                    if name not in one
+                ]
                 wrong += [f'"model-index[0].results" lacks {", ".join(missing)}'] if missing else []
-        self._say({"errors": [{"message": one} for one in wrong], "warnings": []}, 400 if wrong else 200)
+        self._say(
+            {"errors": [{"message": one} for one in wrong], "warnings": []}, 400 if wrong else 200
+        )
 
     def _create(self, kind: str, id: str, *, private: bool) -> None:
         if id in self.hub.repos(kind):
@@ -310,7 +375,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _asked_for(self, one: dict[str, Any]) -> dict[str, Any]:
         """Return the entry of a large file, with the address to send it to if it has to be sent."""
-        upload = {"upload": {"href": f"http://localhost:{self.hub.port}/upload/{one['oid']}", "header": {}}}
+        upload = {
+            "upload": {
+                "href": f"http://localhost:{self.hub.port}/upload/{one['oid']}",
+                "header": {},
+            }
+        }
         return one | ({} if one["oid"] in self.hub.stored else {"actions": upload})
 
     def _commit(self, repo: Repo) -> None:
@@ -354,7 +424,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif name.endswith(LARGE):
             digest = hashlib.sha256(content).hexdigest()
             large = {"x-linked-etag": f'"{digest}"', "x-linked-size": str(len(content))}
-            self._send(302, b"", headers | large | {"location": f"http://localhost:{self.hub.port}/cdn/{digest}/{name}"})
+            self._send(
+                302,
+                b"",
+                headers
+                | large
+                | {"location": f"http://localhost:{self.hub.port}/cdn/{digest}/{name}"},
+            )
         else:
             self._content(content, headers | {"etag": f'"{blob_id(content)}"'})
 
@@ -378,7 +454,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.wrong.cut_after is not None:
             content = content[: self.wrong.cut_after]
             self.close_connection = True
-        step = max(1, int(self.wrong.bytes_per_s / 20)) if self.wrong.bytes_per_s else len(content) or 1
+        step = (
+            max(1, int(self.wrong.bytes_per_s / 20))
+            if self.wrong.bytes_per_s
+            else len(content) or 1
+        )
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for at in range(0, len(content), step):
                 self.wfile.write(content[at : at + step])

@@ -45,7 +45,9 @@ class LettersResult(Result):
 def counted(spec):
     n = len(spec.word)
     shares = {letter: spec.word.count(letter) / n for letter in sorted(set(spec.word))}
-    rows = [Row(letter, share, (share * (1 - share) / n) ** 0.5) for letter, share in shares.items()]
+    rows = [
+        Row(letter, share, (share * (1 - share) / n) ** 0.5) for letter, share in shares.items()
+    ]
     return LettersResult(spec, {"letters": "1"}, 0.1, n, True, rows)
 
 
@@ -57,7 +59,15 @@ def run(spec, on_progress, *, load):
 
 def figure(result, *, dark):
     return Figure(
-        {"data": [{"x": [row.letter for row in result.rows], "y": [row.share for row in result.rows], "name": "share"}]}
+        {
+            "data": [
+                {
+                    "x": [row.letter for row in result.rows],
+                    "y": [row.share for row in result.rows],
+                    "name": "share",
+                }
+            ]
+        }
     )
 
 

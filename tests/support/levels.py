@@ -7,7 +7,8 @@ import pytest
 
 
 def few(cases: Iterable[Any], *kept: Any) -> list[Any]:
-    """Return the cases of a test, with the mark `long` on all but the kept ones: `make test-all` alone runs them.
+    """Return the cases of a test, with the mark `long` on all but the kept ones: `make test-all`
+    alone runs them.
 
     Raises:
         LookupError: a kept case is not among the cases.
@@ -16,6 +17,12 @@ def few(cases: Iterable[Any], *kept: Any) -> list[Any]:
     if missing := [case for case in kept if case not in found]:
         raise LookupError(f"{missing} are not among the cases {found}")
     return [
-        case if case in kept else pytest.param(*(case if isinstance(case, tuple) else [case]), marks=pytest.mark.long)
+        (
+            case
+            if case in kept
+            else pytest.param(
+                *(case if isinstance(case, tuple) else [case]), marks=pytest.mark.long
+            )
+        )
         for case in found
     ]

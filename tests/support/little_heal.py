@@ -1,4 +1,6 @@
-"""A heal of a tiny model on made-up text, of seconds: common parts of tests of its steps, checkpoints and jobs."""
+"""A heal of a tiny model on made-up text, of seconds: common parts of tests of its steps,
+checkpoints and jobs.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

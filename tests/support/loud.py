@@ -14,13 +14,21 @@ from analysis.models.running import pruning
 from analysis.models.source.model_spec import ModelSpec
 
 
-def adapter_of(spec: ModelSpec, block: Removal, std: float = 0.3, *, fitted: str = "", **settings: Any) -> str:
-    """Save one in the cache, as a heal leaves it, and return its folder relative to that; `fitted` is a module with a fit."""
+def adapter_of(
+    spec: ModelSpec, block: Removal, std: float = 0.3, *, fitted: str = "", **settings: Any
+) -> str:
+    """Save one in the cache, as a heal leaves it, and return its folder relative to that; `fitted`
+    is a module with a fit.
+    """
     loaded = load.load(spec)
     pruning.cut(loaded.decoder, block)
     heal = HealSpec(block, spec, r=4, **settings)
     torch.manual_seed(2)
-    changes = {fitted: std * torch.randn_like(attrgetter(fitted)(loaded.model).weight) / 30} if fitted else None
+    changes = (
+        {fitted: std * torch.randn_like(attrgetter(fitted)(loaded.model).weight) / 30}
+        if fitted
+        else None
+    )
     model = adapters.attach(loaded.decoder, heal, 0, changes)
     torch.manual_seed(1)
     with torch.no_grad():

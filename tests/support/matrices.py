@@ -1,4 +1,6 @@
-"""Matrices and models that multiply in one of Layerscope's ways, and the right values beside them."""
+"""Matrices and models that multiply in one of Layerscope's ways, and the right values beside
+them.
+"""
 
 import torch
 from torch import nn

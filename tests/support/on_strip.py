@@ -9,7 +9,9 @@ def place(page: Page, layer: int, part: float = 0.5) -> tuple[float, float]:
     return box["x"] + part * box["width"], box["y"] + box["height"] / 2
 
 
-def drag(page: Page, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8) -> None:
+def drag(
+    page: Page, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8
+) -> None:
     """Press and move, without letting go."""
     page.mouse.move(*start)
     page.mouse.down()

@@ -1,4 +1,6 @@
-"""One file outside the package that registers something of its own, and the page that a visitor then sees."""
+"""One file outside the package that registers something of its own, and the page that a visitor
+then sees.
+"""
 
 import importlib.util
 import sys

@@ -40,7 +40,9 @@ register(
 
 @contextlib.contextmanager
 def registered(folder: Path) -> Iterator[recipes.Recipe]:
-    """The recipe of a file in this folder, known as long as the body of the `with` statement runs."""
+    """The recipe of a file in this folder, known as long as the body of the `with` statement
+    runs.
+    """
     path = folder / "own_recipe_of_a_test.py"
     path.write_text(SOURCE)
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -49,7 +49,9 @@ def manifest(**fields: Any) -> Change:
 
     def change(files: dict[str, bytes]) -> None:
         said = json.loads(files["pack.json"]) | fields
-        files["pack.json"] = json.dumps({name: value for name, value in said.items() if value is not None}).encode()
+        files["pack.json"] = json.dumps(
+            {name: value for name, value in said.items() if value is not None}
+        ).encode()
 
     return change
 
@@ -106,7 +108,9 @@ def opened_here(monkeypatch: Any) -> None:
 
     from analysis.core import sandbox
 
-    monkeypatch.setattr(sandbox, "answer", lambda function, *words, **bounds: resolve_name(function)(*words))
+    monkeypatch.setattr(
+        sandbox, "answer", lambda function, *words, **bounds: resolve_name(function)(*words)
+    )
 
 
 def open_made(folder: Path, monkeypatch: Any, source: str = fakes.MODEL.source) -> packs.OpenedPack:

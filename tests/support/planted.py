@@ -9,7 +9,9 @@ from analysis.models.source.model_spec import ModelSpec
 
 
 def identity_layers(model: ModelSpec, layers: Sequence[int], folder: Path) -> ModelSpec:
-    """Save a copy of a tiny Llama model whose layers at some indices do not change the residual stream."""
+    """Save a copy of a tiny Llama model whose layers at some indices do not change the residual
+    stream.
+    """
     loaded = load.load(model)
     for index in layers:
         loaded.decoder.layers[index].self_attn.o_proj.weight.data.zero_()

@@ -1,4 +1,6 @@
-"""A disk that forgets unsynced data: the state after a power cut at every moment, to be looked at one by one."""
+"""A disk that forgets unsynced data: the state after a power cut at every moment, to be looked at
+one by one.
+"""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ class Recorder:
         """Begin: `top` is empty and lasts."""
         self.top = top
         self.moments: list[tuple[str, dict[str, Tree]]] = []
-        """After each operation its name, and the possible trees after a power cut, by the unsynced data that the disk kept."""
+        """After each operation its name, and the possible trees after a power cut, by the unsynced
+        data that the disk kept."""
         self._held: dict[Identity, int] = {}
         self._content: dict[Identity, bytes] = {}
         self._entries: dict[Identity, dict[str, Identity]] = {}
@@ -47,7 +50,9 @@ class Recorder:
         if not path.startswith(str(self.top)):
             return
         if os.path.isdir(path):
-            self._entries[identity] = {name: self._hold(os.path.join(path, name)) for name in os.listdir(path)}
+            self._entries[identity] = {
+                name: self._hold(os.path.join(path, name)) for name in os.listdir(path)
+            }
         else:
             self._hold(path)
             self._content[identity] = self._read(identity)
@@ -68,9 +73,13 @@ class Recorder:
         kept: dict[str, Tree] = {
             "nothing that was not synced": dict(self._lasting(top, "")),
             "names without content": {
-                path: None if is_folder else self._content.get(identity, b"") for path, (identity, is_folder) in now.items()
+                path: None if is_folder else self._content.get(identity, b"")
+                for path, (identity, is_folder) in now.items()
             },
-            "everything": {path: None if is_folder else self._read(identity) for path, (identity, is_folder) in now.items()},
+            "everything": {
+                path: None if is_folder else self._read(identity)
+                for path, (identity, is_folder) in now.items()
+            },
         }
         self.moments.append((name, kept))
 

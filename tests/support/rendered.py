@@ -1,4 +1,6 @@
-"""All text of a page that Streamlit renders as Markdown, wherever it stands: bodies, labels, helps, options, cells."""
+"""All text of a page that Streamlit renders as Markdown, wherever it stands: bodies, labels, helps,
+options, cells.
+"""
 
 from collections.abc import Iterator
 
@@ -58,7 +60,11 @@ def _strings(message: Message, kind: str) -> Iterator[str]:
     for field, value in message.ListFields():
         if field.name in NO_TEXT or f"{kind}.{field.name}" in NOT_RENDERED:
             continue
-        values = value if not isinstance(value, str | bytes | Message) and hasattr(value, "__iter__") else [value]
+        values = (
+            value
+            if not isinstance(value, str | bytes | Message) and hasattr(value, "__iter__")
+            else [value]
+        )
         for one in values:
             if isinstance(one, str):
                 yield one

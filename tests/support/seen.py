@@ -7,7 +7,15 @@ STRIP = "layerscope_layer_strip"
 
 def texts(at) -> str:
     """Everything that is written on the page, controls and charts aside."""
-    shown = [*at.markdown, *at.caption, *at.info, *at.error, *at.warning, *at.sidebar.markdown, *at.sidebar.caption]
+    shown = [
+        *at.markdown,
+        *at.caption,
+        *at.info,
+        *at.error,
+        *at.warning,
+        *at.sidebar.markdown,
+        *at.sidebar.caption,
+    ]
     return "\n".join(str(element.value) for element in shown)
 
 
@@ -24,22 +32,35 @@ def opened(at, tab: str):
 
 def figures(at) -> dict[str, dict]:
     """Figures on the page by their key."""
-    return {element.proto.id.split("-", 2)[2]: json.loads(element.proto.spec) for element in at.get("plotly_chart")}
+    return {
+        element.proto.id.split("-", 2)[2]: json.loads(element.proto.spec)
+        for element in at.get("plotly_chart")
+    }
 
 
 def strip(at) -> dict:
-    """Return the data of the strip of layers: removed layers, protected ones, and the measurements of every block."""
-    told = json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == STRIP).json)
+    """Return the data of the strip of layers: removed layers, protected ones, and the measurements
+    of every block.
+    """
+    told = json.loads(
+        next(
+            item.proto for item in at.get("bidi_component") if item.proto.component_name == STRIP
+        ).json
+    )
     return {**json.loads(told.pop("values")), **told}
 
 
 def selected(at) -> dict:
-    """Data of the marker of the selected block: the block, the charts and the places of all blocks on them."""
+    """Data of the marker of the selected block: the block, the charts and the places of all blocks
+    on them.
+    """
     return _data_of(at, "layerscope_cut_marks")
 
 
 def readout(at) -> dict:
-    """Data of gauges and generated texts: the selected block, and the scores and the text of every measured block."""
+    """Data of gauges and generated texts: the selected block, and the scores and the text of every
+    measured block.
+    """
     return _data_of(at, "layerscope_readout")
 
 
@@ -50,7 +71,13 @@ def score(at, quantity: str) -> float | None:
 
 
 def _data_of(at, component: str) -> dict:
-    return json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == component).json)
+    return json.loads(
+        next(
+            item.proto
+            for item in at.get("bidi_component")
+            if item.proto.component_name == component
+        ).json
+    )
 
 
 def marks(at) -> dict[str, dict]:
@@ -59,7 +86,9 @@ def marks(at) -> dict[str, dict]:
 
 
 def marked(at, key: str) -> list[tuple[float, float]]:
-    """Places of the selected block on a chart of values, as x and y; empty where it is not measured."""
+    """Places of the selected block on a chart of values, as x and y; empty where it is not
+    measured.
+    """
     return [tuple(place) for place in marks(at)[key]["points"].get(selected(at)["cut"], [])]
 
 
@@ -101,5 +130,7 @@ def contrast(first: str, second: str) -> float:
 
 def _luminance(colour: str) -> float:
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    red, green, blue = (
+        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

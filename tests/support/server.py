@@ -41,13 +41,17 @@ def running(command: Sequence[str], cache: Path) -> Iterator[tuple[subprocess.Po
 
 
 def visit(port: int, until: Callable[[str], bool]) -> str:
-    """Open a page as a browser does, and read the server's messages until `until(text)`; returns the text so far."""
+    """Open a page as a browser does, and read the server's messages until `until(text)`; returns
+    the text so far.
+    """
 
     async def read() -> str:
         text = ""
         while True:
             with contextlib.suppress(OSError):
-                async with websockets.connect(f"ws://127.0.0.1:{port}/_stcore/stream", subprotocols=["streamlit"]) as socket:
+                async with websockets.connect(
+                    f"ws://127.0.0.1:{port}/_stcore/stream", subprotocols=["streamlit"]
+                ) as socket:
                     ask = BackMsg()
                     ask.rerun_script.query_string = ""
                     await socket.send(ask.SerializeToString())

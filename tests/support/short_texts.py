@@ -1,6 +1,7 @@
 """Losses are taken on 4 texts of 64 tokens, not on 32 of 256, where a request leaves the text open.
 
-An extension for the dashboard and the worker of a test, since on the real model those texts are minutes of computing.
+An extension for the dashboard and the worker of a test, since on the real model those texts are
+minutes of computing.
 """
 
 from analysis.data.spec import CorpusSpec, default_loss_corpus

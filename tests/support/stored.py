@@ -9,7 +9,10 @@ from analysis.core.errors import CorruptResultError
 def walked(kind: str) -> list[store.StoredResult]:
     """Return the readable results of a kind, newest first and committed ones last."""
     found = []
-    for base, precomputed in ((store.cache_dir() / "results", False), (store.precomputed_dir(), True)):
+    for base, precomputed in (
+        (store.cache_dir() / "results", False),
+        (store.precomputed_dir(), True),
+    ):
         group = []
         for file in sorted((base / kind).glob("*/result.json")):
             with contextlib.suppress(CorruptResultError):

@@ -1,4 +1,6 @@
-"""Start nginx and Caddy with the files of docs/deploy in front of a dashboard, with a certificate for one day."""
+"""Start nginx and Caddy with the files of docs/deploy in front of a dashboard, with a certificate
+for one day.
+"""
 
 import contextlib
 import re
@@ -28,7 +30,18 @@ def text(name: str) -> str:
 def certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate that it signs itself, and its key."""
     signed, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={HOST}"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        f"/CN={HOST}",
+    ]
     names = ["-addext", f"subjectAltName=DNS:{HOST}", "-keyout", str(key), "-out", str(signed)]
     subprocess.run([*command, *names], check=True, capture_output=True)
     return signed, key
@@ -44,7 +57,8 @@ def put(written: str, *changes: tuple[str, str]) -> str:
 
 @contextlib.contextmanager
 def before(name: str, dashboard: str, folder: Path) -> Iterator[str]:
-    """Stand `nginx` or `caddy` before a dashboard, both on the loopback; its address by the name of the page.
+    """Stand `nginx` or `caddy` before a dashboard, both on the loopback; its address by the name of
+    the page.
 
     Args:
         name: which.
@@ -54,14 +68,29 @@ def before(name: str, dashboard: str, folder: Path) -> Iterator[str]:
     program = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if program is None or shutil.which("openssl") is None:
         pytest.skip(
-            f"{name} and openssl are not both installed; `apt-get install {name} openssl` to try the files of docs/deploy."
+            f"{name} and openssl are not both installed; `apt-get install {name} openssl` to try"
+            " the files of docs/deploy."
         )
     port = free_port()
-    command = [program, *{"nginx": _nginx, "caddy": _caddy}[name](folder, port, dashboard.removeprefix("http://"))]
+    command = [
+        program,
+        *{"nginx": _nginx, "caddy": _caddy}[name](folder, port, dashboard.removeprefix("http://")),
+    ]
     log = folder / "proxy.log"
-    environment = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    environment = {
+        "HOME": str(folder),
+        "XDG_DATA_HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "PATH": "/usr/bin:/bin",
+    }
     with log.open("wb") as output:
-        proxy = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        proxy = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
     try:
         _wait(port, proxy, log)
         yield f"https://{HOST}:{port}"
@@ -85,8 +114,8 @@ def _nginx(folder: Path, port: int, dashboard: str) -> list[str]:
     settings = folder / "nginx.conf"
     # One process, of the user who runs the tests.
     settings.write_text(
-        f"daemon off;\nmaster_process off;\npid {folder / 'nginx.pid'};\nerror_log stderr;\nevents {{}}\n"
-        f"http {{\naccess_log {folder / 'all.log'};\n{own}\n{site}\n}}\n"
+        f"daemon off;\nmaster_process off;\npid {folder / 'nginx.pid'};\nerror_log stderr;\nevents"
+        f" {{}}\nhttp {{\naccess_log {folder / 'all.log'};\n{own}\n{site}\n}}\n"
     )
     return ["-p", str(folder), "-c", str(settings), "-e", "stderr"]
 

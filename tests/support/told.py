@@ -4,7 +4,9 @@ from analysis.core.progress import Cancelled
 
 
 class Told(list):
-    """Keeps its messages, and cancels at `stop_after` units of a phase, or at that share of them where it is a float."""
+    """Keeps its messages, and cancels at `stop_after` units of a phase, or at that share of them
+    where it is a float.
+    """
 
     def __init__(self, phase="", stop_after=None):
         super().__init__()
@@ -14,5 +16,7 @@ class Told(list):
         self.append(progress)
         if self.stop_after is None or progress.phase != self.phase:
             return
-        if progress.done >= self.stop_after * (progress.total if isinstance(self.stop_after, float) else 1):
+        if progress.done >= self.stop_after * (
+            progress.total if isinstance(self.stop_after, float) else 1
+        ):
             raise Cancelled

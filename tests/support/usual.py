@@ -12,7 +12,9 @@ from analysis.core.record import Spec
 
 
 def usual(experiment: Experiment, model: Any) -> Spec | None:
-    """Return the request with every field at its default; None if a field is required or this model has no such request."""
+    """Return the request with every field at its default; None if a field is required or this model
+    has no such request.
+    """
     hints = typing.get_type_hints(experiment.spec, include_extras=True)
     for spec_field in fields(experiment.spec):
         notes = getattr(hints[spec_field.name], "__metadata__", ())

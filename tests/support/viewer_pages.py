@@ -1,4 +1,5 @@
-"""Open every page where only requirements-viewer.txt is installed, and print the drawn texts and failures as JSON.
+"""Open every page where only requirements-viewer.txt is installed, and print the drawn texts and
+failures as JSON.
 
 python -m tests.support.viewer_pages PACK
 """
@@ -31,17 +32,15 @@ def main(pack: str) -> None:
             "says_viewer": any(host.VIEWER in one.value for one in at.caption),
             "text": " ".join(one.value for one in at.markdown)[:20_000],
         }
-    loaded = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "transformers", "peft", "bitsandbytes"})
+    loaded = sorted(
+        {name.partition(".")[0] for name in sys.modules}
+        & {"torch", "transformers", "peft", "bitsandbytes"}
+    )
     try:
         python = str(analysis.stored("sweep"))
     except LayerscopeError as error:
         python = str(error)
-    said = {
-        "python": python,
-        "pages": drawn,
-        "loaded": loaded,
-        "title": opened.title,
-    }
+    said = {"python": python, "pages": drawn, "loaded": loaded, "title": opened.title}
     sys.stdout.write(json.dumps(said))
 
 

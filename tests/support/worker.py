@@ -38,7 +38,8 @@ def wait_for(condition, timeout: float = 15.0):
             return found
         time.sleep(0.03)
     raise AssertionError(
-        f"not within {timeout} s; jobs: {[(j.id, j.state, j.phase, j.done, j.error) for j in jobs.list_jobs()]}"
+        f"not within {timeout} s; jobs:"
+        f" {[(j.id, j.state, j.phase, j.done, j.error) for j in jobs.list_jobs()]}"
     )
 
 

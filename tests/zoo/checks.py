@@ -47,7 +47,8 @@ class Outcome:
     """How one check of one architecture ended."""
 
     kind: str
-    """right, refused, stopped (in the model's own code, with a sentence that says so), crash, wrong, or late."""
+    """right, refused, stopped (in the model's own code, with a sentence that says so), crash,
+    wrong, or late."""
     said: str = ""
 
 
@@ -77,13 +78,22 @@ class Animal:
         self.healing_corpus = CorpusSpec(texts, n_texts=30, seq_len=32, split="train")
         asked = folder / "questions.jsonl"
         words = [text.split(". ", 1)[1] for text in documents.sentences(3, seed=3, words=60)]
-        # The first two share a beginning, and options are of unlike length: so a packed row is far from its plain rows.
+        # The first two share a beginning, and options are of unlike length: so a packed row is far
+        # from its plain rows.
         asked.write_text(
             "\n".join(
                 json.dumps(
                     {
-                        "question": (words[0][:70] + words[index][70 : 80 + 9 * index]) if index < 2 else words[index][:60],
-                        "choices": [words[index][90:93], words[index][100:117], words[index][120:151]],
+                        "question": (
+                            (words[0][:70] + words[index][70 : 80 + 9 * index])
+                            if index < 2
+                            else words[index][:60]
+                        ),
+                        "choices": [
+                            words[index][90:93],
+                            words[index][100:117],
+                            words[index][120:151],
+                        ],
                         "answer": index % 3,
                     }
                 )
@@ -128,24 +138,39 @@ def distances(animal: Animal) -> None:
     """The whole map."""
     result = distance_map.run(DistanceSpec(animal.spec, animal.corpus))
     for (n, start), expected in animal.truth.angles(animal.texts(result.spec.corpus)).items():
-        _same(f"the distance of {start} and {start + n}", result.mean[n - 1][start], expected, _MEANS)
+        _same(
+            f"the distance of {start} and {start + n}", result.mean[n - 1][start], expected, _MEANS
+        )
 
 
 def scores(animal: Animal) -> None:
     """Log-likelihoods of options and losses, unpruned and pruned."""
     for block in (None, BLOCK):
-        result = evaluation.run(EvaluateSpec(animal.spec, block, None, animal.benchmark, animal.corpus))
+        result = evaluation.run(
+            EvaluateSpec(animal.spec, block, None, animal.benchmark, animal.corpus)
+        )
         removed = () if block is None else block.layers
-        for ids, loss in zip(animal.texts(result.spec.loss_corpus), result.text_losses, strict=True):
+        for ids, loss in zip(
+            animal.texts(result.spec.loss_corpus), result.text_losses, strict=True
+        ):
             _same(f"a loss without {list(removed)}", loss, animal.truth.loss(ids, removed), _MEANS)
-        _options(animal, result.spec.benchmark, {answer.id: answer.loglikelihoods for answer in result.questions}, removed)
+        _options(
+            animal,
+            result.spec.benchmark,
+            {answer.id: answer.loglikelihoods for answer in result.questions},
+            removed,
+        )
 
 
-def _options(animal: Animal, benchmark: BenchmarkSpec, found: dict[str, list[float]], removed: Iterable[int]) -> None:
+def _options(
+    animal: Animal, benchmark: BenchmarkSpec, found: dict[str, list[float]], removed: Iterable[int]
+) -> None:
     for question in questions.load(benchmark):
         for (context, option), value in zip(question.pairs(), found[question.id], strict=True):
             ids = animal.tokenizer(context + option).input_ids
-            own = animal.truth.log_probabilities(ids, tuple(removed))[-len(animal.tokenizer(option).input_ids) :]
+            own = animal.truth.log_probabilities(ids, tuple(removed))[
+                -len(animal.tokenizer(option).input_ids) :
+            ]
             _same(f"an option without {list(removed)}", value, sum(own), _LOGITS)
 
 
@@ -166,28 +191,50 @@ def damage(animal: Animal) -> None:
     weights = [len(ids) - 1 for ids in texts]
 
     def loss(removed: tuple[int, ...]) -> float:
-        return sum(animal.truth.loss(ids, removed) * n for ids, n in zip(texts, weights, strict=True)) / sum(weights)
+        return sum(
+            animal.truth.loss(ids, removed) * n for ids, n in zip(texts, weights, strict=True)
+        ) / sum(weights)
 
     whole = loss(())
     for n, start in ((1, 0), (1, 3), (2, 1), (2, 4)):
         found = result.increase[n - 1][start]
         if found is None:
             raise WrongError(f"the loss increase of {start}..{start + n - 1} is missing")
-        _same(f"the loss increase of {start}..{start + n - 1}", found, loss(tuple(range(start, start + n))) - whole, _MEANS)
+        _same(
+            f"the loss increase of {start}..{start + n - 1}",
+            found,
+            loss(tuple(range(start, start + n))) - whole,
+            _MEANS,
+        )
 
 
 def writing(animal: Animal) -> None:
-    """Tokens that are written with a cache, by the whole and by the cut model, against reading all again for each."""
+    """Tokens that are written with a cache, by the whole and by the cut model, against reading all
+    again for each.
+    """
     asked = CompareSpec(
-        animal.spec, "The river and the stone of the winter garden are", (Variant(), Variant("pruned", BLOCK)), max_new_tokens=6
+        animal.spec,
+        "The river and the stone of the winter garden are",
+        (Variant(), Variant("pruned", BLOCK)),
+        max_new_tokens=6,
     )
     for variant, wrote in comparison.run(asked).written:
         removed = () if variant.block is None else variant.block.layers
         ids = list(animal.tokenizer(asked.prompt).input_ids)
         for token, surprise in zip(wrote.token_ids, wrote.own_surprise, strict=True):
             found = animal.truth.logits(ids, removed)[-1].double().log_softmax(-1)
-            _same(f"the surprisal of a token without {list(removed)}", surprise, -found[token].item(), _LOGITS)
-            _same(f"the most likely token without {list(removed)}", found[token].item(), found.max().item(), _LOGITS)
+            _same(
+                f"the surprisal of a token without {list(removed)}",
+                surprise,
+                -found[token].item(),
+                _LOGITS,
+            )
+            _same(
+                f"the most likely token without {list(removed)}",
+                found[token].item(),
+                found.max().item(),
+                _LOGITS,
+            )
             ids.append(token)
         if not wrote.token_ids and not wrote.ended:
             raise WrongError("no token was generated")
@@ -195,7 +242,9 @@ def writing(animal: Animal) -> None:
 
 def speed(animal: Animal) -> None:
     """Times of the unpruned and of a cut model, which nobody can predict."""
-    result = speeds.run(SpeedSpec(animal.spec, ns=(0, 2), prompt_tokens=16, new_tokens=3, repeats=1))
+    result = speeds.run(
+        SpeedSpec(animal.spec, ns=(0, 2), prompt_tokens=16, new_tokens=3, repeats=1)
+    )
     if [point.n for point in result.points] != [0, 2]:
         raise WrongError("a model was not timed")
 
@@ -205,7 +254,9 @@ def heal(animal: Animal) -> None:
     result = animal.heal
     texts = animal.texts(result.spec.validation)
     weights = [len(ids) - 1 for ids in texts]
-    expected = sum(animal.truth.loss(ids, BLOCK.layers) * n for ids, n in zip(texts, weights, strict=True)) / sum(weights)
+    expected = sum(
+        animal.truth.loss(ids, BLOCK.layers) * n for ids, n in zip(texts, weights, strict=True)
+    ) / sum(weights)
     _same("the loss of the pruned model", result.pruned.loss, expected, _MEANS)
     if not math.isfinite(result.healed.loss):
         raise WrongError(f"the loss of the healed model is {result.healed.loss}")
@@ -221,7 +272,9 @@ def export(animal: Animal) -> None:
 
 
 def healed_export(animal: Animal) -> None:
-    """The folder of the healed model, whose loss in plain transformers is the one that the heal reports."""
+    """The folder of the healed model, whose loss in plain transformers is the one that the heal
+    reports.
+    """
     result = animal.heal
     exports.run(ExportSpec(BLOCK, "healed", animal.spec, result.adapter))
     again = Truth(folders.folder("healed"))
@@ -254,6 +307,8 @@ def outcome(check: Callable[[Animal], None], animal: Animal) -> Outcome:
         return Outcome("wrong", str(error))
     except Exception as error:  # unforeseen errors are the very thing to find
         if failures.model_type(error):
-            return Outcome("stopped", failures.in_a_sentence(error, doing="doing this", log="the log"))
+            return Outcome(
+                "stopped", failures.in_a_sentence(error, doing="doing this", log="the log")
+            )
         return Outcome("crash", " ".join(f"{type(error).__name__}: {error}".split())[:300])
     return Outcome("right")

@@ -11,7 +11,14 @@ from transformers import __version__
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
 _QUOTE = "'"
 """Stands for a backtick in a message that is quoted as code."""
-_SIGNS = {"right": "✓", "refused": "–", "stopped": "(–)", "wrong": "wrong", "crash": "crash", "late": "late"}
+_SIGNS = {
+    "right": "✓",
+    "refused": "–",
+    "stopped": "(–)",
+    "wrong": "wrong",
+    "crash": "crash",
+    "late": "late",
+}
 Outcomes = dict[str, dict[str, tuple[str, str]]]
 """Kind and message, by check, by architecture."""
 
@@ -19,7 +26,10 @@ Outcomes = dict[str, dict[str, tuple[str, str]]]
 def read(file: Path) -> Outcomes:
     """Results that were written before."""
     lines = map(json.loads, file.read_text().splitlines()) if file.exists() else []
-    return {line["name"]: {check: (kind, said) for check, (kind, said) in line["outcomes"].items()} for line in lines}
+    return {
+        line["name"]: {check: (kind, said) for check, (kind, said) in line["outcomes"].items()}
+        for line in lines
+    }
 
 
 def write(found: Outcomes, checks: list[str]) -> None:
@@ -28,14 +38,18 @@ def write(found: Outcomes, checks: list[str]) -> None:
 
 
 def read_page(text: str, checks: list[str]) -> Outcomes:
-    """Return the results that a page was written from, without the parts of a sentence that differ between families."""
+    """Return the results that a page was written from, without the parts of a sentence that differ
+    between families.
+    """
     head, refused, nothing, not_built = re.split(r"\n## [^\n]+\n\n", text)
     kinds = {sign: kind for kind, sign in _SIGNS.items()}
     found: Outcomes = {}
     for line in head.splitlines():
         if line.startswith("| ") and not line.startswith("| family"):
             name, *signs = (cell.strip() for cell in line.strip("|").split("|"))
-            found[name] = {check: (kinds[sign], "") for check, sign in zip(checks, signs, strict=True)}
+            found[name] = {
+                check: (kinds[sign], "") for check, sign in zip(checks, signs, strict=True)
+            }
     for of_one, said, names in _read_reasons(refused, checks):
         for name in names:
             found[name] |= {check: (found[name][check][0], said) for check in of_one}
@@ -53,7 +67,9 @@ def _read_reasons(section: str, checks: list[str]) -> Iterator[tuple[list[str], 
     """Checks, sentence and names of each line."""
     any_check = "|".join(sorted(map(re.escape, checks), key=len, reverse=True))
     for line in section.strip().splitlines():
-        read = re.fullmatch(rf"- (?:((?:{any_check})(?:, (?:{any_check}))*): )?(.*) \(`([^`]*)`\)", line)
+        read = re.fullmatch(
+            rf"- (?:((?:{any_check})(?:, (?:{any_check}))*): )?(.*) \(`([^`]*)`\)", line
+        )
         assert read is not None, line
         yield read[1].split(", ") if read[1] else checks, read[2], read[3].split(", ")
 
@@ -61,7 +77,9 @@ def _read_reasons(section: str, checks: list[str]) -> Iterator[tuple[list[str], 
 def page(found: Outcomes, checks: list[str]) -> str:
     """The page as text."""
     tried = {name: of for name, of in sorted(found.items()) if "built" not in of}
-    nothing = {name: of for name, of in tried.items() if all(kind == "refused" for kind, _ in of.values())}
+    nothing = {
+        name: of for name, of in tried.items() if all(kind == "refused" for kind, _ in of.values())
+    }
     counts = Counter(kind for of in tried.values() for kind, _ in of.values())
     head = f"| family | {' | '.join(checks)} |\n|---|{'---|' * len(checks)}"
     rows = [
@@ -73,21 +91,35 @@ def page(found: Outcomes, checks: list[str]) -> str:
         [
             "# Families",
             "",
-            f"Every causal architecture that transformers {__version__} builds small, with random weights in float32.",
+            (
+                f"Every causal architecture that transformers {__version__} builds small, with"
+                " random weights in float32."
+            ),
             "`make zoo` writes this page:",
             "",
             "- ✓: equal to plain transformers, in which a removed layer returns its input.",
             "- –: Layerscope refuses the check. The reason is below the table.",
             "- (–): the model's own code in transformers fails. The reason is below the table.",
             "",
-            "Of an architecture that also takes images or sound (LLaVA, Qwen-VL), the checks use the text part.",
+            (
+                "Of an architecture that also takes images or sound (LLaVA, Qwen-VL), the checks"
+                " use the text part."
+            ),
             "They compare it with the full model. Each export removes layers 2 and 3 of 6.",
-            "Some configurations place kinds of layers by a period (`moe_layer_interval` of Ernie 4.5 MoE,",
-            "`attn_layer_period` of Jamba). Another block exports there if some period describes the remaining layers.",
+            (
+                "Some configurations place kinds of layers by a period (`moe_layer_interval` of"
+                " Ernie 4.5 MoE,"
+            ),
+            (
+                "`attn_layer_period` of Jamba). Another block exports there if some period"
+                " describes the remaining layers."
+            ),
             "",
-            f"{len(tried)} architectures: {counts['right']} checks correct, {counts['refused']} refused, "
-            f"{counts['stopped']} failed in the model's own code, "
-            f"{counts['wrong']} wrong, {counts['crash'] + counts['late']} crashed or timed out.",
+            (
+                f"{len(tried)} architectures: {counts['right']} checks correct, {counts['refused']}"
+                f" refused, {counts['stopped']} failed in the model's own code, {counts['wrong']}"
+                f" wrong, {counts['crash'] + counts['late']} crashed or timed out."
+            ),
             "",
             head,
             *rows,
@@ -102,14 +134,20 @@ def page(found: Outcomes, checks: list[str]) -> str:
             "",
             "## Architectures that transformers does not build small",
             "",
-            *(f"- {name}: `{of['built'][1].replace('`', _QUOTE)}`" for name, of in sorted(found.items()) if "built" in of),
+            *(
+                f"- {name}: `{of['built'][1].replace('`', _QUOTE)}`"
+                for name, of in sorted(found.items())
+                if "built" in of
+            ),
             "",
         ]
     )
 
 
 def _reasons(tried: Outcomes) -> list[str]:
-    """By sentence, without the family's own names in it, so that those with the same reason stand together."""
+    """By sentence, without the family's own names in it, so that those with the same reason stand
+    together.
+    """
     together: dict[str, list[str]] = {}
     for name, of in tried.items():
         by_sentence: dict[str, list[str]] = {}
@@ -117,7 +155,9 @@ def _reasons(tried: Outcomes) -> list[str]:
             if kind != "right":
                 by_sentence.setdefault(_plain(said), []).append(check)
         for said, checks in by_sentence.items():
-            together.setdefault(f"{'' if len(checks) == len(of) else ', '.join(checks) + ': '}{said}", []).append(name)
+            together.setdefault(
+                f"{'' if len(checks) == len(of) else ', '.join(checks) + ': '}{said}", []
+            ).append(name)
     return [f"- {said} (`{', '.join(names)}`)" for said, names in together.items()]
 
 

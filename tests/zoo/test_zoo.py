@@ -1,4 +1,6 @@
-"""Architectures that stand for a mechanism each, through every check of the zoo: right, or refused as it is known here."""
+"""Architectures that stand for a mechanism each, through every check of the zoo: right, or refused
+as it is known here.
+"""
 
 import pytest
 
@@ -25,7 +27,9 @@ REPRESENTATIVE = {
     "gemma4_text-plain": ("settings of single layers", {}),
     "gemma4_text": (
         "embeddings by layer",
-        dict.fromkeys(["layer by layer", "generation", "speed", "heal", "export", "healed export"], _TABLES),
+        dict.fromkeys(
+            ["layer by layer", "generation", "speed", "heal", "export", "healed export"], _TABLES
+        ),
     ),
     "zaya": (
         "more than the stream is handed on",
@@ -51,7 +55,9 @@ def test_all_is_exactly_right_or_refused(name, tmp_path, monkeypatch, no_trial):
 
 
 def test_wrong_and_crashed_checks_differ_from_refused_ones(tmp_path, monkeypatch, no_trial):
-    """The checks see a layer that does nothing, and a crash is none of a model's own code when it is ours."""
+    """The checks see a layer that does nothing, and a crash is none of a model's own code when it
+    is ours.
+    """
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     animal = checks.Animal("llama", tmp_path)
     with animal.truth.without([5]):

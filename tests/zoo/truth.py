@@ -1,4 +1,6 @@
-"""The true figures, from plain transformers alone: a layer is left out by handing its input on, and nothing is cached."""
+"""The true figures, from plain transformers alone: a layer is left out by handing its input on, and
+nothing is cached.
+"""
 
 import contextlib
 import math
@@ -19,9 +21,15 @@ class Truth:
     def __init__(self, folder: Path) -> None:
         """Load it in float32."""
         kind = models.class_of(AutoConfig.from_pretrained(folder))
-        self.model: Any = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
+        self.model: Any = kind.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True
+        ).eval()
         self.n_layers: int = self.model.config.get_text_config().num_hidden_layers
-        lists = [part for part in self.model.modules() if isinstance(part, nn.ModuleList) and len(part) == self.n_layers]
+        lists = [
+            part
+            for part in self.model.modules()
+            if isinstance(part, nn.ModuleList) and len(part) == self.n_layers
+        ]
         self.layers = lists[0] if lists else nn.ModuleList()
 
     @contextlib.contextmanager
@@ -40,10 +48,16 @@ class Truth:
         """x[0..L] of one text, each (n_tokens, hidden_size)."""
         found: list[Tensor] = []
         hooks = [
-            layer.register_forward_pre_hook(lambda _, args, kwargs: found.append(_stream(args, kwargs)), with_kwargs=True)
+            layer.register_forward_pre_hook(
+                lambda _, args, kwargs: found.append(_stream(args, kwargs)), with_kwargs=True
+            )
             for layer in self.layers
         ]
-        hooks.append(self.layers[-1].register_forward_hook(lambda _, args, output: found.append(_first(output))))
+        hooks.append(
+            self.layers[-1].register_forward_hook(
+                lambda _, args, output: found.append(_first(output))
+            )
+        )
         try:
             self.model(torch.tensor([list(ids)]), use_cache=False)
         finally:

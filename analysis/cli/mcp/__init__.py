@@ -1,1 +1,3 @@
-"""The MCP server: measurements and stored results as tools for agents and scripts, over standard input and output."""
+"""The MCP server: measurements and stored results as tools for agents and scripts, over standard
+input and output.
+"""

@@ -8,8 +8,8 @@ import sys
 from analysis.core.errors import SpecError
 
 _HINT = (
-    "This server speaks MCP on standard input and output. An MCP client starts it: see docs/guides/agents.md. Press Ctrl-C to "
-    "end it.\n"
+    "This server speaks MCP on standard input and output. An MCP client starts it: see"
+    " docs/guides/agents.md. Press Ctrl-C to end it.\n"
 )
 
 
@@ -33,7 +33,9 @@ def run(options: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
             raise
-        raise SpecError("The package mcp 2 is not installed. Run `pip install -r requirements-mcp.txt`.") from error
+        raise SpecError(
+            "The package mcp 2 is not installed. Run `pip install -r requirements-mcp.txt`."
+        ) from error
     from huggingface_hub import constants
 
     from analysis.cli.mcp.tools import Tools
@@ -43,5 +45,7 @@ def run(options: argparse.Namespace) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"  # for the subprocess that reads configurations
     if sys.stdin.isatty():
         sys.stderr.write(_HINT)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a blocking read of standard input ignores Python's handler
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a blocking read of standard input ignores Python's handler
     server.serve(Tools(options.subcommands(), options.command_line, allow_run=options.allow_run))

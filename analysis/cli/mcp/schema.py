@@ -1,6 +1,7 @@
 """JSON schema of the arguments of a tool, and the request that they make.
 
-Both are derived from the fields of the request (`cli.options`), as on the command line and in Python.
+Both are derived from the fields of the request (`cli.options`), as on the command line and in
+Python.
 """
 
 import typing
@@ -20,13 +21,17 @@ SET = "set"
 """Argument for the fields without an option."""
 _SETTABLE = {
     "type": "object",
-    "description": 'Other fields of the request by their path, such as {"corpus.seed": 3} (default: none).',
+    "description": (
+        'Other fields of the request by their path, such as {"corpus.seed": 3} (default: none).'
+    ),
 }
 _FILES = {"FILE", "DIR", "MODEL"}
 _TYPES = {int: "integer", float: "number"}
 
 
-def of(kinds: Sequence[type[Spec]], *, without: Collection[str] = (), settable: bool = False) -> Json:
+def of(
+    kinds: Sequence[type[Spec]], *, without: Collection[str] = (), settable: bool = False
+) -> Json:
     """Return the schema of the arguments of a tool.
 
     Args:
@@ -34,10 +39,22 @@ def of(kinds: Sequence[type[Spec]], *, without: Collection[str] = (), settable: 
         without: names of arguments to leave out.
         settable: whether the argument `set` sets fields without an option.
     """
-    flags = {_name(flag): (kind, flag) for kind in kinds for flag in flags_of(kind) if _name(flag) not in without}
-    properties = {name: _property(kind, flag) for name, (kind, flag) in flags.items()} | ({SET: _SETTABLE} if settable else {})
+    flags = {
+        _name(flag): (kind, flag)
+        for kind in kinds
+        for flag in flags_of(kind)
+        if _name(flag) not in without
+    }
+    properties = {name: _property(kind, flag) for name, (kind, flag) in flags.items()} | (
+        {SET: _SETTABLE} if settable else {}
+    )
     required = [name for name, (_, flag) in flags.items() if flag.first.is_needed]
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
 
 
 def request(kind: type[SpecT], arguments: Mapping[str, Any]) -> SpecT:
@@ -50,10 +67,16 @@ def request(kind: type[SpecT], arguments: Mapping[str, Any]) -> SpecT:
     settings = arguments.get(SET) or {}
     if not isinstance(settings, Mapping):
         raise SpecError(f"set must be an object of fields by their path, not {shown(settings)}.")
-    values = {flags[name].dest: value for name, value in arguments.items() if name in flags and value is not None}
+    values = {
+        flags[name].dest: value
+        for name, value in arguments.items()
+        if name in flags and value is not None
+    }
     for name, value in values.items():
         if isinstance(value, Mapping):
-            raise SpecError(f"{name} must be a value or a list, not {shown(value)}. Set its fields by {SET}.")
+            raise SpecError(
+                f"{name} must be a value or a list, not {shown(value)}. Set its fields by {SET}."
+            )
     return requests.request_of_values(kind, {}, {**values, **settings})
 
 
@@ -70,7 +93,8 @@ def _name(flag: Flag) -> str:
 
 def _property(kind: type[Spec], flag: Flag) -> Json:
     """Return the schema of an argument, which its first field defines."""
-    field, option = flag.first, flag.first.option
+    field = flag.first
+    option = flag.first.option
     hint, _, notes = field_types(field.owner)[field.path[-1]]
     described = {"description": flag.help(kind.asked_defaults)}
     if field.hint is None:
@@ -84,7 +108,11 @@ def _property(kind: type[Spec], flag: Flag) -> Json:
     if option.choices is not None and not flag.takes_none:
         item["enum"] = list(option.choices)
     argument = {"type": "array", "items": item} if is_many else item
-    has_default = field.default not in (MISSING, None, "", ()) and not field.is_needed and not isinstance(field.default, Spec)
+    has_default = (
+        field.default not in (MISSING, None, "", ())
+        and not field.is_needed
+        and not isinstance(field.default, Spec)
+    )
     if has_default and not is_many and flag.name.lstrip("-") not in kind.asked_defaults:
         argument["default"] = field.default
     return argument | described

@@ -40,7 +40,8 @@ class Selection(Spec):
     kind: ClassVar[str] = "selection"
 
     fields: Annotated[tuple[str, ...], Option()] = ()
-    """Names of the fields to return, such as best, points or answers (default: all, but no points of a front)."""
+    """Names of the fields to return, such as best, points or answers (default: all, but no points
+    of a front)."""
     per_question: Annotated[bool, Option()] = False
     """Add the log-likelihoods of every question (default: off)."""
 
@@ -52,7 +53,8 @@ class Delivery(Spec):
     kind: ClassVar[str] = "delivery"
 
     wait_s: Annotated[int, Option(), Bound(0, LONGEST_WAIT_S)] = 0
-    """Seconds to wait for the job, with progress notifications (default: 0, the id of the job at once)."""
+    """Seconds to wait for the job, with progress notifications (default: 0, the id of the job at
+    once)."""
     run_on: Annotated[str, Option()] = LOCAL
     """Backend that runs the job."""
     workers: Annotated[int, Option(), Bound(1, 1_000)] = 1
@@ -61,7 +63,9 @@ class Delivery(Spec):
 
 @spec_dataclass
 class ResultsSpec(Spec):
-    """List stored results, the strongest evidence first, each with its key, condition and key figures."""
+    """List stored results, the strongest evidence first, each with its key, condition and key
+    figures.
+    """
 
     kind: ClassVar[str] = "results"
 
@@ -70,7 +74,8 @@ class ResultsSpec(Spec):
     of_kind: Annotated[str, Option("--kind", choices=EXPERIMENTS)] = ""
     """Kind of the results (default: every kind)."""
     text: Annotated[str, Option()] = ""
-    """Words that all occur in the description of a result, such as a strategy or a dataset (default: none)."""
+    """Words that all occur in the description of a result, such as a strategy or a dataset
+    (default: none)."""
     most: Annotated[int, Option(), Bound(1, 100)] = 3
     """Number of results of each kind, at most."""
 
@@ -159,7 +164,11 @@ class Tools:
     """The tools of a server."""
 
     def __init__(
-        self, subcommands: Sequence[Subcommand], command_line: Callable[[Spec], str], *, allow_run: bool = False
+        self,
+        subcommands: Sequence[Subcommand],
+        command_line: Callable[[Spec], str],
+        *,
+        allow_run: bool = False,
     ) -> None:
         """Create the tools.
 
@@ -170,7 +179,11 @@ class Tools:
         """
         self.allow_run = allow_run
         self._command_line = command_line
-        measuring = [self._measuring(subcommand) for subcommand in subcommands if subcommand.spec.kind not in LEFT_OUT]
+        measuring = [
+            self._measuring(subcommand)
+            for subcommand in subcommands
+            if subcommand.spec.kind not in LEFT_OUT
+        ]
         self.by_name = {tool.name: tool for tool in [*measuring, *self._reading()]}
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Json | Watch:
@@ -188,10 +201,15 @@ class Tools:
             names = ", ".join(tool.arguments["properties"])
             raise SpecError(f"The tool {name} has no argument {unknown[0][:60]!r}. Use {names}.")
         for kind in tool.kinds:
-            for value in schema.files(kind, arguments):  # making the request of a recipe reads its texts and model
+            for value in schema.files(
+                kind, arguments
+            ):  # making the request of a recipe reads its texts and model
                 serving.read(shared=False).check_file(value)
         first, *more = tool.kinds
-        requests = [schema.request(first, arguments), *(schema.request(kind, {**arguments, schema.SET: None}) for kind in more)]
+        requests = [
+            schema.request(first, arguments),
+            *(schema.request(kind, {**arguments, schema.SET: None}) for kind in more),
+        ]
         for request in requests:
             serving.read(shared=False).check_files(request)
         return tool.answer(*requests)
@@ -206,7 +224,9 @@ class Tools:
     def _measuring(self, subcommand: Subcommand) -> Tool:
         has = {name.lstrip("-").replace("-", "_") for name, _ in subcommand.extras}
         about = groups.about(subcommand.name, subcommand.spec)
-        run = "Runs as a background job." if self.allow_run else "Answers from stored results alone."
+        run = (
+            "Runs as a background job." if self.allow_run else "Answers from stored results alone."
+        )
         return Tool(
             subcommand.name,
             about if self.allow_run and subcommand.spec is InspectSpec else f"{about} {run}",
@@ -219,22 +239,48 @@ class Tools:
     def _reading(self) -> list[Tool]:
         sheet = groups.ABOUT["sheet"][0].replace("Write", "Return", 1)
         listing = "List background jobs, or show one, with its progress and the key of its result."
-        cancel, resume = "Stop a background job. Its finished work is kept.", "Put a stopped or failed job back into the queue."
+        cancel = "Stop a background job. Its finished work is kept."
+        resume = "Put a stopped or failed job back into the queue."
         return [
             Tool("results", groups.about("results", ResultsSpec), (ResultsSpec,), _results),
-            Tool("result", groups.about("result", ResultKeySpec), (ResultKeySpec, Selection), _result),
+            Tool(
+                "result", groups.about("result", ResultKeySpec), (ResultKeySpec, Selection), _result
+            ),
             Tool("sheet", sheet, (decision_sheet.SheetSpec,), self._sheet),
-            Tool("front", groups.ABOUT["front"][0], (front.FrontSpec, Selection), self._front, frozenset({"per_question"})),
+            Tool(
+                "front",
+                groups.ABOUT["front"][0],
+                (front.FrontSpec, Selection),
+                self._front,
+                frozenset({"per_question"}),
+            ),
             Tool("jobs", listing, (JobsSpec,), self._jobs),
-            Tool("cancel_job", cancel, (JobIdSpec,), functools.partial(self._on_job, "cancel"), changes=True, stops=True),
-            Tool("resume_job", resume, (JobIdSpec,), functools.partial(self._on_job, "resume"), changes=True),
+            Tool(
+                "cancel_job",
+                cancel,
+                (JobIdSpec,),
+                functools.partial(self._on_job, "cancel"),
+                changes=True,
+                stops=True,
+            ),
+            Tool(
+                "resume_job",
+                resume,
+                (JobIdSpec,),
+                functools.partial(self._on_job, "resume"),
+                changes=True,
+            ),
         ]
 
     def _measure(self, spec: Spec, selection: Selection, delivery: Delivery) -> Json | Watch:
-        answer = functools.partial(stored.data, fields=selection.fields, per_question=selection.per_question)
+        answer = functools.partial(
+            stored.data, fields=selection.fields, per_question=selection.per_question
+        )
         if self.allow_run and isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
             return answer(service.inspect(spec.model))
-        is_enough = not self.allow_run or EXPERIMENTS[spec.kind].resolve  # a stored result can answer
+        is_enough = (
+            not self.allow_run or EXPERIMENTS[spec.kind].resolve
+        )  # a stored result can answer
         if is_enough and (result := service.stored(spec, read_only=True)) is not None:
             return answer(result)
         if self.allow_run:
@@ -243,7 +289,8 @@ class Tools:
         raise ReadOnlyError(
             f"The request of kind {spec.kind} was not run.",
             "This server is read-only, and no stored result answers exactly this request.",
-            f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
+            f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the"
+            " server with --allow-run.",
             stored=[
                 {"key": entry.key, "command": self._command_line(entry.result.spec)}
                 for entry in service.find(spec.kind, getattr(spec, "model", None), most=MAX_OTHERS)
@@ -255,7 +302,9 @@ class Tools:
 
     def _front(self, request: front.FrontSpec, selection: Selection) -> Json:
         content = front.compare(request).to_json(self._command_line)
-        return stored.selected(content, selection.fields or FRONT_FIELDS, ("model", "questions", "texts", "reference"))
+        return stored.selected(
+            content, selection.fields or FRONT_FIELDS, ("model", "questions", "texts", "reference")
+        )
 
     def _jobs(self, request: JobsSpec) -> Json | Watch:
         if not request.id:
@@ -270,7 +319,8 @@ class Tools:
             raise ReadOnlyError(
                 f"The action {action} was not carried out on job {job}.",
                 "This server is read-only.",
-                f"Run `python -m analysis jobs {action} {job}` yourself, or start the server with --allow-run.",
+                f"Run `python -m analysis jobs {action} {job}` yourself, or start the server with"
+                " --allow-run.",
             )
         {"cancel": service.jobs.cancel, "resume": service.jobs.resume}[action](request.id)
         return job_list.data([self.look(request.id)])
@@ -279,7 +329,11 @@ class Tools:
 def _results(request: ResultsSpec) -> Json:
     kinds = [request.of_kind] if request.of_kind else [*EXPERIMENTS]
     model = ModelSpec(request.model) if request.model else None
-    entries = [entry for kind in kinds for entry in service.find(kind, model, most=request.most, text=request.text)]
+    entries = [
+        entry
+        for kind in kinds
+        for entry in service.find(kind, model, most=request.most, text=request.text)
+    ]
     return {"results": [stored.listed(entry) for entry in entries]}
 
 
@@ -287,7 +341,8 @@ def _result(request: ResultKeySpec, selection: Selection) -> Json:
     entry = service.by_key(request.of_kind, request.key)
     if entry is None:
         raise SpecError(
-            f"There is no stored result {request.key[:60]!r} of kind {request.of_kind[:60]!r}. The tool results lists them."
+            f"There is no stored result {request.key[:60]!r} of kind {request.of_kind[:60]!r}. The"
+            " tool results lists them."
         )
     return stored.data(entry.result, selection.fields, per_question=selection.per_question)
 
@@ -298,4 +353,8 @@ def _ended(job: Job, answer: Callable[[Any], Json]) -> Json:
     Raises:
         JobError: if the job ended without a result.
     """
-    return {"job": job.id, "spec": job.spec.to_json()} if job.is_active else answer(service.result_of(job))
+    return (
+        {"job": job.id, "spec": job.spec.to_json()}
+        if job.is_active
+        else answer(service.result_of(job))
+    )

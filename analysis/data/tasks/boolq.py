@@ -6,7 +6,9 @@ from analysis.data.tasks.registry import task
 
 def as_in_the_paper(row: Row, id: str) -> Question:
     """Return passage and question with "No" and "Yes", as in the evaluation of the paper."""
-    return Question(id, f"{row['passage']}\n{row['question']}\nAnswer:", [" No", " Yes"], int(row["answer"]))
+    return Question(
+        id, f"{row['passage']}\n{row['question']}\nAnswer:", [" No", " Yes"], int(row["answer"])
+    )
 
 
 @task(

@@ -4,7 +4,14 @@ from analysis.data.tasks.question import Question, Row, continuations
 from analysis.data.tasks.registry import task
 
 
-@task("openbookqa", "OpenBookQA", "openbookqa/main", ("allenai/openbookqa", "main"), id_field="id", place=6)
+@task(
+    "openbookqa",
+    "OpenBookQA",
+    "openbookqa/main",
+    ("allenai/openbookqa", "main"),
+    id_field="id",
+    place=6,
+)
 def openbookqa(row: Row, id: str) -> Question:
     """Return the question stem alone and the answers as continuations."""
     gold = row["choices"]["label"].index(row["answerKey"].lstrip())

@@ -27,7 +27,9 @@ class Question:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return the context and continuation of each option."""
-        return list(zip(self.contexts or [self.context] * len(self.options), self.options, strict=True))
+        return list(
+            zip(self.contexts or [self.context] * len(self.options), self.options, strict=True)
+        )
 
 
 def continuations(choices: Iterable[str]) -> list[str]:

@@ -26,16 +26,19 @@ class Task:
     folder: str = ""
     """Path of the rows in the starter pack, with a subfolder per group."""
     hub: tuple[str, str | None] = ("", None)
-    """Name and configuration on the Hub, for use without the starter pack; each group is a configuration."""
+    """Name and configuration on the Hub, for use without the starter pack; each group is a
+    configuration."""
     rows: Callable[[str, str], Sequence[Row]] | None = None
-    """Function from split and group ("" for none) to rows from another source; None for those of the starter pack or the Hub.
+    """Function from split and group ("" for none) to rows from another source; None for those of
+    the starter pack or the Hub.
 
     Their content determines the identity of the set."""
     split: str = "validation"
     id_field: str | None = None
     """Field with the id of a row; None to use the row number."""
     scoring: str = "continuation"
-    """Compared texts: "continuation", "letter", "yes or no", or "partial" for one continuation of several contexts."""
+    """Compared texts: "continuation", "letter", "yes or no", or "partial" for one continuation of
+    several contexts."""
     chance: float = 0.25
     """Accuracy of guessing with the usual number of options."""
     default_shots: int = 0
@@ -74,21 +77,27 @@ class Task:
             members = self.groups.get(name, (name,) if name in all_groups else ())
             if not members:
                 raise BenchmarkError(
-                    f"{self.title} has no subject or category {name!r}. Choose one of {', '.join(self.groups)}, or a "
-                    f"subject such as {all_groups[0]}."
+                    f"{self.title} has no subject or category {name!r}. Choose one of"
+                    f" {', '.join(self.groups)}, or a subject such as {all_groups[0]}."
                 )
             selected.update(members)
         return sorted(selected) if selected else all_groups
 
 
-TASKS: Registry[Task] = Registry("question set", modules=modules_in(__package__), order=lambda task: task.place)
+TASKS: Registry[Task] = Registry(
+    "question set", modules=modules_in(__package__), order=lambda task: task.place
+)
 """All question sets by name."""
 register = TASKS.add
 """Register a question set."""
 
 
-def _of_a_reader(make_task: Callable[Concatenate[Read, P], Task]) -> Callable[P, Callable[[Read], Read]]:
-    """Return a decorator factory with the arguments of `make_task` except the reader, which is the decorated function."""
+def _of_a_reader(
+    make_task: Callable[Concatenate[Read, P], Task],
+) -> Callable[P, Callable[[Read], Read]]:
+    """Return a decorator factory with the arguments of `make_task` except the reader, which is the
+    decorated function.
+    """
 
     def factory(*args: P.args, **kwargs: P.kwargs) -> Callable[[Read], Read]:
         def decorator(read: Read) -> Read:
@@ -101,4 +110,5 @@ def _of_a_reader(make_task: Callable[Concatenate[Read, P], Task]) -> Callable[P,
 
 
 task = _of_a_reader(Task)
-"""Decorator of a reader that registers a `Task` with the given fields and returns the reader unchanged."""
+"""Decorator of a reader that registers a `Task` with the given fields and returns the reader
+unchanged."""

@@ -15,4 +15,9 @@ from analysis.data.tasks.registry import task
 def sciq(row: Row, id: str) -> Question:
     """Return passage and question, and the answers as continuations, with the right one last."""
     choices = [row["distractor1"], row["distractor2"], row["distractor3"], row["correct_answer"]]
-    return Question(id, f"{row['support'].lstrip()}\nQuestion: {row['question']}\nAnswer:", continuations(choices), 3)
+    return Question(
+        id,
+        f"{row['support'].lstrip()}\nQuestion: {row['question']}\nAnswer:",
+        continuations(choices),
+        3,
+    )

@@ -14,7 +14,15 @@ from analysis.data.tasks.registry import task
     place=11,
 )
 def winogrande(row: Row, id: str) -> Question:
-    """Return a question by partial evaluation: both names complete the sentence, and the rest of the sentence is scored."""
+    """Return a question by partial evaluation: both names complete the sentence, and the rest of
+    the sentence is scored.
+    """
     before, _, after = row["sentence"].partition("_")
     contexts = (before + row["option1"], before + row["option2"])
-    return Question(id, row["sentence"], continuations([after.strip()] * 2), int(row["answer"]) - 1, contexts=contexts)
+    return Question(
+        id,
+        row["sentence"],
+        continuations([after.strip()] * 2),
+        int(row["answer"]) - 1,
+        contexts=contexts,
+    )

@@ -28,7 +28,8 @@ from analysis.models.source.sizes import ModelFacts
 
 SCORES = "scores"
 """Name of the stage that scores all points."""
-_TOKENS_PER_QUESTION, _ALL_QUESTIONS = 34, 1000
+_TOKENS_PER_QUESTION = 34
+_ALL_QUESTIONS = 1000
 """Tokens of a question of ARC-Easy, and the assumed number of questions without a limit."""
 
 
@@ -40,19 +41,27 @@ def rests_on(spec: SweepSpec) -> list[Spec]:
 
 
 def _work(spec: SweepSpec, facts: ModelFacts) -> dict[str, float]:
-    """Return the planned work of a resolved sweep and of what it chooses its layers from, by phase, in FLOPs."""
-    n_layers, tokens = facts.n_layers, (spec.benchmark.limit or _ALL_QUESTIONS) * _TOKENS_PER_QUESTION
-    tokens += spec.loss_corpus.n_texts * spec.loss_corpus.seq_len if spec.loss_corpus is not None else 0
+    """Return the planned work of a resolved sweep and of what it chooses its layers from, by phase,
+    in FLOPs.
+    """
+    n_layers = facts.n_layers
+    tokens = (spec.benchmark.limit or _ALL_QUESTIONS) * _TOKENS_PER_QUESTION
+    tokens += (
+        spec.loss_corpus.n_texts * spec.loss_corpus.seq_len if spec.loss_corpus is not None else 0
+    )
     n_cuts = len(spec.blocks) or (n_layers // 2 if spec.max_n is None else spec.max_n)
     planned = dict.fromkeys((distance_map.PHASE, damage.PHASE, search.PHASE, SCORES), 0.0)
     for request in rests_on(spec):
-        experiment: Any = {DistanceSpec: distance_map, DamageSpec: damage, SearchSpec: search}[type(request)]
+        experiment: Any = {DistanceSpec: distance_map, DamageSpec: damage, SearchSpec: search}[
+            type(request)
+        ]
         planned[experiment.PHASE] += experiment.work(request, facts)
     return planned | {SCORES: tokens * facts.flop(n_layers * (1 + n_cuts / 2), 1 + n_cuts)}
 
 
 def cuts(spec: SweepSpec, loaded: LoadedModel, stages: Stages) -> Cuts:
-    """Return the removed layers of every point, None first; maps and searches that are not stored are measured.
+    """Return the removed layers of every point, None first; maps and searches that are not stored
+    are measured.
 
     Their work and that of the scores is planned in the stages.
 
@@ -70,24 +79,34 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, stages: Stages) -> Cuts:
     return [chosen(spec.strategy, n, inputs) for n in range(max_n + 1)]
 
 
-def _strategy_inputs(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> StrategyInputs:
+def _strategy_inputs(
+    spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress
+) -> StrategyInputs:
     """Return the strategy's input, measuring it first if it is not stored."""
 
     def map_by(metric: str) -> DistanceResult:
         map_spec = replace(spec.distances, metric=metric)
-        return distance_map.stored_map(map_spec) or distance_map.run(map_spec, on_progress, load=models.ReadyModel(loaded))
+        return distance_map.stored_map(map_spec) or distance_map.run(
+            map_spec, on_progress, load=models.ReadyModel(loaded)
+        )
 
     return StrategyInputs(
         loaded.decoder.n_layers,
         best=map_by(spec.distances.metric).best if needs(spec.strategy, MAP) else (),
         influence=map_by(INFLUENCE_METRIC).mean[0] if needs(spec.strategy, INFLUENCE) else (),
-        least=() if spec.damage is None else damage.run(spec.damage, on_progress, load=models.ReadyModel(loaded)).best,
+        least=(
+            ()
+            if spec.damage is None
+            else damage.run(spec.damage, on_progress, load=models.ReadyModel(loaded)).best
+        ),
         draw=spec.draw,
         searched=_searched(spec, loaded, on_progress),
     )
 
 
-def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> list[tuple[int, ...]]:
+def _searched(
+    spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress
+) -> list[tuple[int, ...]]:
     """Return the path of a strategy's search, and report questions that its texts contain.
 
     Raises:
@@ -95,14 +114,21 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
     """
     if spec.search is None:
         return []
-    texts = [text for corpus in (spec.search.corpus, spec.search.validation) for text in search.documents(corpus, loaded)[1]]
+    texts = [
+        text
+        for corpus in (spec.search.corpus, spec.search.validation)
+        for text in search.documents(corpus, loaded)[1]
+    ]
     hits = decontamination.shared_questions(questions.load(spec.benchmark), texts)
     if hits.ids:
         on_progress(
             Progress(
                 "reading questions and texts",
-                message=f"{len(hits.ids)} of {hits.n_questions} questions share {hits.n_words} words in a row with the search "
-                f"texts of these layers, which makes the accuracy look too good: {', '.join(hits.ids[:5])}.",
+                message=(
+                    f"{len(hits.ids)} of {hits.n_questions} questions share {hits.n_words} words in"
+                    " a row with the search texts of these layers, which makes the accuracy look"
+                    f" too good: {', '.join(hits.ids[:5])}."
+                ),
             )
         )
     if spec.loss_corpus is not None:

@@ -7,7 +7,11 @@ from analysis.core.progress import OnProgress, Progress, Stages, ignore
 from analysis.experiments.accuracy import points, scores
 from analysis.experiments.accuracy.choice import SCORES
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, resolve_evaluation
+from analysis.experiments.accuracy.sweep_spec import (
+    EvaluateResult,
+    EvaluateSpec,
+    resolve_evaluation,
+)
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import load as models
 from analysis.models.loading.load import LoadedModel, Loader
@@ -16,7 +20,9 @@ from analysis.models.source import adapter_config, gguf_families
 from analysis.models.source.location import gguf_of
 
 
-def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> EvaluateResult:
+def run(
+    spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> EvaluateResult:
     """Measure one model, without `spec.block` and with `spec.adapter` if they are given.
 
     Raises:
@@ -34,7 +40,9 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = 
         spec=resolved,
         **measured.common_fields(),
         complete=True,
-        point=replace(measured.point, **points.place(resolved.block)),  # the layers of a healed model are already removed
+        point=replace(
+            measured.point, **points.place(resolved.block)
+        ),  # the layers of a healed model are already removed
         questions=measured.answers[0],
         text_losses=measured.losses[0],
         writing=measured.writings[0],
@@ -54,13 +62,19 @@ def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Loader) -> Meas
     if spec.as_file:
         healed = _as_file(spec, healed)
     on_progress(Progress("reading questions and texts"))
-    return Measurement(healed, scores.prepare(healed, spec.benchmark, spec.loss_corpus), [None], generation=spec.generation)
+    return Measurement(
+        healed,
+        scores.prepare(healed, spec.benchmark, spec.loss_corpus),
+        [None],
+        generation=spec.generation,
+    )
 
 
 def _as_file(spec: EvaluateSpec, healed: LoadedModel) -> LoadedModel:
     """Replace the weights of a healed model by those of its GGUF file."""
     assert spec.block is not None, "an adapter of the unpruned model changes no file"
-    refused, source = gguf_families.refusal(spec.model, spec.block), gguf_of(spec.model)
+    refused = gguf_families.refusal(spec.model, spec.block)
+    source = gguf_of(spec.model)
     if refused is not None or source is None:
         raise UnsupportedModelError(str(refused))
     merged = healed.model.merge_and_unload()
@@ -69,7 +83,9 @@ def _as_file(spec: EvaluateSpec, healed: LoadedModel) -> LoadedModel:
 
 
 class EvaluationShards(MeasurementShards):
-    """Shards of an evaluation, each with some questions or texts; an evaluation of a healed model has none."""
+    """Shards of an evaluation, each with some questions or texts; an evaluation of a healed model
+    has none.
+    """
 
     resolve = staticmethod(resolve_evaluation)
 

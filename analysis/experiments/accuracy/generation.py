@@ -1,7 +1,8 @@
-"""Generated text of a model: repetition in greedy continuations, and right answers to arithmetic problems.
+"""Generated text of a model: repetition in greedy continuations, and right answers to arithmetic
+problems.
 
-Likelihood scores only compare given answers, and so understate the harm of pruning. All functions use the model in its
-present state, so they also work inside `pruning.without_block`.
+Likelihood scores only compare given answers, and so understate the harm of pruning. All functions
+use the model in its present state, so they also work inside `pruning.without_block`.
 """
 
 import random
@@ -47,11 +48,13 @@ def first_number(text: str) -> int | None:
 
 
 def sums(n: int, seed: int = 0) -> list[Sum]:
-    """Return `n` different problems, at most 688: additions up to 20 + 20, subtractions from 20, products up to 9 * 9.
+    """Return `n` different problems, at most 688: additions up to 20 + 20, subtractions from 20,
+    products up to 9 * 9.
 
     The problems of a smaller `n` are the first of those of a larger one.
     """
-    small, digits = range(1, 21), range(1, 10)
+    small = range(1, 21)
+    digits = range(1, 10)
     possible = [(a, "+", b) for a in small for b in small]
     possible += [(a, "-", b) for a in small for b in small if b <= a]
     possible += [(a, "*", b) for a in digits for b in digits]
@@ -66,17 +69,25 @@ def _ask(a: int, sign: str, b: int) -> str:
 
 def sum_prompt(problem: Sum) -> str:
     """Return the prompt: solved problems, then the new one."""
-    worked = "".join(f"Question: {_ask(a, s, b)}\nAnswer: {_OPERATIONS[s](a, b)}\n\n" for a, s, b in _WORKED_SUMS)
+    worked = "".join(
+        f"Question: {_ask(a, s, b)}\nAnswer: {_OPERATIONS[s](a, b)}\n\n" for a, s, b in _WORKED_SUMS
+    )
     return f"{worked}Question: {problem.question}\nAnswer:"
 
 
 def continuations(
-    decoder: Decoder, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, on_step: OnStep = lambda *_: None
+    decoder: Decoder,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    on_step: OnStep = lambda *_: None,
 ) -> list[Continuation]:
     """Return greedy continuations with their repetition and distinct tokens."""
     stop = stop_tokens(decoder, tokenizer)
     results = []
-    for prompt, tokens in zip(prompts, greedy(decoder, prompts, max_new_tokens, stop, on_step), strict=True):
+    for prompt, tokens in zip(
+        prompts, greedy(decoder, prompts, max_new_tokens, stop, on_step), strict=True
+    ):
         ended = tokens[-1] in stop
         text_tokens = tokens[:-1] if ended else tokens
         text = tokenizer.decode(text_tokens)
@@ -94,9 +105,13 @@ def continuations(
 
 
 def check(
-    decoder: Decoder, tokenizer: Any, spec: GenerationSpec, on_step: OnStep = lambda done, total: None
+    decoder: Decoder,
+    tokenizer: Any,
+    spec: GenerationSpec,
+    on_step: OnStep = lambda done, total: None,
 ) -> GenerationCheck:
-    """Measure continuations and arithmetic of the model in its present state, on seeded prompts and problems.
+    """Measure continuations and arithmetic of the model in its present state, on seeded prompts and
+    problems.
 
     Args:
         decoder: The model, which may be pruned or healed.
@@ -107,15 +122,24 @@ def check(
     Raises:
         CorpusError: If there is no text for prompts.
     """
-    corpus = CorpusSpec("wiki", n_texts=spec.n_prompts, seq_len=PROMPT_TOKENS, split="validation", seed=spec.seed)
+    corpus = CorpusSpec(
+        "wiki", n_texts=spec.n_prompts, seq_len=PROMPT_TOKENS, split="validation", seed=spec.seed
+    )
     prompts = corpora.tokenize(corpus, tokenizer).token_ids
     written = continuations(decoder, tokenizer, prompts, spec.max_new_tokens, on_step)
     problems = sums(spec.n_sums, spec.seed)
     encoded = [list(tokenizer(sum_prompt(problem)).input_ids) for problem in problems]
     answers = [
-        SumAnswer(problem.question, problem.answer, text, first_number(text.partition("\n")[0]) == problem.answer)
+        SumAnswer(
+            problem.question,
+            problem.answer,
+            text,
+            first_number(text.partition("\n")[0]) == problem.answer,
+        )
         for problem, text in zip(
-            problems, map(tokenizer.decode, greedy(decoder, encoded, SUM_TOKENS, on_step=on_step)), strict=True
+            problems,
+            map(tokenizer.decode, greedy(decoder, encoded, SUM_TOKENS, on_step=on_step)),
+            strict=True,
         )
     ]
     right = [float(answer.is_right) for answer in answers]

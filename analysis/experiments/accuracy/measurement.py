@@ -1,4 +1,6 @@
-"""Measurement of missing scores in pieces. All cuts of a piece share one trunk, and no score is measured twice."""
+"""Measurement of missing scores in pieces. All cuts of a piece share one trunk, and no score is
+measured twice.
+"""
 
 import math
 import time
@@ -23,7 +25,9 @@ from analysis.models.loading.load import LoadedModel
 from analysis.models.running.pruning import without_block
 from analysis.models.source.model_spec import ModelSpec
 
-QUESTIONS, TEXTS, GENERATION = "scoring questions", "measuring the loss on text", "writing"
+QUESTIONS = "scoring questions"
+TEXTS = "measuring the loss on text"
+GENERATION = "writing"
 """Names of the reported phases."""
 QUESTIONS_PER_CHUNK = 24
 """Minimum of questions scored between two stored states; a group of questions is never split."""
@@ -44,7 +48,9 @@ PointsSpec = TypeVar("PointsSpec", SweepSpec, EvaluateSpec)
 
 @dataclass(frozen=True)
 class Piece:
-    """Work between two stored states: some cuts on some questions, on some texts, or one cut that generates."""
+    """Work between two stored states: some cuts on some questions, on some texts, or one cut that
+    generates.
+    """
 
     phase: str
     cuts: Cuts
@@ -56,7 +62,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Origin:
-    """The requests for the material of pieces that other workers may measure, for an unchanged model."""
+    """The requests for the material of pieces that other workers may measure, for an unchanged
+    model.
+    """
 
     model: ModelSpec
     """Resolved request, as the other fields."""
@@ -67,7 +75,9 @@ class Origin:
         """Return the request for a piece as a shard; None for generation, which has no shards."""
         source: BenchmarkSpec | CorpusSpec | None = None
         if piece.phase == QUESTIONS and self.benchmark is not None:
-            source = replace(self.benchmark, limit=None)  # a smaller number of questions or texts is a prefix of a larger one
+            source = replace(
+                self.benchmark, limit=None
+            )  # a smaller number of questions or texts is a prefix of a larger one
         elif piece.phase == TEXTS and self.loss_corpus is not None:
             source = replace(self.loss_corpus, n_texts=1)
         if source is None:
@@ -76,14 +86,20 @@ class Origin:
             "model": self.model.to_json(),
             "source": source.to_json(),
             "items": list(piece.items),
-            "cuts": [written(cut) if isinstance(cut, PartSet) else cut and list(cut.layers) for cut in piece.cuts],
+            "cuts": [
+                written(cut) if isinstance(cut, PartSet) else cut and list(cut.layers)
+                for cut in piece.cuts
+            ],
             "version": SweepSpec.version,
         }
         return Shard(piece.phase, content, piece.size)
 
 
 def _piece(shard: Shard) -> Piece:
-    cuts = [parse_removal(cut) if isinstance(cut, str) else cut and removal(cut) for cut in shard.content["cuts"]]
+    cuts = [
+        parse_removal(cut) if isinstance(cut, str) else cut and removal(cut)
+        for cut in shard.content["cuts"]
+    ]
     return Piece(shard.kind, cuts, tuple(shard.content["items"]), shard.size)
 
 
@@ -103,7 +119,9 @@ class PieceProgress:
 
 @dataclass
 class Measurement:
-    """The scores of a model without each of some sets of layers: known ones, and the measurement of the rest."""
+    """The scores of a model without each of some sets of layers: known ones, and the measurement of
+    the rest.
+    """
 
     loaded: LoadedModel
     material: Material
@@ -114,11 +132,18 @@ class Measurement:
     generation: GenerationSpec | None = None
     """The prompts that every cut continues; None to skip them."""
     origin: Origin | None = None
-    """Model, questions and texts of the pieces, if other workers may have measured some as shards. None if the model is not as
-    it was loaded."""
+    """Model, questions and texts of the pieces, if other workers may have measured some as shards.
+    None if the model is not as it was loaded."""
 
     @classmethod
-    def of(cls, spec: PointsSpec, loaded: LoadedModel, cuts: Cuts, on_progress: OnProgress, **values: Any) -> Self:
+    def of(
+        cls,
+        spec: PointsSpec,
+        loaded: LoadedModel,
+        cuts: Cuts,
+        on_progress: OnProgress,
+        **values: Any,
+    ) -> Self:
         """Return a measurement with the material and the stored scores of a resolved request.
 
         Args:
@@ -131,11 +156,19 @@ class Measurement:
         on_progress(Progress("reading questions and texts", values=values))
         material = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
         cached = scores.stored_scores(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
-        return cls(loaded, material, cuts, cached, spec.generation, Origin(spec.model, spec.benchmark, spec.loss_corpus))
+        return cls(
+            loaded,
+            material,
+            cuts,
+            cached,
+            spec.generation,
+            Origin(spec.model, spec.benchmark, spec.loss_corpus),
+        )
 
     def common_fields(self) -> dict[str, Any]:
         """Return the fields that the results of a sweep and of an evaluation have in common."""
-        loaded, material = self.loaded, self.material
+        loaded = self.loaded
+        material = self.material
         return {
             "versions": loaded.versions(),
             "wall_s": self.scores.wall_s,
@@ -176,10 +209,14 @@ class Measurement:
 
     @property
     def reads_disk(self) -> bool:
-        """Return whether the model's layers are on the disk, so that all pieces go through them in one reading."""
+        """Return whether the model's layers are on the disk, so that all pieces go through them in
+        one reading.
+        """
         return self.loaded.decoder.on_disk is not None
 
-    def complete(self, on_progress: OnProgress = ignore, keep: Callable[[], None] = lambda: None) -> Self:
+    def complete(
+        self, on_progress: OnProgress = ignore, keep: Callable[[], None] = lambda: None
+    ) -> Self:
         """Measure the missing scores.
 
         Args:
@@ -192,13 +229,19 @@ class Measurement:
             progress.phase = "reading layer by layer" if self.reads_disk else together[0].phase
             started = time.perf_counter()
             stored = [self._stored(piece) for piece in together]
-            missing = [piece for piece, piece_scores in zip(together, stored, strict=True) if piece_scores is None]
+            missing = [
+                piece
+                for piece, piece_scores in zip(together, stored, strict=True)
+                if piece_scores is None
+            ]
             measured = iter(self.measured(missing, progress))
             for piece, piece_scores in zip(together, stored, strict=True):
                 self._take(piece, next(measured) if piece_scores is None else piece_scores[0])
                 progress.begun += piece.size
             self.scores.wall_s += (
-                time.perf_counter() - started + sum(piece_scores[1] for piece_scores in stored if piece_scores is not None)
+                time.perf_counter()
+                - started
+                + sum(piece_scores[1] for piece_scores in stored if piece_scores is not None)
             )
             keep()
         return self
@@ -208,18 +251,24 @@ class Measurement:
         return [*self._questions(), *self._texts()]
 
     def together(self, pieces: list[Piece]) -> list[list[Piece]]:
-        """Return the pieces that are measured together: one each, or all of a model that is read from the disk."""
+        """Return the pieces that are measured together: one each, or all of a model that is read
+        from the disk.
+        """
         return [pieces] if self.reads_disk else [[piece] for piece in pieces]
 
     def _stored(self, piece: Piece) -> tuple[Figures, float] | None:
-        """Return scores and seconds of a piece that was measured as a shard; None if there is none."""
+        """Return scores and seconds of a piece that was measured as a shard; None if there is
+        none.
+        """
         shard = self.origin.shard(piece) if self.origin is not None else None
         arrays = shard.figures() if shard is not None else None
         if arrays is None:
             return None
         values = arrays["values"].tolist()
         if piece.phase == QUESTIONS:
-            ends = np.cumsum([len(self.material.encoded[index].options) for index in piece.items]).tolist()
+            ends = np.cumsum(
+                [len(self.material.encoded[index].options) for index in piece.items]
+            ).tolist()
             values = [[row[a:b] for a, b in zip([0, *ends], ends, strict=False)] for row in values]
         return values, float(arrays["wall_s"][0])
 
@@ -231,23 +280,39 @@ class Measurement:
         if pieces[0].phase == GENERATION:
             assert self.generation is not None
             with without_block(decoder, pieces[0].cuts[0]):
-                return [[[generation.check(decoder, self.loaded.tokenizer, self.generation, lambda *_: progress(0))]]]
+                return [
+                    [
+                        [
+                            generation.check(
+                                decoder,
+                                self.loaded.tokenizer,
+                                self.generation,
+                                lambda *_: progress(0),
+                            )
+                        ]
+                    ]
+                ]
         scorings = [self._scoring(piece.phase, piece.cuts, piece.items) for piece in pieces]
         likelihood.measure(decoder, scorings, progress)
         return [scoring.figures for scoring in scorings]
 
     def _scoring(self, phase: str, cuts: Cuts, items: Iterable[int]) -> likelihood.Measure:
         """Return the scoring of some questions or texts for some cuts."""
-        decoder, material = self.loaded.decoder, self.material
+        decoder = self.loaded.decoder
+        material = self.material
         if phase == QUESTIONS:
-            return likelihood.QuestionScoring(decoder, [material.encoded[i] for i in items], cuts, packed=material.packed)
+            return likelihood.QuestionScoring(
+                decoder, [material.encoded[i] for i in items], cuts, packed=material.packed
+            )
         return likelihood.TextScoring(decoder, [material.texts[i] for i in items], cuts)
 
     def _take(self, piece: Piece, figures: Figures) -> None:
         for cut, values in zip(piece.cuts, figures, strict=True):
             if piece.phase == QUESTIONS:
                 questions = [self.material.questions[index] for index in piece.items]
-                self.scores.take(cut, [answer(*pair) for pair in zip(questions, values, strict=True)], ())
+                self.scores.take(
+                    cut, [answer(*pair) for pair in zip(questions, values, strict=True)], ()
+                )
             elif piece.phase == TEXTS:
                 self.scores.losses[cut] = [*self.scores.losses.get(cut, []), *values]
             else:
@@ -257,13 +322,19 @@ class Measurement:
         """Yield the unanswered questions, grouped by the cuts that lack them."""
         lacking: dict[tuple[int, ...], list[int]] = {}
         for index, question in enumerate(self.material.questions):
-            missing = tuple(i for i, cut in enumerate(self.cuts) if question.id not in self.scores.answers.get(cut, {}))
+            missing = tuple(
+                i
+                for i, cut in enumerate(self.cuts)
+                if question.id not in self.scores.answers.get(cut, {})
+            )
             if missing:
                 lacking.setdefault(missing, []).append(index)
         for missing, indices in lacking.items():
             for chunk in chunks(self.material.questions, indices):
                 cuts = [self.cuts[i] for i in missing]
-                yield Piece(QUESTIONS, cuts, tuple(chunk), self._scoring(QUESTIONS, cuts, chunk).size)
+                yield Piece(
+                    QUESTIONS, cuts, tuple(chunk), self._scoring(QUESTIONS, cuts, chunk).size
+                )
 
     def _texts(self) -> Iterator[Piece]:
         """Yield the unmeasured texts in order, grouped by the cuts that lack them."""
@@ -293,7 +364,8 @@ class MeasurementShards(Work):
     def __init__(self, measurement: Measurement) -> None:
         """Take the measurement of a resolved request."""
         assert measurement.origin is not None, "a changed model has no shards"
-        self._measurement, self.reads_disk = measurement, measurement.reads_disk
+        self._measurement = measurement
+        self.reads_disk = measurement.reads_disk
         shards = map(measurement.origin.shard, measurement.pieces_of_shards())
         self._shards = [shard for shard in shards if shard is not None]
 
@@ -326,7 +398,8 @@ def measure(
     cuts: Cuts = (None,),
     cached: Scores | None = None,
 ) -> Measurement:
-    """Measure accuracy, loss and generated text of a model in its present state, or without each of some sets of layers.
+    """Measure accuracy, loss and generated text of a model in its present state, or without each of
+    some sets of layers.
 
     Args:
         loaded: the model.
@@ -344,7 +417,10 @@ def measure(
 
 
 def _arrays(figures: Figures, wall_s: float) -> Mapping[str, np.ndarray]:
-    rows = [np.concatenate([np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in of_cut]) for of_cut in figures]
+    rows = [
+        np.concatenate([np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in of_cut])
+        for of_cut in figures
+    ]
     return {"values": np.stack(rows), "wall_s": np.array([wall_s])}
 
 
@@ -357,7 +433,11 @@ def chunks(questions: Sequence[Question], indices: Sequence[int]) -> list[list[i
     size = _chunk_size(QUESTIONS_PER_CHUNK, len(indices))
     parts: list[list[int]] = []
     for index in indices:
-        continues = parts and questions[index].group and questions[index].group == questions[parts[-1][-1]].group
+        continues = (
+            parts
+            and questions[index].group
+            and questions[index].group == questions[parts[-1][-1]].group
+        )
         if parts and (continues or len(parts[-1]) < size):
             parts[-1].append(index)
         else:

@@ -33,24 +33,33 @@ def compare(first: Sequence[QuestionScore], second: Sequence[QuestionScore]) -> 
 
     Args:
         first: Answers of the reference, usually the unpruned model.
-        second: Answers of the second model. Only questions that both answered count. Answers without an id are in the order
-            of the questions, and both models answered all of them.
+        second: Answers of the second model. Only questions that both answered count. Answers
+            without an id are in the order of the questions, and both models answered all of them.
 
     Raises:
         ValueError: If they share no question.
     """
     if all(answer.id for answer in (*first[:1], *second[:1])):
         right = {answer.id: answer.prediction == answer.gold for answer in first}
-        pairs = [(right[answer.id], answer.prediction == answer.gold) for answer in second if answer.id in right]
+        pairs = [
+            (right[answer.id], answer.prediction == answer.gold)
+            for answer in second
+            if answer.id in right
+        ]
     else:
         answered = zip(first, second, strict=True)
-        pairs = [(before.prediction == before.gold, after.prediction == after.gold) for before, after in answered]
+        pairs = [
+            (before.prediction == before.gold, after.prediction == after.gold)
+            for before, after in answered
+        ]
     if not pairs:
         raise ValueError("The two results have no question in common.")
     gained = sum(not before and after for before, after in pairs)
     lost = sum(before and not after for before, after in pairs)
     low, high = paired_interval(gained, lost, len(pairs))
-    return PairedComparison((gained - lost) / len(pairs), low, high, gained, lost, mcnemar_p(gained, lost), len(pairs))
+    return PairedComparison(
+        (gained - lost) / len(pairs), low, high, gained, lost, mcnemar_p(gained, lost), len(pairs)
+    )
 
 
 def is_above(point: Point, level: float) -> bool:

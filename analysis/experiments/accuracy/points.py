@@ -22,7 +22,8 @@ class Point:
     """Share of questions whose highest log-likelihood option is right."""
     acc_stderr: float | None = None
     acc_norm: float | None = None
-    """Accuracy with log-likelihoods divided by the option's length in characters, without its leading space."""
+    """Accuracy with log-likelihoods divided by the option's length in characters, without its
+    leading space."""
     acc_norm_stderr: float | None = None
     n_samples: int = 0
     """Number of scored questions."""
@@ -67,7 +68,8 @@ class Point:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the accuracy of this model alone (Wilson); None if no question was asked.
+        """The 95 % interval of the accuracy of this model alone (Wilson); None if no question was
+        asked.
 
         The interval of a change is paired (`results.compared.changes.change`).
         """
@@ -77,7 +79,9 @@ class Point:
 
     @property
     def loss_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the loss (Student's t over texts); None for fewer than four texts."""
+        """The 95 % interval of the loss (Student's t over texts); None for fewer than four
+        texts.
+        """
         if self.loss is None or self.n_texts < stats.MIN_TEXTS:
             return None
         return stats.mean_interval(self.loss, self.loss_stderr, self.n_texts)
@@ -86,8 +90,8 @@ class Point:
     def sum_interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the share of sums that are right (Wilson).
 
-        In results without the number of problems, it is derived from the standard error, or for a share of 0 or 1 from the
-        default number.
+        In results without the number of problems, it is derived from the standard error, or for a
+        share of 0 or 1 from the default number.
         """
         if self.sum_acc is None:
             return None
@@ -98,7 +102,9 @@ class Point:
 
 
 def place(cut: Removal | None) -> dict[str, Any]:
-    """Return the fields of a point that identify its removed layers; None stands for the unpruned model."""
+    """Return the fields of a point that identify its removed layers; None stands for the unpruned
+    model.
+    """
     if cut is None:
         return {"n": 0, "start": None, "layers": None, "parts": None}
     return {
@@ -109,8 +115,12 @@ def place(cut: Removal | None) -> dict[str, Any]:
     }
 
 
-def _with_interval(name: str, title: str = "", unit: str = "", format: str = ".3f") -> tuple[Column, ...]:
-    """Return the columns of a score: the number with its 95 % interval, and the standard error for programs."""
+def _with_interval(
+    name: str, title: str = "", unit: str = "", format: str = ".3f"
+) -> tuple[Column, ...]:
+    """Return the columns of a score: the number with its 95 % interval, and the standard error for
+    programs.
+    """
     ends = (f"{name}_low", f"{name}_high")
     number = Column(name, title, unit, format, low=ends[0], high=ends[1], parts=(f"{name}_stderr",))
     return (number, Column(f"{name}_stderr"), *map(Column, ends))
@@ -138,7 +148,9 @@ _WHERE_MEASURED = (
 
 
 def intervals(point: Point) -> dict[str, float]:
-    """Return the ends of the 95 % intervals of a point's scores by column name, without scores that have none."""
+    """Return the ends of the 95 % intervals of a point's scores by column name, without scores that
+    have none.
+    """
     ends = {"acc": point.interval, "loss": point.loss_interval, "sum_acc": point.sum_interval}
     if point.acc_norm is not None and point.n_samples:
         ends["acc_norm"] = stats.share_interval(point.acc_norm, point.n_samples)
@@ -154,16 +166,27 @@ def _number(column: Column) -> str:
     return column.name.removesuffix("_low").removesuffix("_high")
 
 
-def table(points: Sequence[Point], title: str = "Accuracy and loss", caption: str = "", **first: Sequence[Any]) -> Table:
+def table(
+    points: Sequence[Point],
+    title: str = "Accuracy and loss",
+    caption: str = "",
+    **first: Sequence[Any],
+) -> Table:
     """Return the scores of pruned models, one row each, without empty columns.
 
     Args:
         points: the scores.
         title, caption: of the table.
-        first: columns before those of the scores, each with one value for every point: `model=["pruned", "healed"]`.
+        first: columns before those of the scores, each with one value for every point:
+            `model=["pruned", "healed"]`.
     """
-    numbers = {column: [getattr(point, _number(column), None) for point in points] for column in _WHERE_MEASURED}
-    measured = [column for column, values in numbers.items() if any(value is not None for value in values)]
+    numbers = {
+        column: [getattr(point, _number(column), None) for point in points]
+        for column in _WHERE_MEASURED
+    }
+    measured = [
+        column for column, values in numbers.items() if any(value is not None for value in values)
+    ]
     columns = (*map(Column, first), *_COLUMNS, *measured)
     rows = [
         {column.name: getattr(point, column.name, None) for column in columns}
@@ -245,7 +268,9 @@ class GenerationCheck:
 
     @property
     def repetition_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean share of repeated runs (Student's t over continuations); None for fewer than two."""
+        """The 95 % interval of the mean share of repeated runs (Student's t over continuations);
+        None for fewer than two.
+        """
         return _within(continuation.repetition_rate for continuation in self.continuations)
 
     @property

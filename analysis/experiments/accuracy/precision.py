@@ -1,4 +1,6 @@
-"""The experiment that compares a precision with float32: two evaluations of the unpruned model on the same questions."""
+"""The experiment that compares a precision with float32: two evaluations of the unpruned model on
+the same questions.
+"""
 
 from dataclasses import replace
 
@@ -17,8 +19,11 @@ def exact(model: ModelSpec) -> ModelSpec:
     return replace(model, dtype="float32", quantization="none")
 
 
-def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> PrecisionResult:
-    """Evaluate the unpruned model in its precision and in float32; stored results of either are reused.
+def run(
+    spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> PrecisionResult:
+    """Evaluate the unpruned model in its precision and in float32; stored results of either are
+    reused.
 
     If float32 does not fit into memory, the layers are read from the disk one by one.
 
@@ -38,7 +43,9 @@ def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Loader =
     half = scored(resolved.model)
     exact_result = scored(resolve_model(exact(resolved.model)))
     pairs = list(zip(half.questions, exact_result.questions, strict=True))
-    mean, ends, largest = moved([a.loglikelihoods for a, _ in pairs], [b.loglikelihoods for _, b in pairs])
+    mean, ends, largest = moved(
+        [a.loglikelihoods for a, _ in pairs], [b.loglikelihoods for _, b in pairs]
+    )
     low, high = ends or (None, None)
     result = PrecisionResult(
         spec=resolved,

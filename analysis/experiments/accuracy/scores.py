@@ -1,4 +1,6 @@
-"""Scores of pruned models on tokenized questions and texts, from stored results, and their summary as a point."""
+"""Scores of pruned models on tokenized questions and texts, from stored results, and their summary
+as a point.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,12 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import GenerationCheck, Lines, Point, QuestionScore
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import (
+    EvaluateResult,
+    EvaluateSpec,
+    SweepResult,
+    SweepSpec,
+)
 from analysis.experiments.scoring import likelihood, trees
 from analysis.experiments.scoring.trees import EncodedQuestion
 from analysis.models.loading.load import LoadedModel
@@ -34,7 +41,8 @@ class Material:
     packed: bool
     """Whether questions share rows."""
     packing: str = ""
-    """Reason why questions do not share rows although the model's family seemed to allow it; "" otherwise."""
+    """Reason why questions do not share rows although the model's family seemed to allow it; ""
+    otherwise."""
     question_tokens: int = 0
     """Number of tokens of the questions' rows; shared prefixes count once per row."""
     skipped_rows: list[str] = field(default_factory=list)
@@ -69,7 +77,11 @@ class Material:
 
 
 def prepare(
-    loaded: LoadedModel, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None, *, skip_texts: int = 0
+    loaded: LoadedModel,
+    benchmark: BenchmarkSpec | None,
+    loss_corpus: CorpusSpec | None,
+    *,
+    skip_texts: int = 0,
 ) -> Material:
     """Read and tokenize questions and texts.
 
@@ -85,7 +97,9 @@ def prepare(
     window = loaded.facts.max_positions
     texts: list[list[int]] = []
     if loss_corpus is not None:
-        texts = corpora.tokenize(loss_corpus.fitting(window), loaded.tokenizer, skip=skip_texts).token_ids
+        texts = corpora.tokenize(
+            loss_corpus.fitting(window), loaded.tokenizer, skip=skip_texts
+        ).token_ids
     encoded = [trees.encode(question, loaded.tokenizer, window) for question in questions]
     packing = likelihood.packing(loaded.decoder, encoded)
     return Material(
@@ -115,10 +129,15 @@ def answer(question: Question, loglikelihoods: list[float]) -> QuestionScore:
 
 
 def is_right_normalised(question: Question, answered: QuestionScore) -> bool:
-    """Return whether the option with the highest log-likelihood per character is the right one (`acc_norm`)."""
-    # Characters of the option without the space that separates it from the context, as in lm-evaluation-harness.
+    """Return whether the option with the highest log-likelihood per character is the right one
+    (`acc_norm`).
+    """
+    # Characters of the option without the space that separates it from the context, as in
+    # lm-evaluation-harness.
     lengths = [max(1, len(option) - 1) for option in question.options]
-    scores = [value / length for value, length in zip(answered.loglikelihoods, lengths, strict=True)]
+    scores = [
+        value / length for value, length in zip(answered.loglikelihoods, lengths, strict=True)
+    ]
     return scores.index(max(scores)) == question.gold
 
 
@@ -142,7 +161,9 @@ def point(
     if answers:
         questions = [material.question_by_id[answer.id] for answer in answers]
         right = [float(answer.prediction == answer.gold) for answer in answers]
-        normalised = [float(is_right_normalised(*pair)) for pair in zip(questions, answers, strict=True)]
+        normalised = [
+            float(is_right_normalised(*pair)) for pair in zip(questions, answers, strict=True)
+        ]
         values["acc"], values["acc_stderr"] = mean_and_stderr(right)
         values["acc_norm"], values["acc_norm_stderr"] = mean_and_stderr(normalised)
         values["acc_macro"] = benchmarks.macro_average(questions, right)
@@ -168,7 +189,9 @@ def _loss_values(material: Material, losses: Sequence[float]) -> dict[str, Any]:
         "loss": loss,
         "loss_stderr": stderr,
         "loss_per_ln_v": loss / math.log(material.vocab_size),
-        "perplexity": math.exp(min(loss, 700.0)),  # a larger loss would give infinity, which JSON does not allow
+        "perplexity": math.exp(
+            min(loss, 700.0)
+        ),  # a larger loss would give infinity, which JSON does not allow
         "bits_per_byte": loss * sum(tokens) / math.log(2) / n_bytes if n_bytes else None,
     }
 
@@ -195,9 +218,17 @@ class Scores:
 
     def point(self, cut: Removal | None, material: Material) -> Point:
         """Return the scores so far without these layers."""
-        return point(cut, material, self.answers_of(cut, material), self.losses_of(cut, material), self.writings.get(cut))
+        return point(
+            cut,
+            material,
+            self.answers_of(cut, material),
+            self.losses_of(cut, material),
+            self.writings.get(cut),
+        )
 
-    def take(self, cut: Removal | None, answers: Sequence[QuestionScore], losses: Sequence[float]) -> None:
+    def take(
+        self, cut: Removal | None, answers: Sequence[QuestionScore], losses: Sequence[float]
+    ) -> None:
         """Add answers and losses of this cut that were measured elsewhere."""
         self.answers.setdefault(cut, {}).update({answer.id: answer for answer in answers})
         if len(losses) > len(self.losses.get(cut, [])):
@@ -205,19 +236,24 @@ class Scores:
 
 
 def stored_scores(
-    model: ModelSpec, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None, generation: GenerationSpec | None
+    model: ModelSpec,
+    benchmark: BenchmarkSpec | None,
+    loss_corpus: CorpusSpec | None,
+    generation: GenerationSpec | None,
 ) -> Scores:
-    """Return the scores in stored sweeps and evaluations of this model on these questions, texts and prompts.
+    """Return the scores in stored sweeps and evaluations of this model on these questions, texts
+    and prompts.
 
-    The numbers of questions and texts do not matter: both are drawn in a seeded order, so a smaller set is a prefix of a
-    larger one.
+    The numbers of questions and texts do not matter: both are drawn in a seeded order, so a smaller
+    set is a prefix of a larger one.
 
     Args:
         model, benchmark, loss_corpus, generation: resolved.
     """
     scores = Scores()
     for spec, measured in _stored_cuts(model):
-        asks_the_same, reads_the_same = same_questions(spec.benchmark, benchmark), same_texts(spec.loss_corpus, loss_corpus)
+        asks_the_same = same_questions(spec.benchmark, benchmark)
+        reads_the_same = same_texts(spec.loss_corpus, loss_corpus)
         for cut, answers, losses, writing in measured:
             scores.take(cut, answers if asks_the_same else (), losses if reads_the_same else ())
             if writing is not None and spec.generation == generation:
@@ -234,17 +270,27 @@ def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, l
         if swept.spec.model == model:
             writings = swept.writings or [None] * len(swept.points)
             parts = zip(swept.points, swept.questions, swept.text_losses, writings, strict=True)
-            yield swept.spec, [(point.block, answers, losses, wrote) for point, answers, losses, wrote in parts]
+            yield (
+                swept.spec,
+                [(point.block, answers, losses, wrote) for point, answers, losses, wrote in parts],
+            )
     for alone in EvaluateResult.all_of(model):
         if alone.spec.model == model and alone.spec.adapter is None:
-            yield alone.spec, [(alone.point.block, alone.questions, alone.text_losses, alone.writing)]
+            yield (
+                alone.spec,
+                [(alone.point.block, alone.questions, alone.text_losses, alone.writing)],
+            )
 
 
 def same_questions(a: BenchmarkSpec | None, b: BenchmarkSpec | None) -> bool:
-    """Return whether both requests have questions, and the questions of one are the first questions of the other."""
+    """Return whether both requests have questions, and the questions of one are the first questions
+    of the other.
+    """
     return a is not None and b is not None and replace(a, limit=None) == replace(b, limit=None)
 
 
 def same_texts(a: CorpusSpec | None, b: CorpusSpec | None) -> bool:
-    """Return whether both requests have texts, and the texts of one are the first texts of the other."""
+    """Return whether both requests have texts, and the texts of one are the first texts of the
+    other.
+    """
     return a is not None and b is not None and replace(a, n_texts=1) == replace(b, n_texts=1)

@@ -11,16 +11,18 @@ from analysis.models.loading import load as models
 from analysis.models.loading.load import Loader
 
 
-def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SweepResult:
+def run(
+    spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> SweepResult:
     """Measure the curve, or return the stored one; no question is measured twice on the same cut.
 
-    A stopped run resumes. The unfinished result is stored after every piece. `scores.stored_scores` reads it back with all
-    other stored sweeps and evaluations of this model. So more questions refine a curve, and strategies share the scores of
-    equal blocks.
+    A stopped run resumes. The unfinished result is stored after every piece. `scores.stored_scores`
+    reads it back with all other stored sweeps and evaluations of this model. So more questions
+    refine a curve, and strategies share the scores of equal blocks.
 
-    Strategies that need a map or the layers' influence use the stored distance map of `spec.distances`. Those that need the
-    damage use the stored damage map of `spec.damage`, those that search the stored search of `spec.search`. Each is computed
-    first if it is missing.
+    Strategies that need a map or the layers' influence use the stored distance map of
+    `spec.distances`. Those that need the damage use the stored damage map of `spec.damage`, those
+    that search the stored search of `spec.search`. Each is computed first if it is missing.
 
     Raises:
         LayerscopeError: for each problem that the user can fix, in one sentence.
@@ -65,7 +67,9 @@ class SweepShards(MeasurementShards):
     resolve = staticmethod(resolve)
 
     def __init__(self, spec: SweepSpec, on_progress: OnProgress, *, load: Loader) -> None:
-        """Load the model, choose the cuts and read the questions and texts of a resolved request."""
+        """Load the model, choose the cuts and read the questions and texts of a resolved
+        request.
+        """
         super().__init__(_prepared(spec, Stages.after_loading(on_progress), load))
 
     @staticmethod

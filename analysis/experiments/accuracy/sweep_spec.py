@@ -51,7 +51,9 @@ class SweepSpec(Spec):
     benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
     """Text for the mean next-token loss; None to skip it."""
-    distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
+    distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(
+        default_factory=DistanceSpec
+    )
     """The map that `similarity` chooses from."""
     strategy: Annotated[str, Option(choices=STRATEGIES)] = USUAL
     """Strategy that chooses the removed layers."""
@@ -61,28 +63,37 @@ class SweepSpec(Spec):
     """Seed of the strategy `random`."""
     blocks: Annotated[tuple[Removal, ...], Option()] = ()
     """Blocks that the strategy `manual` removes, one point of the curve each."""
-    damage: Annotated[DamageSpec | None, Part(usual="analysis.experiments.accuracy.sweep_spec:usual_damage")] = None
+    damage: Annotated[
+        DamageSpec | None, Part(usual="analysis.experiments.accuracy.sweep_spec:usual_damage")
+    ] = None
     """The damage map of `loss-greedy`; None for other strategies."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
-    """Also measure generated text at each n: repetition, distinct tokens and arithmetic (default: off)."""
-    search: Annotated[SearchSpec | None, Part(usual="analysis.experiments.accuracy.sweep_spec:usual_search")] = None
+    """Also measure generated text at each n: repetition, distinct tokens and arithmetic (default:
+    off)."""
+    search: Annotated[
+        SearchSpec | None, Part(usual="analysis.experiments.accuracy.sweep_spec:usual_search")
+    ] = None
     """The search of a strategy that searches; None for other strategies."""
 
     def __post_init__(self) -> None:
         require(
             needs(self.strategy, BLOCKS) == bool(self.blocks),
-            "The strategy manual needs blocks to remove (--blocks), and no other strategy takes any.",
+            "The strategy manual needs blocks to remove (--blocks), and no other strategy takes"
+            " any.",
         )
         one_of("strategy", self.strategy, STRATEGIES)
         for corpus in () if self.search is None else (self.search.corpus, self.search.validation):
             require(
                 self.loss_corpus is None or not same_text(corpus, self.loss_corpus),
-                f"The loss of this curve and the search of its layers use the same text ({corpora.title(corpus)}), on "
-                "which pruning looks too good. Choose another text for one of them.",
+                "The loss of this curve and the search of its layers use the same text"
+                f" ({corpora.title(corpus)}), on which pruning looks too good. Choose another text"
+                " for one of them.",
             )
 
     def check_depth(self, n_layers: int) -> None:
-        """Check the removed layers, the largest number of them, and the search that chooses them."""
+        """Check the removed layers, the largest number of them, and the search that chooses
+        them.
+        """
         if not needs(self.strategy, BLOCKS):
             check_count(self.max_n or 0, n_layers, "max-n 0")
         super().check_depth(n_layers)
@@ -96,39 +107,60 @@ def usual_search(spec: SweepSpec) -> SearchSpec | None:
 
 
 def sparing(spec: SweepSpec, layers: Iterable[int]) -> SweepSpec:
-    """Return the request with a search that keeps these layers; unchanged if the strategy does not search."""
+    """Return the request with a search that keeps these layers; unchanged if the strategy does not
+    search.
+    """
     protected = tuple(sorted(layers))
     if not protected or not needs(spec.strategy, SEARCHED):
         return spec
-    return replace(spec, search=search_for(spec.strategy, spec.model, spec.max_n, spec.loss_corpus, protected))
+    return replace(
+        spec, search=search_for(spec.strategy, spec.model, spec.max_n, spec.loss_corpus, protected)
+    )
 
 
 def usual_damage(spec: SweepSpec) -> DamageSpec | None:
     """Return the default damage map of `loss-greedy`; None for the other strategies."""
     if not needs(spec.strategy, DAMAGE):
         return None
-    return DamageSpec(model=spec.model, distances=DistanceSpec(model=spec.model), max_size=spec.max_n or None)
+    return DamageSpec(
+        model=spec.model, distances=DistanceSpec(model=spec.model), max_size=spec.max_n or None
+    )
 
 
 def resolve(spec: SweepSpec) -> SweepSpec:
-    """Return the request with concrete dtype, device and identities, and the defaults in fields that its strategy ignores.
+    """Return the request with concrete dtype, device and identities, and the defaults in fields
+    that its strategy ignores.
 
     Two requests that give the same curve become the same request.
     """
     resolved = resolving.resolve(spec)
-    model, strategy = resolved.model, spec.strategy
-    distances = replace(spec.distances, model=model) if needs(strategy, MAP, INFLUENCE) else DistanceSpec(model)
+    model = resolved.model
+    strategy = spec.strategy
+    distances = (
+        replace(spec.distances, model=model)
+        if needs(strategy, MAP, INFLUENCE)
+        else DistanceSpec(model)
+    )
     if needs(strategy, INFLUENCE) and not needs(strategy, MAP):
         distances = replace(distances, metric=INFLUENCE_METRIC)
-    measured, searched = None, None
+    measured = None
+    searched = None
     if needs(strategy, DAMAGE):
-        measured = damage_spec.resolve(replace(spec.damage or DamageSpec(max_size=spec.max_n or None), model=model))
+        measured = damage_spec.resolve(
+            replace(spec.damage or DamageSpec(max_size=spec.max_n or None), model=model)
+        )
     if needs(strategy, SEARCHED):
         search_spec = spec.search or usual_search(resolved)
         assert search_spec is not None
         searched = resolving.resolve(replace(search_spec, model=model, strategy=strategy))
     draw = spec.draw if needs(strategy, DRAW) else 0
-    return replace(resolved, distances=resolving.resolve(distances), damage=measured, draw=draw, search=searched)
+    return replace(
+        resolved,
+        distances=resolving.resolve(distances),
+        damage=measured,
+        draw=draw,
+        search=searched,
+    )
 
 
 @spec_dataclass
@@ -144,13 +176,15 @@ class EvaluateSpec(Spec):
     block: Annotated[Removal | None, Option()] = None
     """Removed layers or sublayers (default: none, the unpruned model)."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
-    """Folder of a PEFT adapter for the pruned model, or `adapters/ID` in the cache folder (default: none)."""
+    """Folder of a PEFT adapter for the pruned model, or `adapters/ID` in the cache folder (default:
+    none)."""
     benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """Also measure generated text: repetition, distinct tokens and arithmetic (default: off)."""
     as_file: Annotated[bool, Option()] = False
-    """Quantize healed matrices again, as in the exported GGUF file that llama.cpp runs (default: off)."""
+    """Quantize healed matrices again, as in the exported GGUF file that llama.cpp runs (default:
+    off)."""
 
     def __post_init__(self) -> None:
         require(
@@ -160,36 +194,60 @@ class EvaluateSpec(Spec):
 
 
 def resolve_evaluation(spec: EvaluateSpec) -> EvaluateSpec:
-    """Return the request with concrete dtype, device and identities, and the name of its adapter in results."""
+    """Return the request with concrete dtype, device and identities, and the name of its adapter in
+    results.
+    """
     resolved = resolving.resolve(replace(spec, adapter=result_name(spec.adapter)))
     exact = resolved.model.is_exact or not spec.as_file
-    require(exact, f"as_file measures in float32 without quantization, not in {resolved.model.precision}. Use --dtype float32.")
+    require(
+        exact,
+        f"as_file measures in float32 without quantization, not in {resolved.model.precision}. Use"
+        " --dtype float32.",
+    )
     return resolved
 
 
 def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]) -> str:
     spec: SweepSpec | EvaluateSpec = result.spec
-    benchmark, corpus, parts = spec.benchmark, spec.loss_corpus, [result.ran_in]
+    benchmark = spec.benchmark
+    corpus = spec.loss_corpus
+    parts = [result.ran_in]
     if benchmark is not None:
         n = max((point.n_samples for point in points), default=0)
-        parts.append(f"{n} questions of {benchmarks.title(benchmark)}, seed {benchmark.seed}, with 95 % Wilson intervals")
+        parts.append(
+            f"{n} questions of {benchmarks.title(benchmark)}, seed {benchmark.seed}, with 95 %"
+            " Wilson intervals"
+        )
     if corpus is not None:
         n = max((point.n_texts for point in points), default=0)
-        parts.append(f"Loss on {n} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
+        parts.append(
+            f"Loss on {n} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals"
+            " over texts"
+        )
     short = "" if corpus is None else lacking(corpus, result.model, result.text_tokens)
-    sentences = [". ".join(parts) + ".", short, result.packing, precision_spec.describe_cost(spec.model)]
+    sentences = [
+        ". ".join(parts) + ".",
+        short,
+        result.packing,
+        precision_spec.describe_cost(spec.model),
+    ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
 def lacking(corpus: CorpusSpec, model: ModelFacts, text_tokens: Sequence[int]) -> str:
-    """Return the part of a requested loss text that was not read, in a sentence; "" for none, and if no text was read.
+    """Return the part of a requested loss text that was not read, in a sentence; "" for none, and
+    if no text was read.
 
     Args:
         corpus: the requested text.
         model: The model, whose window truncates the texts.
         text_tokens: predicted tokens of each text.
     """
-    return corpora.shortfall(corpus.fitting(model.max_positions), [n + 1 for n in text_tokens]) if text_tokens else ""
+    return (
+        corpora.shortfall(corpus.fitting(model.max_positions), [n + 1 for n in text_tokens])
+        if text_tokens
+        else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -212,9 +270,11 @@ class SweepResult(Result):
     questions: list[list[QuestionScore]] = field(default_factory=list)
     """Score of each question by point."""
     skipped_rows: list[str] = field(default_factory=list)
-    """Rows of the user's own question file that could not be asked, each with its number and the reason."""
+    """Rows of the user's own question file that could not be asked, each with its number and the
+    reason."""
     packing: str = ""
-    """Reason in a sentence if questions were scored in separate rows although the family supports shared ones; "" otherwise."""
+    """Reason in a sentence if questions were scored in separate rows although the family supports
+    shared ones; "" otherwise."""
     text_losses: list[list[float]] = field(default_factory=list)
     """Mean next-token cross-entropy of each text by point, nats."""
     text_tokens: list[int] = field(default_factory=list)
@@ -245,9 +305,11 @@ class EvaluateResult(Result):
     n_truncated: int
     questions: list[QuestionScore] = field(default_factory=list)
     skipped_rows: list[str] = field(default_factory=list)
-    """Rows of the user's own question file that could not be asked, each with its number and the reason."""
+    """Rows of the user's own question file that could not be asked, each with its number and the
+    reason."""
     packing: str = ""
-    """Reason in a sentence if questions were scored in separate rows although the family supports shared ones; "" otherwise."""
+    """Reason in a sentence if questions were scored in separate rows although the family supports
+    shared ones; "" otherwise."""
     text_losses: list[float] = field(default_factory=list)
     """Mean next-token cross-entropy of each text, nats."""
     text_tokens: list[int] = field(default_factory=list)

@@ -33,7 +33,8 @@ def resolve(spec: GridSpec, on_progress: OnProgress = ignore) -> GridSpec:
     # First, so that an unreadable file is refused before the models are resolved.
     benchmarks = tuple(dict.fromkeys(questions.resolve(benchmark) for benchmark in spec.benchmarks))
     loss_corpora, map_corpora = (
-        tuple(dict.fromkeys(map(corpora.resolve, requested))) for requested in (spec.loss_corpora, spec.map_corpora)
+        tuple(dict.fromkeys(map(corpora.resolve, requested)))
+        for requested in (spec.loss_corpora, spec.map_corpora)
     )
     resolved = []
     for index, model in enumerate(spec.models):
@@ -57,21 +58,25 @@ def _resolved(model: ModelSpec) -> ModelSpec:
         return model
 
 
-def run(spec: GridSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> GridResult:
+def run(
+    spec: GridSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> GridResult:
     """Measure every curve of the grid, or return the stored result; an interrupted grid resumes.
 
-    Each model is loaded once, when its first curve is measured, and released before the next. Every curve is stored like a
-    single curve and reuses stored scores. A curve that fails is recorded with the reason and retried when the grid is requested
-    again.
+    Each model is loaded once, when its first curve is measured, and released before the next. Every
+    curve is stored like a single curve and reuses stored scores. A curve that fails is recorded
+    with the reason and retried when the grid is requested again.
 
     Raises:
-        LayerscopeError: For problems with questions, texts or the disk, and if no curve can be measured, in one sentence.
+        LayerscopeError: For problems with questions, texts or the disk, and if no curve can be
+            measured, in one sentence.
     """
     resolved = resolve(spec, on_progress)
     stored = GridResult.load(resolved, on_progress)
     if stored is not None and stored.complete and not stored.failures:
         return stored
-    batch, curves = _Grid(resolved, resolved.cells(), load), {}
+    batch = _Grid(resolved, resolved.cells(), load)
+    curves = {}
     for index, cell in enumerate(batch.keys):
         on_progress(Progress("looking for stored curves", index, len(batch.keys)))
         curve = _stored(cell, on_progress) if cell.model.identity else None
@@ -124,7 +129,8 @@ def _stored(cell: SweepSpec, on_progress: OnProgress = ignore) -> SweepResult | 
 class GridShards(Work):
     """Shards of a grid, one per curve; a stored shard only records that its curve is stored.
 
-    A grid measures nothing `before` its shards, since a model that fails must not fail the curves of others.
+    A grid measures nothing `before` its shards, since a model that fails must not fail the curves
+    of others.
     """
 
     resolve = staticmethod(resolve)
@@ -132,16 +138,22 @@ class GridShards(Work):
 
     def __init__(self, spec: GridSpec, on_progress: OnProgress, *, load: Loader) -> None:
         """Load no model before the first curve."""
-        self._spec, self._model = spec, SharedModel(load)
+        self._spec = spec
+        self._model = SharedModel(load)
 
     def missing(self) -> list[Shard]:
         """Return the unmeasured curves, without those of missing models."""
         local_cells = [cell for cell in self._spec.cells() if cell.model.identity]
         unmeasured = [sweep.resolve(cell) for cell in local_cells if _stored(cell) is None]
-        return [Shard("curve", {"curve": cell.to_json(), "version": cell.version}) for cell in unmeasured]
+        return [
+            Shard("curve", {"curve": cell.to_json(), "version": cell.version})
+            for cell in unmeasured
+        ]
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
-        """Measure curves. One that fails is left to the run of the grid, which records the reason."""
+        """Measure curves. One that fails is left to the run of the grid, which records the
+        reason.
+        """
         for shard in shards:
             cell = SweepSpec.from_json(shard.content["curve"])
             try:

@@ -1,4 +1,6 @@
-"""Cells of a grid: the points of a curve, compared with the unpruned model on the same questions and texts."""
+"""Cells of a grid: the points of a curve, compared with the unpruned model on the same questions
+and texts.
+"""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -12,10 +14,10 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.strategies import DRAW, INFLUENCE, MAP, needs
 
 NO_LOSS = (
-    "No significant drop up to n: the largest n up to which no block's 95 % interval of the change in accuracy lies below "
-    "zero. Changes are from the unpruned model, paired by question (Bonett and Price) or by text (Student's t). Each n is "
-    "tested alone, because a correction over n would only raise this n. The lower end of the change is the largest drop that "
-    "may be missed"
+    "No significant drop up to n: the largest n up to which no block's 95 % interval of the change"
+    " in accuracy lies below zero. Changes are from the unpruned model, paired by question (Bonett"
+    " and Price) or by text (Student's t). Each n is tested alone, because a correction over n"
+    " would only raise this n. The lower end of the change is the largest drop that may be missed"
 )
 """Definition of `GridCell.no_loss_n`, without the final full stop."""
 
@@ -25,7 +27,8 @@ class PairedChange(Interval):
     """Difference between a pruned and the unpruned model."""
 
     difference: float
-    """Score of the pruned model minus that of the unpruned model: accuracy, or loss in nats per token."""
+    """Score of the pruned model minus that of the unpruned model: accuracy, or loss in nats per
+    token."""
     low: float | None
     """Lower end of the paired 95 % interval; None with fewer than four texts."""
     high: float | None
@@ -87,26 +90,32 @@ class GridCell:
     chance: float | None = None
     """Expected accuracy of guessing."""
     no_loss_n: int | None = None
-    """Largest n up to which accuracy does not drop significantly (`NO_LOSS`). None without questions, and if the unpruned
-    model's accuracy is not significantly above chance."""
+    """Largest n up to which accuracy does not drop significantly (`NO_LOSS`). None without
+    questions, and if the unpruned model's accuracy is not significantly above chance."""
     cuts: list[CutScores] = field(default_factory=list)
     """Scores by n, from n = 0."""
 
     @property
     def name(self) -> str:
         """Return model, strategy, questions and texts of the curve in one line."""
-        return ", ".join(part for part in (self.model, self.strategy, self.questions, self.texts) if part)
+        return ", ".join(
+            part for part in (self.model, self.strategy, self.questions, self.texts) if part
+        )
 
 
 def _distinguishing_values(spec: SweepSpec) -> dict[str, Any]:
     """Return the fields of a cell that follow from its request."""
-    model, corpus, strategy = spec.model, spec.loss_corpus, spec.strategy
+    model = spec.model
+    corpus = spec.loss_corpus
+    strategy = spec.strategy
     short = model.source.rstrip("/").rsplit("/", 1)[-1]
     return {
         "model": short,
         "precision": model.precision_in_words(),
         "strategy": f"{strategy}, draw {spec.draw}" if needs(strategy, DRAW) else strategy,
-        "map_texts": corpora.title(spec.distances.corpus) if needs(strategy, MAP, INFLUENCE) else "",
+        "map_texts": (
+            corpora.title(spec.distances.corpus) if needs(strategy, MAP, INFLUENCE) else ""
+        ),
         "questions": questions.title(spec.benchmark),
         "texts": "" if corpus is None else corpora.title(corpus),
     }
@@ -121,7 +130,11 @@ def measured(sweep: SweepResult) -> GridCell:
     """Return the cell of a finished curve."""
     cuts = [_cut(sweep, index) for index in range(len(sweep.points))]
     return GridCell(
-        **{**_distinguishing_values(sweep.spec), "model": sweep.model.name, "precision": sweep.precision_in_words},
+        **{
+            **_distinguishing_values(sweep.spec),
+            "model": sweep.model.name,
+            "precision": sweep.precision_in_words,
+        },
         n_layers=sweep.n_layers,
         key=sweep.spec.fingerprint(),
         wall_s=sweep.wall_s,
@@ -136,7 +149,9 @@ def _no_loss_n(sweep: SweepResult, cuts: list[CutScores]) -> int | None:
         return None
     reached = 0
     for cut in cuts[1:]:
-        if cut.acc_change is None or (cut.acc_change.is_significant and cut.acc_change.difference < 0):
+        if cut.acc_change is None or (
+            cut.acc_change.is_significant and cut.acc_change.difference < 0
+        ):
             break
         reached = cut.n
     return reached
@@ -144,7 +159,8 @@ def _no_loss_n(sweep: SweepResult, cuts: list[CutScores]) -> int | None:
 
 def _cut(sweep: SweepResult, index: int) -> CutScores:
     point = sweep.points[index]
-    acc, loss = point.interval or (None, None), point.loss_interval or (None, None)
+    acc = point.interval or (None, None)
+    loss = point.loss_interval or (None, None)
     return CutScores(
         n=point.n,
         removed=point.block.describe() if point.block else "nothing",
@@ -173,7 +189,8 @@ def _acc_change(sweep: SweepResult, index: int) -> PairedChange | None:
 def _loss_change(sweep: SweepResult, index: int) -> PairedChange | None:
     if index >= len(sweep.text_losses):
         return None
-    first, second = sweep.text_losses[0], sweep.text_losses[index]
+    first = sweep.text_losses[0]
+    second = sweep.text_losses[index]
     if not first or len(first) != len(second):
         return None
     return PairedChange(*stats.compare_losses(first, second, sweep.text_tokens))
@@ -211,16 +228,37 @@ def every_cut(cells: list[GridCell], caption: str) -> Table:
 
 
 def each_cell(cells: list[GridCell], caption: str) -> Table:
-    """Return a table with a row per cell: its largest n without a significant drop, and its scores there."""
+    """Return a table with a row per cell: its largest n without a significant drop, and its scores
+    there.
+    """
     unpruned = interval_columns("unpruned_acc", "unpruned accuracy")
-    columns = (*_WHICH, _NO_LOSS, *unpruned, *_SCORES, _WALL, Column("error", "not measured because", missing=""))
+    columns = (
+        *_WHICH,
+        _NO_LOSS,
+        *unpruned,
+        *_SCORES,
+        _WALL,
+        Column("error", "not measured because", missing=""),
+    )
     rows = []
     for cell in cells:
         no_loss = next((cut for cut in cell.cuts if cut.n == cell.no_loss_n), None)
         first_cut = next(iter(cell.cuts), None)
-        ends = interval_values("unpruned_acc", (first_cut.acc, first_cut.acc_low, first_cut.acc_high) if first_cut else None)
-        rows.append((_row(cell, no_loss) if no_loss else _labels(cell)) | ends | {"error": cell.error or None})
-    return Table("Largest pruning of each curve without a significant drop, and its scores", columns, rows, caption)
+        ends = interval_values(
+            "unpruned_acc",
+            (first_cut.acc, first_cut.acc_low, first_cut.acc_high) if first_cut else None,
+        )
+        rows.append(
+            (_row(cell, no_loss) if no_loss else _labels(cell))
+            | ends
+            | {"error": cell.error or None}
+        )
+    return Table(
+        "Largest pruning of each curve without a significant drop, and its scores",
+        columns,
+        rows,
+        caption,
+    )
 
 
 def _labels(cell: GridCell) -> dict[str, Any]:
@@ -232,5 +270,7 @@ def _row(cell: GridCell, cut: CutScores) -> dict[str, Any]:
     row = _labels(cell) | {field.name: getattr(cut, field.name) for field in fields(cut)}
     for name in ("acc_change", "loss_change"):
         change: PairedChange | None = row.pop(name)
-        row |= interval_values(name, (change.difference, change.low, change.high) if change else None)
+        row |= interval_values(
+            name, (change.difference, change.low, change.high) if change else None
+        )
     return row | {"size": cut.n or None}

@@ -32,11 +32,17 @@ def _each_of(make: Callable[[str], SpecT]) -> Callable[[str], tuple[SpecT, ...]]
 
 def _joined(names: Sequence[str]) -> str | None:
     """Return names joined by commas; None if they could not be parsed again."""
-    return ",".join(names) if all(name and name == name.strip() and "," not in name for name in names) else None
+    return (
+        ",".join(names)
+        if all(name and name == name.strip() and "," not in name for name in names)
+        else None
+    )
 
 
 def name_sources(specs: Sequence[Any]) -> str | None:
-    """Return models or texts as an option of the command line; None if one of them has no such form."""
+    """Return models or texts as an option of the command line; None if one of them has no such
+    form.
+    """
     return _joined([spec.source for spec in specs])
 
 
@@ -68,7 +74,13 @@ class GridSpec(Spec):
     """Models: `starter`, Hub ids, folders or GGUF files, joined by commas."""
     benchmarks: Annotated[
         tuple[BenchmarkSpec, ...],
-        Option("--tasks", "NAME|FILE,…", known=TASKS, parse=_each_of(BenchmarkSpec), write=f"{__name__}:name_tasks"),
+        Option(
+            "--tasks",
+            "NAME|FILE,…",
+            known=TASKS,
+            parse=_each_of(BenchmarkSpec),
+            write=f"{__name__}:name_tasks",
+        ),
         Part(only=("limit", "shots", "seed")),
     ] = (BenchmarkSpec(),)
     """Datasets of questions."""
@@ -79,10 +91,14 @@ class GridSpec(Spec):
     ] = field(default_factory=lambda: (default_loss_corpus(),))
     """Texts that the loss is measured on."""
     map_corpora: Annotated[
-        tuple[CorpusSpec, ...], Option("--map-texts", "c4|wiki|FILE,…", parse=_each_of(CorpusSpec), write=_SOURCES)
+        tuple[CorpusSpec, ...],
+        Option("--map-texts", "c4|wiki|FILE,…", parse=_each_of(CorpusSpec), write=_SOURCES),
     ] = (CorpusSpec(),)
     """Texts of the distance maps that choose the blocks."""
-    strategies: Annotated[tuple[str, ...], Option(metavar="NAME,…", known=STRATEGIES)] = ("similarity", "deepest")
+    strategies: Annotated[tuple[str, ...], Option(metavar="NAME,…", known=STRATEGIES)] = (
+        "similarity",
+        "deepest",
+    )
     """Strategies that choose the removed layers."""
     max_n: Annotated[int | None, Option(), Bound(0, MOST_LAYERS)] = None
     """Largest number of removed layers (default: half of the layers of each model)."""
@@ -100,13 +116,17 @@ class GridSpec(Spec):
         for name, parts in sides.items():
             require(bool(parts), f"A grid needs at least one of its {name}. Name some.")
             twice = next((part for index, part in enumerate(parts) if part in parts[:index]), None)
-            require(twice is None, f"The {name} of this grid contain {shown(_named(twice))} twice. Name each once.")
+            require(
+                twice is None,
+                f"The {name} of this grid contain {shown(_named(twice))} twice. Name each once.",
+            )
         for strategy in self.strategies:
             one_of("strategies", strategy, [name for name in STRATEGIES if not needs(name, BLOCKS)])
         n_cells = len(self.cells())
         require(
             n_cells <= MOST_CELLS,
-            f"This grid has {n_cells:,} cells, at most {MOST_CELLS} are allowed. Leave some out, or run several grids.",
+            f"This grid has {n_cells:,} cells, at most {MOST_CELLS} are allowed. Leave some out, or"
+            " run several grids.",
         )
 
     def check_depth(self, n_layers: int) -> None:
@@ -114,7 +134,9 @@ class GridSpec(Spec):
         self.cells()[0].check_depth(n_layers)
 
     def cells(self) -> tuple[SweepSpec, ...]:
-        """Return the requests for all curves, grouped by model, in the order of measuring and listing."""
+        """Return the requests for all curves, grouped by model, in the order of measuring and
+        listing.
+        """
         return tuple(
             SweepSpec(
                 model=model,
@@ -127,7 +149,9 @@ class GridSpec(Spec):
             )
             for model in self.models
             for strategy in self.strategies
-            for map_corpus in (self.map_corpora if needs(strategy, MAP, INFLUENCE) else self.map_corpora[:1])
+            for map_corpus in (
+                self.map_corpora if needs(strategy, MAP, INFLUENCE) else self.map_corpora[:1]
+            )
             for draw in range(self.draws if needs(strategy, DRAW) else 1)
             for benchmark in self.benchmarks
             for corpus in self.loss_corpora
@@ -158,23 +182,34 @@ class GridResult(Result):
     def tables(self) -> dict[str, Table]:
         """Return a table of all removed blocks, and one of all curves."""
         caption = self.measured_on()
-        return {"cuts": grid_cells.every_cut(self.cells, caption), "cells": grid_cells.each_cell(self.cells, caption)}
+        return {
+            "cuts": grid_cells.every_cut(self.cells, caption),
+            "cells": grid_cells.each_cell(self.cells, caption),
+        }
 
     def measured_on(self) -> str:
         """Return the number of measured curves, and the meaning of the numbers."""
         cuts = [cut for cell in self.cells for cut in cell.cuts]
-        n_questions, read = (max((getattr(cut, name) for cut in cuts), default=0) for name in ("n_samples", "n_texts"))
-        blind = sum(bool(cell.cuts) and cell.cuts[0].n_samples > 0 and cell.no_loss_n is None for cell in self.cells)
+        n_questions, read = (
+            max((getattr(cut, name) for cut in cuts), default=0)
+            for name in ("n_samples", "n_texts")
+        )
+        blind = sum(
+            bool(cell.cuts) and cell.cuts[0].n_samples > 0 and cell.no_loss_n is None
+            for cell in self.cells
+        )
         dark = (
-            f" In {blind} curves the unpruned model's accuracy is not significantly above chance: they cannot show a drop."
+            f" In {blind} curves the unpruned model's accuracy is not significantly above chance:"
+            " they cannot show a drop."
             if blind
             else ""
         )
         failed = f", {len(self.failures)} failed" if self.failures else ""
         so_far = "" if self.complete else f", {len(self.cells)} so far"
         return (
-            f"{self.n_cells} curves{so_far}{failed}. Up to {n_questions} questions with 95 % Wilson intervals, and up "
-            f"to {read} texts with 95 % intervals over texts. {grid_cells.NO_LOSS}.{dark}"
+            f"{self.n_cells} curves{so_far}{failed}. Up to {n_questions} questions with 95 % Wilson"
+            f" intervals, and up to {read} texts with 95 % intervals over texts."
+            f" {grid_cells.NO_LOSS}.{dark}"
         )
 
 
@@ -186,6 +221,9 @@ register(
         title="Grid",
         place=10,
         shards="analysis.experiments.batch.grid:GridShards",
-        help="accuracy curves of several models, datasets, texts and strategies, all combinations in one table.",
+        help=(
+            "accuracy curves of several models, datasets, texts and strategies, all combinations in"
+            " one table."
+        ),
     )
 )

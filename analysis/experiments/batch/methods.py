@@ -1,4 +1,6 @@
-"""The experiment that measures a table of methods: curves and healing runs, each stored like a single request."""
+"""The experiment that measures a table of methods: curves and healing runs, each stored like a
+single request.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +13,12 @@ from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, sparing
-from analysis.experiments.batch.methods_spec import MethodCell, MethodKey, MethodsResult, MethodsSpec
+from analysis.experiments.batch.methods_spec import (
+    MethodCell,
+    MethodKey,
+    MethodsResult,
+    MethodsSpec,
+)
 from analysis.experiments.batch.run import FATAL, Batch, Once
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -29,22 +36,25 @@ def resolve(spec: MethodsSpec) -> MethodsSpec:
     Raises:
         SpecError: If a healing run would train on the kind of text that evaluates all methods.
     """
-    benchmark, corpus = questions.resolve(spec.benchmark), corpora.resolve(spec.loss_corpus)
+    benchmark = questions.resolve(spec.benchmark)
+    corpus = corpora.resolve(spec.loss_corpus)
     for recipe in spec.recipes:
         trained: CorpusSpec = recipes.get(recipe).corpus
         if trained.subject == corpus.subject:
             raise SpecError(
-                f"The recipe {recipe} trains on {corpora.title(trained)}, the kind of text that judges all methods. Choose "
-                f"another text for the loss, or leave the recipe out."
+                f"The recipe {recipe} trains on {corpora.title(trained)}, the kind of text that"
+                " judges all methods. Choose another text for the loss, or leave the recipe out."
             )
     return replace(spec, model=resolve_model(spec.model), benchmark=benchmark, loss_corpus=corpus)
 
 
-def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> MethodsResult:
+def run(
+    spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> MethodsResult:
     """Measure every cell, or return the stored result; an interrupted table resumes.
 
-    Stored curves and healing runs are reused. A cell that fails is recorded with the reason and retried when the table is
-    requested again.
+    Stored curves and healing runs are reused. A cell that fails is recorded with the reason and
+    retried when the table is requested again.
 
     Raises:
         LayerscopeError: For problems with the model, questions, texts or the disk, in one sentence.
@@ -54,7 +64,12 @@ def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     if stored is not None and stored.complete and not stored.failures:
         return stored
     recipe_names = ("", *resolved.recipes)
-    keys = [(strategy, recipe, n) for strategy in resolved.strategies for n in resolved.ns for recipe in recipe_names]
+    keys = [
+        (strategy, recipe, n)
+        for strategy in resolved.strategies
+        for n in resolved.ns
+        for recipe in recipe_names
+    ]
     return _Methods(resolved, keys, load).run(on_progress)
 
 
@@ -79,7 +94,9 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
 
     def measure(self, key: MethodKey, on_progress: OnProgress) -> _Row:
         strategy, recipe, n = key
-        curve = self._curves[strategy].get(lambda: self._curve(strategy, on_progress), f"measuring the curve of {strategy}")
+        curve = self._curves[strategy].get(
+            lambda: self._curve(strategy, on_progress), f"measuring the curve of {strategy}"
+        )
         point = self._point(strategy, n)
         if point is None:
             raise LayerscopeError(f"{strategy} names no {n} layers to remove.")
@@ -87,8 +104,8 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
         assert cut is not None, "a size of a table is at least 1"
         if protected := sorted(set(self.spec.protect).intersection(cut.touched)):
             raise LayerscopeError(
-                f"{strategy} removes {removal(protected).brief()}, which is protected. Unprotect it, or choose a strategy that "
-                f"searches."
+                f"{strategy} removes {removal(protected).brief()}, which is protected. Unprotect"
+                " it, or choose a strategy that searches."
             )
         if not recipe:
             index = curve.points.index(point)
@@ -96,7 +113,10 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
         healed = healing.run(_heal(self.spec, recipe, cut), on_progress, load=self.model)
         cell = replace(self._cell(key), wall_s=healed.wall_s)
         if not healed.complete or "healed" not in healed.text_losses:
-            reason = "The healing run was stopped before its scores were measured. Measure the table again."
+            reason = (
+                "The healing run was stopped before its scores were measured. Measure the table"
+                " again."
+            )
             return replace(cell, error=reason), [], []
         return cell, healed.text_losses["healed"], self._right(healed.questions["healed"])
 
@@ -138,12 +158,18 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
 
     def _unpruned(self) -> SweepResult | None:
         """Return the first measured curve: the scores of the unpruned model are the same in all."""
-        return next((curve.value for curve in self._curves.values() if curve.value is not None), None)
+        return next(
+            (curve.value for curve in self._curves.values() if curve.value is not None), None
+        )
 
     def _point(self, strategy: str, n: int) -> Point | None:
         """Return the point of a strategy's curve at a size; None if there is none."""
         curve = self._curves[strategy].value
-        return next((point for point in curve.points if point.n == n), None) if curve is not None else None
+        return (
+            next((point for point in curve.points if point.n == n), None)
+            if curve is not None
+            else None
+        )
 
     def _cell(self, key: MethodKey) -> MethodCell:
         strategy, recipe, n = key
@@ -161,8 +187,12 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
 
 
 def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
-    """Return the request for a healing run with the precision, questions and texts of the curves."""
-    overrides: dict[str, Any] = {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
+    """Return the request for a healing run with the precision, questions and texts of the
+    curves.
+    """
+    overrides: dict[str, Any] = (
+        {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
+    )
     return recipes.heal_spec(
         recipe,
         model=spec.model,

@@ -1,4 +1,6 @@
-"""Measurement of the cells of a batch. The result is saved after each cell and contains failures."""
+"""Measurement of the cells of a batch. The result is saved after each cell and contains
+failures.
+"""
 
 import gc
 from abc import ABC, abstractmethod
@@ -7,7 +9,16 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from analysis.core import failures
 from analysis.core.errors import LayerscopeError, StorageError
-from analysis.core.progress import REMAINING, Cancelled, OnProgress, Progress, Stage, Stages, doing, ignore
+from analysis.core.progress import (
+    REMAINING,
+    Cancelled,
+    OnProgress,
+    Progress,
+    Stage,
+    Stages,
+    doing,
+    ignore,
+)
 from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.models.loading.load import LoadedModel, Loader
@@ -34,7 +45,9 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
 
     def __init__(self, spec: Any, keys: Sequence[KeyT], load: Loader) -> None:
         """Initialize without loading the model."""
-        self.spec, self.keys, self.model = spec, keys, SharedModel(load)
+        self.spec = spec
+        self.keys = keys
+        self.model = SharedModel(load)
 
     @abstractmethod
     def name(self, key: KeyT) -> str:
@@ -62,22 +75,30 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
         Raises:
             LayerscopeError: If nothing can be measured, or for an error that ends the batch.
         """
-        rows, (noun, batch_noun) = dict(stored or {}), self.nouns
+        rows = dict(stored or {})
+        noun, batch_noun = self.nouns
         report = _Report(on_progress, self.phase, len(self.keys), self.spec.fingerprint())
         done = {self.name(key): 1.0 if key in rows else 0.0 for key in self.keys}
-        stages = Stages(report, {name: Stage(1.0, resumed=share, finished=share) for name, share in done.items()})
+        stages = Stages(
+            report,
+            {name: Stage(1.0, resumed=share, finished=share) for name, share in done.items()},
+        )
         for index, key in enumerate(self.keys):
             if key in rows:
                 continue
             name = self.name(key)
-            report.begin(len(rows), name, f"{noun.capitalize()} {index + 1} of {len(self.keys)}: {name}.")
+            report.begin(
+                len(rows), name, f"{noun.capitalize()} {index + 1} of {len(self.keys)}: {name}."
+            )
             stages.begin(name)
             try:
                 rows[key] = self.measure(key, stages)
             except self.fatal:
                 raise
             except Exception as error:  # any error: other cells may still succeed
-                rows[key] = self.failed(key, failures.in_a_sentence(error, doing=f"measuring {name}"))
+                rows[key] = self.failed(
+                    key, failures.in_a_sentence(error, doing=f"measuring {name}")
+                )
             if reason := rows[key][0].error:
                 report.say(f"{name} could not be measured: {reason}")
             partial = self.result(rows, complete=False)
@@ -88,7 +109,8 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
         if finished is None:
             cell = rows[self.keys[0]][0]
             raise LayerscopeError(
-                f"None of the {len(rows)} {noun}s of this {batch_noun} could be measured. {cell.name}: {cell.error}"
+                f"None of the {len(rows)} {noun}s of this {batch_noun} could be measured."
+                f" {cell.name}: {cell.error}"
             )
         finished.save()
         measured: ResultT = finished
@@ -96,7 +118,9 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
 
 
 class Once(Generic[T]):
-    """A value that is created on first use and shared by cells. If creation fails, all cells get the error."""
+    """A value that is created on first use and shared by cells. If creation fails, all cells get
+    the error.
+    """
 
     def __init__(self) -> None:
         """Initialize without a value."""
@@ -121,7 +145,8 @@ class Once(Generic[T]):
             except FATAL:
                 raise
             except Exception as error:
-                # Only the message, since the traceback would keep the partly loaded model in memory.
+                # Only the message, since the traceback would keep the partly loaded model in
+                # memory.
                 self._refusal = failures.in_a_sentence(error, doing=doing)
                 raise
         return self.value
@@ -141,12 +166,17 @@ class SharedModel(Loader):
         if spec.model != self._spec:
             if self._loaded.value is not None:
                 self.clear()
-            self._spec, self._loaded = spec.model, Once()
+            self._spec = spec.model
+            self._loaded = Once()
         return sweep.run(spec, on_progress, load=self)
 
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
+    def __call__(
+        self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False
+    ) -> LoadedModel:
         """Return the current model, loading it on first use; raises the errors of loading."""
-        return self._loaded.get(lambda: self._load(spec, on_progress, by_layer=by_layer), f"loading {spec.source}")
+        return self._loaded.get(
+            lambda: self._load(spec, on_progress, by_layer=by_layer), f"loading {spec.source}"
+        )
 
     def clear(self) -> None:
         """Free the memory of the model."""
@@ -159,12 +189,17 @@ class _Report:
     """Progress callback of a cell that reports the progress of the batch."""
 
     def __init__(self, on_progress: OnProgress, phase: str, total: int, key: str) -> None:
-        self._on_progress, self._phase, self._total, self._key = on_progress, phase, total, key
-        self._done, self._name = 0, ""
+        self._on_progress = on_progress
+        self._phase = phase
+        self._total = total
+        self._key = key
+        self._done = 0
+        self._name = ""
 
     def begin(self, done: int, name: str, message: str) -> None:
         """Report the number of finished cells, and begin the next one."""
-        self._done, self._name = done, name
+        self._done = done
+        self._name = name
         self.say(message)
 
     def say(self, message: str) -> None:

@@ -20,17 +20,24 @@ class CachedScores:
     """Losses on held-out text of the kind of the healing text."""
 
     def counts(self, cut: Removal | None) -> tuple[int, int, int]:
-        """Return the numbers of stored answers, of losses on judging texts, and of losses on text of the healing text's kind.
+        """Return the numbers of stored answers, of losses on judging texts, and of losses on text
+        of the healing text's kind.
 
         Args:
             cut: Removed layers; None for the unpruned model.
         """
-        judging, same_kind = self.judging, self.same_kind
-        return len(judging.answers.get(cut, {})), len(judging.losses.get(cut, [])), len(same_kind.losses.get(cut, []))
+        judging = self.judging
+        same_kind = self.same_kind
+        return (
+            len(judging.answers.get(cut, {})),
+            len(judging.losses.get(cut, [])),
+            len(same_kind.losses.get(cut, [])),
+        )
 
 
 def load_cached_scores(spec: HealSpec, same_kind: CorpusSpec | None) -> CachedScores:
-    """Return scores of stored sweeps, evaluations and healing runs with the same weights, dtype, questions and texts.
+    """Return scores of stored sweeps, evaluations and healing runs with the same weights, dtype,
+    questions and texts.
 
     The number of questions or texts may differ, since a smaller set is a prefix of a larger one.
 

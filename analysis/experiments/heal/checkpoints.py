@@ -42,8 +42,14 @@ def write(fingerprint: str, checkpoint: TrainingState) -> None:
     Raises:
         StorageError: If the disk is full; older checkpoints stay intact.
     """
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()})
-    head = {"format": _FORMAT, "step": checkpoint.step, "sha256": hashlib.sha256(content).hexdigest()}
+    content = save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    )
+    head = {
+        "format": _FORMAT,
+        "step": checkpoint.step,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
 
     def fill(target: Path) -> None:
         (target / "state.safetensors").write_bytes(content)

@@ -1,4 +1,6 @@
-"""The result of a healing run: learning curve, adapter, and scores of the unpruned, pruned and healed model."""
+"""The result of a healing run: learning curve, adapter, and scores of the unpruned, pruned and
+healed model.
+"""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -27,20 +29,24 @@ class HealStep:
     step: int
     """1-based."""
     loss: float
-    """Training loss on the sequences of this step before the update, in nats per token. With distillation, it is the weighted
-    sum of both losses."""
+    """Training loss on the sequences of this step before the update, in nats per token. With
+    distillation, it is the weighted sum of both losses."""
     learning_rate: float
     tokens_per_s: float
     memory_bytes: int
-    """Peak memory since this process started or resumed the run: of the accelerator, or of the process if there is none."""
+    """Peak memory since this process started or resumed the run: of the accelerator, or of the
+    process if there is none."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Scores during training on the selection texts (`CHOICE_TEXTS`), which are not used in the final evaluation."""
+    """Scores during training on the selection texts (`CHOICE_TEXTS`), which are not used in the
+    final evaluation.
+    """
 
     step: int
-    """Number of steps taken. 0 is the pruned model, and a second entry of 0 the model after the instant heal."""
+    """Number of steps taken. 0 is the pruned model, and a second entry of 0 the model after the
+    instant heal."""
     loss: float
     loss_stderr: float
     acc: float | None = None
@@ -81,7 +87,8 @@ class GapReport:
     gap: Removal
     """Removed layers or sublayers."""
     module: str
-    """Name in the pruned model of the changed module before the gap: a projection or a mixture of experts."""
+    """Name in the pruned model of the changed module before the gap: a projection or a mixture of
+    experts."""
     strength: float
     """Applied share of the fitted change."""
 
@@ -93,8 +100,8 @@ class JunctionReport:
     module: str
     """Names of the changed modules, joined by commas."""
     strength: float
-    """Applied share of the fitted change, chosen on the selection texts; 0 if no change lowered their loss. The mean over
-    several gaps."""
+    """Applied share of the fitted change, chosen on the selection texts; 0 if no change lowered
+    their loss. The mean over several gaps."""
     loss_before: float
     """Loss of the pruned model on the selection texts, in nats per token."""
     loss_after: float
@@ -103,7 +110,8 @@ class JunctionReport:
     """Number of tokens of the fit."""
     wall_s: float
     gaps: list[GapReport] = field(default_factory=list)
-    """Reports by gap, first gap first; empty in results of earlier versions, which had a single gap."""
+    """Reports by gap, first gap first; empty in results of earlier versions, which had a single
+    gap."""
 
 
 _WRITING = (
@@ -127,7 +135,8 @@ class HealResult(Result):
     model: ModelFacts
     steps: list[HealStep]
     validations: list[Validation]
-    """Validations during training, on the selection texts (`texts.choice`) and not on `HealSpec.validation`."""
+    """Validations during training, on the selection texts (`texts.choice`) and not on
+    `HealSpec.validation`."""
     unpruned: Point | None
     """Scores on `spec.benchmark` and `spec.validation`, like `pruned` and `healed`."""
     pruned: Point | None
@@ -145,13 +154,15 @@ class HealResult(Result):
     junction: JunctionReport | None = None
     """Report of the instant heal; None without one."""
     is_instant_left_out: bool = False
-    """Whether the instant heal of the recipe was skipped because no weight of the model can hold its change."""
+    """Whether the instant heal of the recipe was skipped because no weight of the model can hold
+    its change."""
     text_losses: dict[str, list[float]] = field(default_factory=dict)
     """Loss per judging text by model (`unpruned`, `pruned`, `healed`), for paired differences."""
     text_tokens: list[int] = field(default_factory=list)
     """Number of predicted tokens of each judging text, the weights of the losses."""
     same_kind: dict[str, Point] = field(default_factory=dict)
-    """Loss by model on held-out text of the kind of the healing text; empty if the healing text is too small for any."""
+    """Loss by model on held-out text of the kind of the healing text; empty if the healing text is
+    too small for any."""
     same_kind_text: CorpusSpec | None = None
     """Resolved request for that held-out text."""
     same_kind_losses: dict[str, list[float]] = field(default_factory=dict)
@@ -159,25 +170,31 @@ class HealResult(Result):
     same_kind_tokens: list[int] = field(default_factory=list)
     """Number of predicted tokens of each held-out text."""
     unpruned_check: Validation | None = None
-    """Scores of the unpruned model on the selection texts, the reference level of `validations`; None until measured."""
+    """Scores of the unpruned model on the selection texts, the reference level of `validations`;
+    None until measured."""
     n_choice_texts: int = 0
-    """Number of selection texts; 0 if the draw was too small, so that the judging texts were used for selection too."""
+    """Number of selection texts; 0 if the draw was too small, so that the judging texts were used
+    for selection too."""
     n_held_out: int = 0
-    """Number of healing documents excluded because they share too many word sequences with a measured text."""
+    """Number of healing documents excluded because they share too many word sequences with a
+    measured text."""
     quoted: float | None = None
-    """Largest share of the eight-word sequences of a measured text that occur in the healing text; None until it is packed."""
+    """Largest share of the eight-word sequences of a measured text that occur in the healing text;
+    None until it is packed."""
     questions: dict[str, list[QuestionScore]] = field(default_factory=dict)
     """Score of each question by model."""
     writings: dict[str, GenerationCheck] = field(default_factory=dict)
     """Generated texts by model, if requested."""
     samples: list[Sample] = field(default_factory=list)
-    """Sample continuations: before the training, at each validation, and at steps 1, 2, 4, 8, … if they take little time."""
+    """Sample continuations: before the training, at each validation, and at steps 1, 2, 4, 8, … if
+    they take little time."""
     planned_steps: int | None = None
     """Number of optimizer steps that fit into `HealSpec.minutes`; None until estimated."""
     kept_step: int | None = None
     """Number of steps of the saved adapter; None until it is saved."""
     processes: list[int] = field(default_factory=list)
-    """Numbers of training processes in results of an earlier version, in order; empty for a single process."""
+    """Numbers of training processes in results of an earlier version, in order; empty for a single
+    process."""
     documents_apart: bool = False
     """Whether documents packed into one sequence did not attend to each other."""
     overlap: Overlap | None = None
@@ -190,7 +207,9 @@ class HealResult(Result):
 
     @property
     def is_trained(self) -> bool:
-        """Return whether any optimizer step was taken; the requested time may be too short for one."""
+        """Return whether any optimizer step was taken; the requested time may be too short for
+        one.
+        """
         return self.spec.trains and bool(self.steps)
 
     @property
@@ -221,25 +240,44 @@ class HealResult(Result):
 
     def tables(self) -> dict[str, Table]:
         """Return tables of the scores by model, the optimizer steps and the validations."""
-        models, caption = self.models, self.measured_on()
+        models = self.models
+        caption = self.measured_on()
         return {
-            "models": cuts.table(list(models.values()), "Unpruned, pruned and healed", caption, model=list(models)),
+            "models": cuts.table(
+                list(models.values()), "Unpruned, pruned and healed", caption, model=list(models)
+            ),
             **self._same_kind_table(),
             **self._writing_table(),
             "steps": of_values("Training by step", list(map(asdict, self.steps)), caption),
             "checks": of_values(
-                "Loss and accuracy by step, on the texts that choose the step", list(map(asdict, self.validations)), caption
+                "Loss and accuracy by step, on the texts that choose the step",
+                list(map(asdict, self.validations)),
+                caption,
             ),
         }
 
     def _same_kind_table(self) -> dict[str, Table]:
         if self.same_kind_text is None or not self.same_kind:
             return {}
-        caption = f"Loss on {self._texts(self.same_kind_text, self.same_kind_tokens)}, the kind of the healing text."
+        caption = (
+            f"Loss on {self._texts(self.same_kind_text, self.same_kind_tokens)}, the kind of the"
+            " healing text."
+        )
         title = "Unpruned, pruned and healed, on the kind of the healing text"
-        table = cuts.table(list(self.same_kind.values()), title, caption, model=list(self.same_kind))
+        table = cuts.table(
+            list(self.same_kind.values()), title, caption, model=list(self.same_kind)
+        )
         return {
-            "same_kind": table.only("model", "n", "removed", "loss", "loss_stderr", "n_texts", "perplexity", "bits_per_byte")
+            "same_kind": table.only(
+                "model",
+                "n",
+                "removed",
+                "loss",
+                "loss_stderr",
+                "n_texts",
+                "perplexity",
+                "bits_per_byte",
+            )
         }
 
     def _writing_table(self) -> dict[str, Table]:
@@ -253,20 +291,31 @@ class HealResult(Result):
                 "distinct_rate": (wrote.distinct_rate, wrote.distinct_interval),
                 "sum_acc": (wrote.acc, wrote.interval),
             }
-            row: dict[str, Any] = {"model": name, "n_texts": len(wrote.continuations), "n_sums": len(wrote.sums)}
+            row: dict[str, Any] = {
+                "model": name,
+                "n_texts": len(wrote.continuations),
+                "n_sums": len(wrote.sums),
+            }
             for rate, (value, ends) in rates.items():
                 low, high = ends or (None, None)
                 row |= {rate: value, f"{rate}_low": low, f"{rate}_high": high}
             rows.append(row)
         return {
             "writing": Table(
-                "Generated text", _WRITING, rows, "Greedy continuations and arithmetic problems, with 95 % intervals."
+                "Generated text",
+                _WRITING,
+                rows,
+                "Greedy continuations and arithmetic problems, with 95 % intervals.",
             )
         }
 
     def measured_on(self) -> str:
         """Return the precision, the device and the judging texts in words."""
-        together = f", trained by {' then '.join(map(str, self.processes))} processes" if self.processes else ""
+        together = (
+            f", trained by {' then '.join(map(str, self.processes))} processes"
+            if self.processes
+            else ""
+        )
         ran_as = f"{self.precision_in_words} on {self.ran_on}{together}"
         if not self.text_tokens:
             return f"{ran_as}."
@@ -285,10 +334,6 @@ class HealResult(Result):
 
 register(
     Experiment(
-        HealSpec,
-        HealResult,
-        run="analysis.experiments.heal.healing:run",
-        title="Heal",
-        place=5,
+        HealSpec, HealResult, run="analysis.experiments.heal.healing:run", title="Heal", place=5
     )
 )

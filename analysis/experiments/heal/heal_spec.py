@@ -25,8 +25,8 @@ MOST_KEPT = 65_536
 CALIBRATION_TEXTS = 96
 """Number of texts that the instant heal is fitted on."""
 CHOICE_TEXTS = 8
-"""Number of texts that choose the strength of the instant heal and validate the training: the next documents after the judging
-texts in the same draw."""
+"""Number of texts that choose the strength of the instant heal and validate the training: the next
+documents after the judging texts in the same draw."""
 
 
 def judged_by(corpus: CorpusSpec, preferred: CorpusSpec | None = None) -> CorpusSpec:
@@ -34,9 +34,14 @@ def judged_by(corpus: CorpusSpec, preferred: CorpusSpec | None = None) -> Corpus
 
     Args:
         corpus: The healing text.
-        preferred: Text to use if it is of another kind, for example the text of a curve that the run is compared with.
+        preferred: Text to use if it is of another kind, for example the text of a curve that the
+            run is compared with.
     """
-    return preferred if preferred is not None and preferred.subject != corpus.subject else other_text(corpus.source)
+    return (
+        preferred
+        if preferred is not None and preferred.subject != corpus.subject
+        else other_text(corpus.source)
+    )
 
 
 def default_heal_corpus() -> CorpusSpec:
@@ -46,7 +51,9 @@ def default_heal_corpus() -> CorpusSpec:
 
 @spec_dataclass
 class HealSpec(Spec):
-    """Healing of a pruned model: in closed form, by training, or both. Names follow PEFT and transformers."""
+    """Healing of a pruned model: in closed form, by training, or both. Names follow PEFT and
+    transformers.
+    """
 
     kind: ClassVar[str] = "heal"
     version: ClassVar[int] = 4
@@ -81,17 +88,25 @@ class HealSpec(Spec):
 
     block: Annotated[Removal, Option()]
     """Removed layers or sublayers."""
-    model: Annotated[ModelSpec, Part(always=("quantization",))] = field(default_factory=lambda: ModelSpec(quantization="4bit"))
-    corpus: Annotated[CorpusSpec, Part(only=("source", "seq_len"))] = field(default_factory=default_heal_corpus)
+    model: Annotated[ModelSpec, Part(always=("quantization",))] = field(
+        default_factory=lambda: ModelSpec(quantization="4bit")
+    )
+    corpus: Annotated[CorpusSpec, Part(only=("source", "seq_len"))] = field(
+        default_factory=default_heal_corpus
+    )
     """Documents that are packed into training sequences of `corpus.seq_len` tokens."""
-    validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=lambda: other_text(default_heal_corpus().source))
-    """Judging texts: text of another kind than `corpus`, for the loss before and after healing. The next documents of the same
-    draw choose the strength of the instant heal and validate the training (`HealResult.validations`). Text of the same kind
-    would only measure how well that kind was learned."""
+    validation: Annotated[CorpusSpec, Part(only=())] = field(
+        default_factory=lambda: other_text(default_heal_corpus().source)
+    )
+    """Judging texts: text of another kind than `corpus`, for the loss before and after healing. The
+    next documents of the same draw choose the strength of the instant heal and validate the
+    training (`HealResult.validations`). Text of the same kind would only measure how well that kind
+    was learned."""
     benchmark: Annotated[BenchmarkSpec | None, Part(only=())] = field(default_factory=BenchmarkSpec)
     """Questions asked of the unpruned, pruned and healed model; None to skip them."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
-    """Also measure generated text of the unpruned, pruned and healed model (default: as the recipe says)."""
+    """Also measure generated text of the unpruned, pruned and healed model (default: as the recipe
+    says)."""
     recipe: Annotated[
         str,
         Option(
@@ -106,17 +121,22 @@ class HealSpec(Spec):
     steps: Annotated[int, Option(), Bound(0, MOST_STEPS)] = 50
     """Optimizer steps (0: closed form, or `--minutes` decides)."""
     minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
-    """Maximum time of the run, scoring included. The steps that fit follow from the measured speed (default: no limit)."""
+    """Maximum time of the run, scoring included. The steps that fit follow from the measured speed
+    (default: no limit)."""
     lora_on: str = "feed_forward"
-    """Modules that LoRA adapts: `feed_forward` as in the paper, `attention`, or `both`. Experts are feed-forward modules."""
+    """Modules that LoRA adapts: `feed_forward` as in the paper, `attention`, or `both`. Experts are
+    feed-forward modules."""
     instant: bool = False
     """Start with the instant heal, a closed-form fit of the weights before each gap."""
     distill: Annotated[float, Bound(0, 1)] = 0.0
-    """Weight of `loss` in the training loss, in [0, 1]. The cross-entropy with the text has the rest."""
+    """Weight of `loss` in the training loss, in [0, 1]. The cross-entropy with the text has the
+    rest."""
     loss: str = "divergence"
-    """Loss with the weight `distill`, a name in `losses.LOSSES` (default: divergence from the unpruned model)."""
+    """Loss with the weight `distill`, a name in `losses.LOSSES` (default: divergence from the
+    unpruned model)."""
     top_k: Annotated[int, Bound(0, MOST_KEPT)] = 0
-    """Number of most likely tokens of the unpruned model in the loss, with all others as one remainder (0: every token)."""
+    """Number of most likely tokens of the unpruned model in the loss, with all others as one
+    remainder (0: every token)."""
     control: Annotated[bool, Option()] = False
     """Train the unpruned model in the same way instead, as a control."""
     separate_documents: bool = True
@@ -126,20 +146,22 @@ class HealSpec(Spec):
     gradient_accumulation: Annotated[int, Bound(1, MOST_ROWS)] = 1
     """Forward passes per optimizer step."""
     learning_rate: Annotated[float | None, Bound(0, 10, above=True)] = 3e-4
-    """Peak learning rate, reached after the warm-up. A cosine to 0 follows. None: by the model's size (`sizing.rate_for`)."""
+    """Peak learning rate, reached after the warm-up. A cosine to 0 follows. None: by the model's
+    size (`sizing.rate_for`)."""
     warmup_steps: Annotated[int, Bound(0, MOST_STEPS)] = 5
     """Optimizer steps in which the learning rate rises to its peak."""
     r: Annotated[int, Bound(1, MOST_RANK)] = 16
     """LoRA rank. `lora_alpha` has the same value."""
     lora_dropout: Annotated[float, Bound(0, 1, below=True)] = 0.05
-    """Dropout probability of the LoRA layers. It is 0 for models with experts, for which PEFT does not support dropout."""
+    """Dropout probability of the LoRA layers. It is 0 for models with experts, for which PEFT does
+    not support dropout."""
     eval_every: Annotated[int, Bound(1, MOST_STEPS)] = 10
     """Number of optimizer steps between validations. Each validation saves a checkpoint."""
     check_questions: Annotated[int, Bound(0, 1_000_000)] = 0
     """Number of questions per validation (0: none)."""
     judging_texts: Annotated[int, Bound(0, MOST_ROWS)] = 0
-    """Number of texts reserved for a refined evaluation (0: those of `validation`). Training and selection never use them, so a
-    run evaluated on a few of them can later be evaluated on all."""
+    """Number of texts reserved for a refined evaluation (0: those of `validation`). Training and
+    selection never use them, so a run evaluated on a few of them can later be evaluated on all."""
 
     def __post_init__(self) -> None:
         min_steps = 0 if self.instant or self.minutes is not None else 1
@@ -148,7 +170,8 @@ class HealSpec(Spec):
         one_of("loss", self.loss, losses.LOSSES)
         require(
             not self.top_k or self.distill > 0,
-            f"top_k={self.top_k} needs the distribution of the unpruned model. Set distill above 0, or top_k to 0.",
+            f"top_k={self.top_k} needs the distribution of the unpruned model. Set distill above 0,"
+            " or top_k to 0.",
         )
         require(
             not (self.control and (self.instant or self.distill)),
@@ -157,7 +180,9 @@ class HealSpec(Spec):
 
     @property
     def trains(self) -> bool:
-        """Return whether the run takes optimizer steps; otherwise it only applies the instant heal."""
+        """Return whether the run takes optimizer steps; otherwise it only applies the instant
+        heal.
+        """
         return self.steps > 0 or self.minutes is not None
 
     @property
@@ -175,7 +200,9 @@ class HealSpec(Spec):
     def training(self) -> "HealSpec":
         """Return the request without its evaluation; equal for runs that train the same adapter."""
         one_text = replace(self.validation, n_texts=1)
-        return replace(self, benchmark=None, generation=None, check_questions=0, validation=one_text)
+        return replace(
+            self, benchmark=None, generation=None, check_questions=0, validation=one_text
+        )
 
     @property
     def n_kept_clear(self) -> int:
@@ -194,17 +221,20 @@ class HealSpec(Spec):
         It measures how well that kind of text was learned.
         """
         judging = self.validation
-        return replace(held_out_text(self.corpus.source), n_texts=judging.n_texts, seq_len=judging.seq_len)
+        return replace(
+            held_out_text(self.corpus.source), n_texts=judging.n_texts, seq_len=judging.seq_len
+        )
 
     def as_control(self) -> "HealSpec":
-        """Return the control: the same training of the unpruned model, which measures the effect of the healing text alone.
+        """Return the control: the same training of the unpruned model, which measures the effect of
+        the healing text alone.
 
         Raises:
             RecipeError: If this request trains nothing.
         """
         if not self.trains:
             raise RecipeError(
-                f"The recipe {self.recipe} trains nothing, so it has no control. Choose a recipe that trains, such as distill, "
-                f"or leave out the control."
+                f"The recipe {self.recipe} trains nothing, so it has no control. Choose a recipe"
+                " that trains, such as distill, or leave out the control."
             )
         return replace(self, control=True, instant=False, distill=0.0, top_k=0)

@@ -15,16 +15,16 @@ from analysis.data import decontamination, questions
 from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.points import Point, place
 from analysis.experiments.accuracy.scores import Material
-from analysis.experiments.heal import (
-    adapter_files,
-    adapters,
-    checkpoints,
-    junction,
-    packing,
-    texts,
-)
+from analysis.experiments.heal import adapter_files, adapters, checkpoints, junction, packing, texts
 from analysis.experiments.heal.cached_scores import CachedScores, load_cached_scores
-from analysis.experiments.heal.heal_result import SAMPLE_PROMPT, SAMPLE_TOKENS, HealResult, HealStep, Sample, Validation
+from analysis.experiments.heal.heal_result import (
+    SAMPLE_PROMPT,
+    SAMPLE_TOKENS,
+    HealResult,
+    HealStep,
+    Sample,
+    Validation,
+)
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
@@ -41,11 +41,15 @@ from analysis.models.running import generation, pruning
 from analysis.models.running.pruning import PrunedBlock, without_block
 
 _SAMPLE_PAUSE = 10
-"""Minimum time between samples outside of validations, in durations of a sample. Samples take at most a tenth of the time."""
-_NO_TIME = "The time allows no training steps, so only the instant heal is kept. Give more minutes to train."
+"""Minimum time between samples outside of validations, in durations of a sample. Samples take at
+most a tenth of the time."""
+_NO_TIME = (
+    "The time allows no training steps, so only the instant heal is kept. Give more minutes to"
+    " train."
+)
 _UNSCORED = (
-    "The {minutes:g} minutes are over before the healed model was scored. Its adapter is kept. Send the same request again to "
-    "score it."
+    "The {minutes:g} minutes are over before the healed model was scored. Its adapter is kept. Send"
+    " the same request again to score it."
 )
 
 
@@ -56,7 +60,9 @@ def timed(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def prepare_model(loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor]) -> tuple[LoadedModel, PrunedBlock | None]:
+def prepare_model(
+    loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor]
+) -> tuple[LoadedModel, PrunedBlock | None]:
     """Return the pruned model with its adapter, and the removed block; None in a control.
 
     Args:
@@ -64,7 +70,9 @@ def prepare_model(loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Ten
         spec: The resolved request.
         changes: Changes of weights by the instant heal; empty without one.
     """
-    loaded.model.requires_grad_(False)  # also for removed layers, which the teacher restores temporarily
+    loaded.model.requires_grad_(
+        False
+    )  # also for removed layers, which the teacher restores temporarily
     cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
     model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
     healed = replace(loaded, model=model, decoder=find_decoder(model))
@@ -82,7 +90,9 @@ class HealingRun:
             loaded: The model, a copy that the run may modify.
             base: Name of the base model in the adapter's configuration.
         """
-        self.record, self.spec, self.base = record, record.spec, base
+        self.record = record
+        self.spec = record.spec
+        self.base = base
         spec = self.spec
         record.counted_to = time.perf_counter()
         with without_block(loaded.decoder, spec.removed) as left:
@@ -93,7 +103,8 @@ class HealingRun:
         self.changes: dict[str, Tensor] = {}
         """Tensors that the instant heal adds to weights, by module."""
         self.reserved_s = 0.0
-        """Estimated seconds of a validation and the final evaluation, which the training leaves of a requested time."""
+        """Estimated seconds of a validation and the final evaluation, which the training leaves of
+        a requested time."""
         self.sampled_at = self.sample_s = 0.0
         """Time of the last sample, and its duration in seconds."""
 
@@ -103,7 +114,8 @@ class HealingRun:
         Args:
             loaded: The unpruned model, which is modified.
         """
-        record, spec = self.record, self.spec
+        record = self.record
+        spec = self.spec
         record.publish(same_kind_text=self.texts.same_kind, n_choice_texts=self.texts.n_choice)
         self.measure_before(loaded)
         if spec.instant:
@@ -133,12 +145,17 @@ class HealingRun:
         return record.result
 
     def measure_before(self, loaded: LoadedModel) -> None:
-        """Measure the unpruned and the pruned model with a shared trunk, unless the stored result contains their scores.
+        """Measure the unpruned and the pruned model with a shared trunk, unless the stored result
+        contains their scores.
 
-        The selection texts and the sample come first: they take seconds, and show at once what there is to recover.
+        The selection texts and the sample come first: they take seconds, and show at once what
+        there is to recover.
         """
-        record, spec = self.record, self.spec
-        models: dict[str, Removal | None] = {"unpruned": None} if spec.control else {"unpruned": None, "pruned": spec.block}
+        record = self.record
+        spec = self.spec
+        models: dict[str, Removal | None] = (
+            {"unpruned": None} if spec.control else {"unpruned": None, "pruned": spec.block}
+        )
         cached = None
         if any(getattr(record.result, model) is None for model in models):
             cached = load_cached_scores(spec, record.result.same_kind_text)
@@ -146,7 +163,9 @@ class HealingRun:
             self.check_time(loaded)
         if not record.result.validations:
             record.remaining.begin("choice")
-            checked = Measurement(loaded, texts.choice(loaded, spec), list(models.values())).complete(record.remaining)
+            checked = Measurement(
+                loaded, texts.choice(loaded, spec), list(models.values())
+            ).complete(record.remaining)
             checks = [_validation(0, point) for point in checked.points]
             n_tokens = record.result.n_tokens + checked.material.n_tokens
             record.result = replace(record.result, n_tokens=n_tokens, unpruned_check=checks[0])
@@ -160,21 +179,33 @@ class HealingRun:
             record.publish(lines=measured.material.lines, **points)
 
     def check_time(self, loaded: LoadedModel) -> None:
-        """Raise an error if the requested time is too short at the current speed of the machine, measured by one evaluation."""
+        """Raise an error if the requested time is too short at the current speed of the machine,
+        measured by one evaluation.
+        """
         if self.spec.minutes is not None:
             material = texts.choice(loaded, self.spec)
-            seconds = timed(lambda: Measurement(loaded, material, [None]).complete(self.record.remaining))
-            self.record.remaining.check_time(dict.fromkeys((SCORE, FIT), seconds / material.n_tokens))
+            seconds = timed(
+                lambda: Measurement(loaded, material, [None]).complete(self.record.remaining)
+            )
+            self.record.remaining.check_time(
+                dict.fromkeys((SCORE, FIT), seconds / material.n_tokens)
+            )
 
     def fit_junction(self, loaded: LoadedModel) -> Junction:
-        """Fit the instant heal on the unpruned model. The fit is deterministic, so a resumed run repeats it."""
+        """Fit the instant heal on the unpruned model. The fit is deterministic, so a resumed run
+        repeats it.
+        """
         self.record.remaining.begin("fit")
-        spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
-        calibration = packing.beginnings(spec.corpus, self.texts.near_copies, loaded.tokenizer, CALIBRATION_TEXTS, n_tokens)
+        spec = self.spec
+        n_tokens = min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
+        calibration = packing.beginnings(
+            spec.corpus, self.texts.near_copies, loaded.tokenizer, CALIBRATION_TEXTS, n_tokens
+        )
         if len(calibration) < junction.LEAST_TEXTS:
             raise RecipeError(
-                f"The healing text has {len(calibration)} documents outside the evaluation texts, and an instant heal needs "
-                f"{junction.LEAST_TEXTS} or more. Choose a longer healing text."
+                f"The healing text has {len(calibration)} documents outside the evaluation texts,"
+                f" and an instant heal needs {junction.LEAST_TEXTS} or more. Choose a longer"
+                " healing text."
             )
         selection = texts.choice(loaded, spec).texts
         on_progress = self.record.remaining
@@ -194,8 +225,11 @@ class HealingRun:
         return fitted
 
     def prepare(self, healed: LoadedModel, cut: PrunedBlock | None, is_separate: bool) -> Trainer:
-        """Return the trainer with its sequences and its number of steps, restored from the last checkpoint."""
-        record, spec = self.record, self.spec
+        """Return the trainer with its sequences and its number of steps, restored from the last
+        checkpoint.
+        """
+        record = self.record
+        spec = self.spec
         record.remaining.begin("prepare")
         planned = record.result.planned_steps
         full_spec = spec if spec.minutes is None else sizing.planned(spec, planned or 0)
@@ -210,7 +244,9 @@ class HealingRun:
             steps = self.work_out_steps(trainer, healed)
             if steps:
                 packed = self.pack(healed, steps * at_once)
-            trainer.plan(sizing.planned(spec, steps), packed.rows, packed.positions if is_separate else None)
+            trainer.plan(
+                sizing.planned(spec, steps), packed.rows, packed.positions if is_separate else None
+            )
             record.publish(planned_steps=steps)
         record.publish(
             trainable_parameters=trainer.n_trainable if spec.trains else 0,
@@ -226,26 +262,37 @@ class HealingRun:
 
     def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
         """Return the healing text packed into at most `max_rows` sequences."""
-        spec, on_progress = self.spec, self.record.remaining
+        spec = self.spec
+        on_progress = self.record.remaining
         on_progress(Progress("packing the healing text"))
         return packing.training_rows(
-            spec.corpus, self.texts.near_copies, healed.tokenizer, max_rows=max_rows, on_progress=on_progress
+            spec.corpus,
+            self.texts.near_copies,
+            healed.tokenizer,
+            max_rows=max_rows,
+            on_progress=on_progress,
         )
 
     def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:
-        """Return the number of steps that fit into the requested time, by timing a few steps without optimizer updates."""
-        record, spec = self.record, self.spec
+        """Return the number of steps that fit into the requested time, by timing a few steps
+        without optimizer updates.
+        """
+        record = self.record
+        spec = self.spec
         seconds = []
         for number in range(PROBES):
             record.remaining(Progress("measuring the speed", number, PROBES))
             seconds.append(timed(trainer.rehearse))
         material = self.check_material(healed)
         check_s = timed(lambda: self.check(trainer, healed, material))
-        step_s, checks = spec.gradient_accumulation * median(seconds[1:]), sizing.checks_in(spec.minutes)
+        step_s = spec.gradient_accumulation * median(seconds[1:])
+        checks = sizing.checks_in(spec.minutes)
         end_s = check_s / material.n_tokens * record.remaining.work_of_verdict
         left_s = 60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began)
         try:
-            steps = sizing.steps_that_fit(seconds=left_s, step_s=step_s, check_s=check_s, end_s=end_s, checks=checks)
+            steps = sizing.steps_that_fit(
+                seconds=left_s, step_s=step_s, check_s=check_s, end_s=end_s, checks=checks
+            )
         except RecipeError:
             if not spec.instant:
                 raise
@@ -261,34 +308,51 @@ class HealingRun:
 
         def texts() -> Iterator[str]:
             for done, row in enumerate(packed.rows):
-                progress = Progress("looking for the questions in the healing text", done, len(packed.rows))
+                progress = Progress(
+                    "looking for the questions in the healing text", done, len(packed.rows)
+                )
                 self.record.remaining(progress)
                 yield healed.tokenizer.decode(row)
 
-        self.record.publish(overlap=decontamination.shared_questions(questions.load(self.spec.benchmark), texts()))
+        self.record.publish(
+            overlap=decontamination.shared_questions(questions.load(self.spec.benchmark), texts())
+        )
 
     def resume(self, trainer: Trainer, healed: LoadedModel) -> None:
-        """Restore the newest checkpoint that the stored learning curve includes, and drop the curve after it."""
+        """Restore the newest checkpoint that the stored learning curve includes, and drop the curve
+        after it.
+        """
         record = self.record
         reached = record.result.steps[-1].step if record.result.steps else 0
         checkpoint = checkpoints.newest(record.key, at_most=reached)
         if checkpoint is not None:
             trainer.resume_from(checkpoint)
             total = trainer.spec.steps
-            record.report(checkpoint.step, total, f"Resuming from the checkpoint at step {checkpoint.step}.")
+            record.report(
+                checkpoint.step, total, f"Resuming from the checkpoint at step {checkpoint.step}."
+            )
         step = 0 if checkpoint is None else checkpoint.step
-        record.forget_after(step, trainer.tokens_per_step, lambda: self.check_material(healed).n_tokens)
+        record.forget_after(
+            step, trainer.tokens_per_step, lambda: self.check_material(healed).n_tokens
+        )
 
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Take the remaining steps, with regular validations and checkpoints."""
-        record, spec = self.record, trainer.spec
+        record = self.record
+        spec = trainer.spec
         record.remaining.begin("train", trainer.steps_done / max(1, spec.steps))
         material = self.check_material(healed)
-        if spec.instant and len(record.result.validations) == 1:  # only the pruned model is validated so far
+        if (
+            spec.instant and len(record.result.validations) == 1
+        ):  # only the pruned model is validated so far
             self.validate(trainer, healed, material)
-        if self.spec.minutes is not None and not self.reserved_s:  # resumed, so the number of steps was not estimated
+        if (
+            self.spec.minutes is not None and not self.reserved_s
+        ):  # resumed, so the number of steps was not estimated
             check_s = timed(lambda: self.check(trainer, healed, material))
-            self.reserved_s = check_s + check_s / material.n_tokens * record.remaining.work_of_verdict
+            self.reserved_s = (
+                check_s + check_s / material.n_tokens * record.remaining.work_of_verdict
+            )
         record.remaining.reserve(self.reserved_s)
         try:
             self.take_steps(trainer, healed, material)
@@ -308,13 +372,17 @@ class HealingRun:
         Raises:
             OutOfTime: If the requested time ends before the last step.
         """
-        record, spec = self.record, trainer.spec
+        record = self.record
+        spec = trainer.spec
         while True:
             is_due = trainer.steps_done % spec.eval_every == 0 or trainer.steps_done == spec.steps
             if is_due and self.validated < trainer.steps_done:
                 self.validate(trainer, healed, material)
                 record.report(trainer.steps_done, spec.steps)
-            elif trainer.steps_done.bit_count() == 1 and time.perf_counter() - self.sampled_at > _SAMPLE_PAUSE * self.sample_s:
+            elif (
+                trainer.steps_done.bit_count() == 1
+                and time.perf_counter() - self.sampled_at > _SAMPLE_PAUSE * self.sample_s
+            ):
                 self.sample("healed", trainer.steps_done, healed)
             if trainer.steps_done == spec.steps:
                 return
@@ -325,28 +393,40 @@ class HealingRun:
 
     def step(self, trainer: Trainer) -> None:
         """Take one optimizer step and add it to the learning curve."""
-        started, total = time.perf_counter(), trainer.spec.steps
+        started = time.perf_counter()
+        total = trainer.spec.steps
         loss, rate = trainer.take_step(lambda: self.record.report(trainer.steps_done, total))
         now = time.perf_counter()
         memory = machine.peak_bytes(self.spec.model.device)
         speed = trainer.tokens_per_step / (now - started)
-        self.record.add_step(HealStep(trainer.steps_done, loss, rate, speed, memory), trainer.tokens_per_step)
+        self.record.add_step(
+            HealStep(trainer.steps_done, loss, rate, speed, memory), trainer.tokens_per_step
+        )
 
     def check_material(self, healed: LoadedModel) -> Material:
-        """Return the material of validations: the selection texts and the first `check_questions` questions."""
+        """Return the material of validations: the selection texts and the first `check_questions`
+        questions.
+        """
         spec = self.spec
         benchmark = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
-        return texts.choice(healed, spec, benchmark and replace(benchmark, limit=spec.check_questions))
+        return texts.choice(
+            healed, spec, benchmark and replace(benchmark, limit=spec.check_questions)
+        )
 
     def check(self, trainer: Trainer, healed: LoadedModel, material: Material) -> Validation:
         """Measure loss and accuracy of the model in its current state."""
         healed.model.eval()
-        done, total = trainer.steps_done, trainer.spec.steps
-        measured = Measurement(healed, material, [None]).complete(lambda _: self.record.report(done, total))
+        done = trainer.steps_done
+        total = trainer.spec.steps
+        measured = Measurement(healed, material, [None]).complete(
+            lambda _: self.record.report(done, total)
+        )
         return _validation(done, measured.point)
 
     def validate(self, trainer: Trainer, healed: LoadedModel, material: Material) -> None:
-        """Add a validation and write a checkpoint. The curve is saved first, so it always includes the checkpoint's steps."""
+        """Add a validation and write a checkpoint. The curve is saved first, so it always includes
+        the checkpoint's steps.
+        """
         validation = self.check(trainer, healed, material)
         self.sample("healed", trainer.steps_done, healed)
         self.record.add_validation(validation, material.n_tokens)
@@ -354,10 +434,13 @@ class HealingRun:
             checkpoints.write(self.record.key, trainer.state())
 
     def sample(self, model: str, step: int, loaded: LoadedModel) -> None:
-        """Continue the sample prompt with the model in its current state, if the run trains and the family has a KV cache."""
+        """Continue the sample prompt with the model in its current state, if the run trains and the
+        family has a KV cache.
+        """
         if not self.spec.trains:
             return
-        began, total = time.perf_counter(), self.record.result.total_steps
+        began = time.perf_counter()
+        total = self.record.result.total_steps
         loaded.model.eval()
 
         def report(done: int, n_tokens: int) -> None:
@@ -371,15 +454,20 @@ class HealingRun:
         stop = generation.stop_tokens(loaded.decoder, loaded.tokenizer)
         with contextlib.suppress(UnsupportedModelError):
             (written,) = generation.greedy(loaded.decoder, [prompt], SAMPLE_TOKENS, stop, report)
-            self.record.add_sample(Sample(model, step, loaded.tokenizer.decode(written, skip_special_tokens=True)))
+            self.record.add_sample(
+                Sample(model, step, loaded.tokenizer.decode(written, skip_special_tokens=True))
+            )
         self.sampled_at = time.perf_counter()
         self.sample_s = self.sampled_at - began
 
     def save(self, trainer: Trainer) -> None:
         """Save the adapter of the steps taken so far."""
-        done, key = trainer.steps_done, self.record.key
+        done = trainer.steps_done
+        key = self.record.key
         part_of = self.record.result.model.part_of
-        adapter_files.save(trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, part_of=part_of)
+        adapter_files.save(
+            trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, part_of=part_of
+        )
         self.record.publish(adapter=adapter.relative(key), kept_step=done)
 
     def measure_after(self, healed: LoadedModel, cached: CachedScores | None = None) -> None:
@@ -391,8 +479,17 @@ class HealingRun:
         """
         healed.model.eval()
         measured = self.record.measure(healed, "healed", {"healed": None}, cached)
-        self.record.publish(healed=replace(measured.point, **place(self.spec.removed)), complete=True)
+        self.record.publish(
+            healed=replace(measured.point, **place(self.spec.removed)), complete=True
+        )
 
 
 def _validation(steps_done: int, point: Point) -> Validation:
-    return Validation(steps_done, point.loss or 0.0, point.loss_stderr or 0.0, point.acc, point.acc_stderr, point.n_samples)
+    return Validation(
+        steps_done,
+        point.loss or 0.0,
+        point.loss_stderr or 0.0,
+        point.acc,
+        point.acc_stderr,
+        point.n_samples,
+    )

@@ -30,9 +30,11 @@ class PackedRows:
     n_skipped: int
     """Number of documents skipped because they had fewer than 16 tokens."""
     n_held_out: int
-    """Number of documents excluded because they share too many word sequences with an evaluation text."""
+    """Number of documents excluded because they share too many word sequences with an evaluation
+    text."""
     quoted: float
-    """Largest share of the word sequences of an evaluation text that occur in the documents, in [0, 1]."""
+    """Largest share of the word sequences of an evaluation text that occur in the documents, in [0,
+    1]."""
 
 
 def pack(
@@ -52,18 +54,25 @@ def pack(
         seq_len: Number of tokens per row.
         eos_token_id: End-of-text token; None if the tokenizer has none.
         max_rows: Maximum number of rows; None for no limit.
-        on_progress: Called before every document with the number of full rows; may raise `Cancelled`.
+        on_progress: Called before every document with the number of full rows; may raise
+            `Cancelled`.
 
     Returns:
-        Token ids and positions, both (n_rows, seq_len), int32, without rows if the text is shorter than one. A position is the
-        number of earlier tokens of the same document in the row, and 0 where a document begins or continues a previous row.
+        Token ids and positions, both (n_rows, seq_len), int32, without rows if the text is shorter
+        than one. A position is the number of earlier tokens of the same document in the row, and 0
+        where a document begins or continues a previous row.
     """
-    stream, begins = array("i"), array("q")  # compact, since the paper's recipes read hundreds of millions of tokens
+    stream, begins = (
+        array("i"),
+        array("q"),
+    )  # compact, since the paper's recipes read hundreds of millions of tokens
     for ids in documents:
         on_progress(Progress("packing the healing text", len(stream) // seq_len, max_rows or 0))
         begins.append(len(stream))
         stream.extend(ids)
-        if eos_token_id is not None and (not ids or ids[-1] != eos_token_id):  # some tokenizers add it themselves
+        if eos_token_id is not None and (
+            not ids or ids[-1] != eos_token_id
+        ):  # some tokenizers add it themselves
             stream.append(eos_token_id)
         if max_rows is not None and len(stream) >= max_rows * seq_len:
             break
@@ -75,7 +84,9 @@ def pack(
 
 
 def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the positions of `pack` for rows of this shape, from the offsets of the documents in the token stream."""
+    """Return the positions of `pack` for rows of this shape, from the offsets of the documents in
+    the token stream.
+    """
     within = begins[begins < shape[0] * shape[1]]
     starts = np.zeros(shape, dtype=np.int32)
     starts.flat[within] = within % shape[1]
@@ -84,7 +95,9 @@ def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def near_copy_filter(texts: Iterable[Sequence[int]], tokenizer: Any) -> NearCopyFilter:
-    """Return a filter that excludes documents with parts of these tokenized evaluation texts from training."""
+    """Return a filter that excludes documents with parts of these tokenized evaluation texts from
+    training.
+    """
     return NearCopyFilter(tokenizer.decode(ids, skip_special_tokens=True) for ids in texts)
 
 
@@ -111,17 +124,24 @@ def training_rows(
     """
     counts: Counter[str] = Counter()
     documents = itertools.islice(_fresh(spec, near_copies, tokenizer, counts), spec.n_texts)
-    rows, positions = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows, on_progress=on_progress)
+    rows, positions = pack(
+        documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows, on_progress=on_progress
+    )
     if len(rows) == 0:
+        without = " without the evaluation texts and their near-copies"
         raise RecipeError(
             f"The healing text {spec.source!r} does not fill one sequence of {spec.seq_len} tokens"
-            f"{' without the evaluation texts and their near-copies' if near_copies.n_refused else ''}. Give more text, or a "
-            f"smaller seq-len."
+            f"{without if near_copies.n_refused else ''}."
+            " Give more text, or a smaller seq-len."
         )
-    return PackedRows(rows, positions, counts["skipped"], near_copies.n_refused, near_copies.highest)
+    return PackedRows(
+        rows, positions, counts["skipped"], near_copies.n_refused, near_copies.highest
+    )
 
 
-def beginnings(spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
+def beginnings(
+    spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, n_texts: int, n_tokens: int
+) -> list[list[int]]:
     """Return the first tokens of documents, without documents that contain evaluation texts.
 
     Args:
@@ -136,8 +156,12 @@ def beginnings(spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, n_
     return [ids[:n_tokens] for ids in itertools.islice(documents, min(n_texts, spec.n_texts))]
 
 
-def _fresh(spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
-    """Yield tokenized documents that pass the filter and are long enough; `counts["skipped"]` counts those too short."""
+def _fresh(
+    spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, counts: Counter[str]
+) -> Iterator[list[int]]:
+    """Yield tokenized documents that pass the filter and are long enough; `counts["skipped"]`
+    counts those too short.
+    """
     for ids in _tokenized(filter(near_copies.admits, corpora.stream(spec)), tokenizer):
         if len(ids) < MIN_DOCUMENT_TOKENS:
             counts["skipped"] += 1
@@ -151,10 +175,11 @@ def _tokenized(texts: Iterator[str], tokenizer: Any) -> Iterator[list[int]]:
 
 
 def row_numbers(n_rows: int, first: int, count: int, seed: int) -> list[int]:
-    """Return the indices of the rows at positions `first` .. `first + count - 1` of the training order.
+    """Return the indices of the rows at positions `first` .. `first + count - 1` of the training
+    order.
 
-    The rows are shuffled again for each epoch. The order depends only on the arguments, so a resumed run reads the same rows
-    as an uninterrupted one.
+    The rows are shuffled again for each epoch. The order depends only on the arguments, so a
+    resumed run reads the same rows as an uninterrupted one.
 
     Args:
         n_rows: Number of rows.
@@ -164,4 +189,7 @@ def row_numbers(n_rows: int, first: int, count: int, seed: int) -> list[int]:
     """
     epochs = range(first // n_rows, (first + count - 1) // n_rows + 1)
     order = {epoch: np.random.default_rng([seed, epoch]).permutation(n_rows) for epoch in epochs}
-    return [int(order[position // n_rows][position % n_rows]) for position in range(first, first + count)]
+    return [
+        int(order[position // n_rows][position % n_rows])
+        for position in range(first, first + count)
+    ]

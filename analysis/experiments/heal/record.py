@@ -1,4 +1,6 @@
-"""The partial result of a healing run, stored regularly for pages to display, and its progress reports."""
+"""The partial result of a healing run, stored regularly for pages to display, and its progress
+reports.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +22,11 @@ from analysis.models.source.sizes import ModelFacts
 
 PUBLISH_EVERY_S = 4.0
 """Seconds between two saves of the learning curve, which pages display."""
-_PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
+_PRECISIONS = {
+    "4bit": "NF4, {dtype} compute",
+    "8bit": "8-bit, {dtype} compute",
+    "none": "unquantized {dtype}",
+}
 
 
 def nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
@@ -100,22 +106,32 @@ class Record:
         Returns:
             The measurement, with its cuts in the order of `models`.
         """
-        names, cuts = " and ".join(models), list(models.values())
+        names = " and ".join(models)
+        cuts = list(models.values())
 
         def report(progress: Progress) -> None:
             self.remaining(replace(progress, phase=f"{progress.phase} ({names} model)"))
 
-        spec, result = self.spec, self.result
+        spec = self.spec
+        result = self.result
         self.remaining.begin(phase)
         judging, own_kind = (cached.judging, cached.same_kind) if cached else (None, None)
         measured = measurement.measure(
-            loaded, spec.benchmark, spec.validation, spec.generation, report, cuts=cuts, cached=judging
+            loaded,
+            spec.benchmark,
+            spec.validation,
+            spec.generation,
+            report,
+            cuts=cuts,
+            cached=judging,
         )
         changes: dict[str, Any] = {}
         n_tokens = measured.material.n_tokens
         if result.same_kind_text is not None:
             self.remaining.begin(f"{phase}, same kind")
-            same_kind = measurement.measure(loaded, None, result.same_kind_text, None, report, cuts=cuts, cached=own_kind)
+            same_kind = measurement.measure(
+                loaded, None, result.same_kind_text, None, report, cuts=cuts, cached=own_kind
+            )
             n_tokens += same_kind.material.n_tokens
             points = {
                 model: replace(point, **place(None if model == "unpruned" else spec.removed))
@@ -123,10 +139,17 @@ class Record:
             }
             changes = {
                 "same_kind": {**result.same_kind, **points},
-                "same_kind_losses": {**result.same_kind_losses, **dict(zip(models, same_kind.losses, strict=True))},
+                "same_kind_losses": {
+                    **result.same_kind_losses,
+                    **dict(zip(models, same_kind.losses, strict=True)),
+                },
                 "same_kind_tokens": same_kind.material.text_tokens,
             }
-        writings = {model: wrote for model, wrote in zip(models, measured.writings, strict=True) if wrote is not None}
+        writings = {
+            model: wrote
+            for model, wrote in zip(models, measured.writings, strict=True)
+            if wrote is not None
+        }
         self.result = replace(
             result,
             n_tokens=result.n_tokens + len(models) * n_tokens,
@@ -140,7 +163,9 @@ class Record:
 
     def add_step(self, step: HealStep, n_tokens: int) -> None:
         """Add an optimizer step to the learning curve."""
-        self.result = replace(self.result, steps=[*self.result.steps, step], n_tokens=self.result.n_tokens + n_tokens)
+        self.result = replace(
+            self.result, steps=[*self.result.steps, step], n_tokens=self.result.n_tokens + n_tokens
+        )
         self.last_values = {
             "step": step.step,
             "loss": step.loss,
@@ -153,21 +178,33 @@ class Record:
 
     def add_validation(self, check: Validation, n_tokens: int) -> None:
         """Add a validation to the learning curve and save the result."""
-        self.publish(validations=[*self.result.validations, check], n_tokens=self.result.n_tokens + n_tokens)
+        self.publish(
+            validations=[*self.result.validations, check], n_tokens=self.result.n_tokens + n_tokens
+        )
         self.last_values = {**self.last_values, "validation_loss": check.loss}
 
     def add_sample(self, sample: Sample) -> None:
-        """Add a sample to the result, in place of one of the same model and step. The next save stores it."""
-        others = [old for old in self.result.samples if (old.model, old.step) != (sample.model, sample.step)]
+        """Add a sample to the result, in place of one of the same model and step. The next save
+        stores it.
+        """
+        others = [
+            old
+            for old in self.result.samples
+            if (old.model, old.step) != (sample.model, sample.step)
+        ]
         self.result = replace(self.result, samples=[*others, sample])
 
-    def forget_after(self, step: int, tokens_per_step: int, tokens_per_validation: Callable[[], int]) -> None:
-        """Remove the steps and validations after a checkpoint and their tokens, since resuming repeats them.
+    def forget_after(
+        self, step: int, tokens_per_step: int, tokens_per_validation: Callable[[], int]
+    ) -> None:
+        """Remove the steps and validations after a checkpoint and their tokens, since resuming
+        repeats them.
 
         Args:
             step: Step of the checkpoint; 0 without one.
             tokens_per_step: Number of tokens of an optimizer step.
-            tokens_per_validation: Function that returns the number of tokens of a validation; called if one is removed.
+            tokens_per_validation: Function that returns the number of tokens of a validation;
+                called if one is removed.
         """
         steps = [done for done in self.result.steps if done.step <= step]
         validations = [check for check in self.result.validations if check.step <= step]
@@ -176,7 +213,9 @@ class Record:
             repeated_tokens += removed * tokens_per_validation()
         n_tokens = max(0, self.result.n_tokens - repeated_tokens)
         samples = [sample for sample in self.result.samples if sample.step <= step]
-        self.result = replace(self.result, steps=steps, validations=validations, samples=samples, n_tokens=n_tokens)
+        self.result = replace(
+            self.result, steps=steps, validations=validations, samples=samples, n_tokens=n_tokens
+        )
 
     def report(self, done: int, total: int, message: str = "") -> None:
         """Report the progress of the training. May raise `Cancelled`."""

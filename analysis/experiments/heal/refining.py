@@ -1,4 +1,6 @@
-"""Refined evaluation: the adapter of a finished healing run on more questions and texts. Stored scores are reused."""
+"""Refined evaluation: the adapter of a finished healing run on more questions and texts. Stored
+scores are reused.
+"""
 
 import json
 import shutil
@@ -18,15 +20,33 @@ from analysis.models.running import adapters
 from analysis.models.running.adapters import with_adapter
 
 _CARRIED = (
-    *("steps", "validations", "adapter", "trainable_parameters", "packed_rows", "n_skipped", "junction", "unpruned_check"),
-    *("n_choice_texts", "n_held_out", "quoted", "planned_steps", "kept_step", "processes", "documents_apart"),
+    *(
+        "steps",
+        "validations",
+        "adapter",
+        "trainable_parameters",
+        "packed_rows",
+        "n_skipped",
+        "junction",
+        "unpruned_check",
+    ),
+    *(
+        "n_choice_texts",
+        "n_held_out",
+        "quoted",
+        "planned_steps",
+        "kept_step",
+        "processes",
+        "documents_apart",
+    ),
     *("is_instant_left_out", "samples"),
 )
 """Fields of a result that describe the training of its adapter."""
 
 
 def source(spec: HealSpec, heals: Sequence[HealResult]) -> HealResult | None:
-    """Return the finished run of the same training, with its adapter, that was evaluated on the most of the requested texts.
+    """Return the finished run of the same training, with its adapter, that was evaluated on the
+    most of the requested texts.
 
     Args:
         spec: The resolved request.
@@ -35,15 +55,27 @@ def source(spec: HealSpec, heals: Sequence[HealResult]) -> HealResult | None:
 
     def is_source(heal: HealResult) -> bool:
         other_spec = heal.spec
-        if not heal.complete or not heal.adapter or other_spec == spec or other_spec.training != spec.training:
+        if (
+            not heal.complete
+            or not heal.adapter
+            or other_spec == spec
+            or other_spec.training != spec.training
+        ):
             return False
-        # Selection texts follow the reserved texts. With more reserved texts, some would be used for both.
-        if other_spec.n_kept_clear != spec.n_kept_clear or not scores.same_texts(other_spec.validation, spec.validation):
+        # Selection texts follow the reserved texts. With more reserved texts, some would be used
+        # for both.
+        if other_spec.n_kept_clear != spec.n_kept_clear or not scores.same_texts(
+            other_spec.validation, spec.validation
+        ):
             return False
         return (store.cache_dir() / heal.adapter / "adapter_config.json").exists()
 
     usable = [heal for heal in heals if is_source(heal)]
-    return max(usable, key=lambda heal: (heal.spec.validation.n_texts, len(heal.questions.get("healed", ()))), default=None)
+    return max(
+        usable,
+        key=lambda heal: (heal.spec.validation.n_texts, len(heal.questions.get("healed", ()))),
+        default=None,
+    )
 
 
 def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResult:
@@ -54,7 +86,8 @@ def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResu
         source: The finished run.
         loaded: The model, a copy that the run may modify.
     """
-    record, spec = heal.record, heal.spec
+    record = heal.record
+    spec = heal.spec
     record.remaining.skip("choice", "fit", "prepare", "train")
     cached = _cached_scores(source, heal)
     record.remaining.reuse("healed", cached.counts(None))
@@ -79,16 +112,23 @@ def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResu
 
 def _cached_scores(source: HealResult, heal: HealingRun) -> CachedScores:
     """Return the stored scores of the healed model of `source` that hold for `heal`."""
-    judging, same_kind = Scores(), Scores()
+    judging = Scores()
+    same_kind = Scores()
     is_same_benchmark = scores.same_questions(source.spec.benchmark, heal.spec.benchmark)
-    judging.take(None, source.questions.get("healed", []) if is_same_benchmark else [], source.text_losses.get("healed", []))
+    judging.take(
+        None,
+        source.questions.get("healed", []) if is_same_benchmark else [],
+        source.text_losses.get("healed", []),
+    )
     if scores.same_texts(source.same_kind_text, heal.texts.same_kind):
         same_kind.take(None, [], source.same_kind_losses.get("healed", []))
     return CachedScores(judging, same_kind)
 
 
 def _copied(source: HealResult, key: str, spec: HealSpec) -> str:
-    """Copy the adapter into the folder of the new run, record the new request there, and return the folder."""
+    """Copy the adapter into the folder of the new run, record the new request there, and return the
+    folder.
+    """
     adapter_folder = store.cache_dir() / str(source.adapter)
 
     def fill(target: Path) -> None:

@@ -1,6 +1,7 @@
 """Time left of a healing run over all stages, and the deadline of a run with a requested time.
 
-The planned work of a stage is measured in tokens of a forward pass, which are proportional to FLOPs.
+The planned work of a stage is measured in tokens of a forward pass, which are proportional to
+FLOPs.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,11 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, CHOICE_TEXTS, HealSpec
 
-LOAD, BEFORE, FIT, TRAIN, HEALED = ("load", "score before healing", "fit", "train", "score healed")
+LOAD = "load"
+BEFORE = "score before healing"
+FIT = "fit"
+TRAIN = "train"
+HEALED = "score healed"
 """Displayed titles of stages."""
 SCORE = "score"
 """Kind of work of all stages except loading, fit and training, each of which has its own rate."""
@@ -20,19 +25,25 @@ SCORE = "score"
 _KINDS = {"load": LOAD, "fit": FIT, "train": TRAIN}
 """Kinds of work by stage; all other stages score."""
 TOKENS_PER_QUESTION = 34
-"""Number of text tokens that take as long as an ARC-Easy question, which has 45 tokens, few of them scored."""
+"""Number of text tokens that take as long as an ARC-Easy question, which has 45 tokens, few of them
+scored."""
 _TOKENS_PER_SHOT = 45
-"""Number of text tokens per question that take as long as an MMLU example, which several questions share."""
+"""Number of text tokens per question that take as long as an MMLU example, which several questions
+share."""
 _ALL_QUESTIONS = 1000
 """Assumed number of questions of a benchmark without a limit."""
 _FIT_SHARE = 0.6
-"""Forward passes per calibration token of the instant heal, which runs the layers up to the gap and tries some strengths."""
+"""Forward passes per calibration token of the instant heal, which runs the layers up to the gap and
+tries some strengths."""
 STEP_PASSES = 4.5
-"""Time of a training step in forward passes: forward, backward, and the forward pass of the unpruned model."""
+"""Time of a training step in forward passes: forward, backward, and the forward pass of the
+unpruned model."""
 PROBES = 3
-"""Number of timed steps for the estimate of how many fit into the requested time. The first one is a warm-up."""
+"""Number of timed steps for the estimate of how many fit into the requested time. The first one is
+a warm-up."""
 _SHARED = 0.5
-"""Additional time of the pruned model with a shared trunk, as a share of the unpruned model's time: later layers and head."""
+"""Additional time of the pruned model with a shared trunk, as a share of the unpruned model's time:
+later layers and head."""
 _HEALED_TIME = 0.8
 """Time of the healed model as a share of the unpruned model's time."""
 _TRIALS = 0.7
@@ -46,7 +57,9 @@ class OutOfTime(RecipeError):
 class Remaining(Stages):
     """Stages of a healing run, which also enforce its deadline."""
 
-    def __init__(self, on_progress: OnProgress, spec: HealSpec, started: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, on_progress: OnProgress, spec: HealSpec, started: float, clock: Callable[[], float]
+    ) -> None:
         """Plan the stages of a run.
 
         Args:
@@ -67,12 +80,14 @@ class Remaining(Stages):
 
         Args:
             name: "before" or "healed".
-            stored: For each model, the numbers of stored answers, of losses on judging texts, and of losses on texts of the
-                kind of the healing text.
+            stored: For each model, the numbers of stored answers, of losses on judging texts, and
+                of losses on texts of the kind of the healing text.
         """
         spec = self._spec
-        n_asked, n_read = question_tokens(spec.benchmark), spec.validation.n_texts * spec.validation.seq_len
-        n_texts, every = spec.validation.n_texts, _from_one_trunk([1.0] * len(stored))
+        n_asked = question_tokens(spec.benchmark)
+        n_read = spec.validation.n_texts * spec.validation.seq_len
+        n_texts = spec.validation.n_texts
+        every = _from_one_trunk([1.0] * len(stored))
         answers, losses, own_kind = (
             _from_one_trunk([_lacking(counts[index], n) for counts in stored])
             for index, n in enumerate((n_questions(spec.benchmark), n_texts, n_texts))
@@ -100,12 +115,18 @@ class Remaining(Stages):
 
     @property
     def left_s(self) -> float | None:
-        """Return the seconds left: until the deadline, or without one by measured rates; None while a rate is missing."""
-        return super().left_s if self._deadline is None else max(0.0, self._deadline - self._clock())
+        """Return the seconds left: until the deadline, or without one by measured rates; None while
+        a rate is missing.
+        """
+        return (
+            super().left_s if self._deadline is None else max(0.0, self._deadline - self._clock())
+        )
 
     @property
     def share(self) -> float:
-        """Return the finished share of the work, or the elapsed share of the requested time if there is a deadline."""
+        """Return the finished share of the work, or the elapsed share of the requested time if
+        there is a deadline.
+        """
         if self._deadline is None:
             return super().share
         return (self._clock() - self.started) / (self._deadline - self.started)
@@ -114,7 +135,8 @@ class Remaining(Stages):
         """Raise an error if the requested time is too short for everything except training.
 
         Args:
-            rates: Measured seconds per token by kind of work. If one is missing, nothing is checked.
+            rates: Measured seconds per token by kind of work. If one is missing, nothing is
+                checked.
 
         Raises:
             RecipeError: With the minimum time.
@@ -144,12 +166,15 @@ class Remaining(Stages):
         if self._deadline is not None and self._clock() + ahead_s > self._deadline - reserved_s:
             why = "loading took that long" if self.now == LOAD else "the machine has become slower"
             raise OutOfTime(
-                f"The {self._spec.minutes:g} minutes were over in the stage {self.stages[self.now].title!r}, because {why}. "
-                f"Finished parts are kept. Give more minutes, or run it again."
+                f"The {self._spec.minutes:g} minutes were over in the stage"
+                f" {self.stages[self.now].title!r}, because {why}. Finished parts are kept. Give"
+                " more minutes, or run it again."
             )
 
     def is_fit_late(self) -> bool:
-        """Return whether the fit must stop reading text, so that trials and final evaluation end before the deadline."""
+        """Return whether the fit must stop reading text, so that trials and final evaluation end
+        before the deadline.
+        """
         if self._deadline is None:
             return False
         self._spend()
@@ -170,8 +195,9 @@ def too_short(spec: HealSpec, needed_s: float) -> RecipeError:
     """Return the error for a requested time that is too short for everything except training."""
     minutes = f"{-(-needed_s // 6) / 10:.1f}"
     return RecipeError(
-        f"{spec.minutes:g} minutes are too short: loading, fit and scoring alone take about {minutes} on this machine now. "
-        f"Allow {minutes} minutes or more, fewer questions or fewer texts."
+        f"{spec.minutes:g} minutes are too short: loading, fit and scoring alone take about"
+        f" {minutes} on this machine now. Allow {minutes} minutes or more, fewer questions or fewer"
+        " texts."
     )
 
 
@@ -180,11 +206,17 @@ def measured(heal: HealResult) -> dict[str, tuple[float, float]]:
     trained = len(heal.steps) * _step_tokens(heal.spec) * STEP_PASSES
     tokens = work(heal.spec) | {TRAIN: trained}
     seconds = {SCORE: heal.scoring_s, FIT: heal.fit_s, TRAIN: heal.training_s}
-    return {kind: (took, tokens[kind]) for kind, took in seconds.items() if took > 0 and tokens.get(kind)}
+    return {
+        kind: (took, tokens[kind])
+        for kind, took in seconds.items()
+        if took > 0 and tokens.get(kind)
+    }
 
 
 def work(spec: HealSpec) -> dict[str, float]:
-    """Return the planned tokens by kind of work, without loading, and without training if its number of steps is unknown."""
+    """Return the planned tokens by kind of work, without loading, and without training if its
+    number of steps is unknown.
+    """
     tokens: dict[str, float] = {}
     for stage in planned(spec).values():
         if stage.work and stage.kind != LOAD and (stage.kind != TRAIN or spec.steps):
@@ -198,7 +230,9 @@ def _lacking(n_stored: int, n: int) -> float:
 
 
 def _from_one_trunk(shares: list[float]) -> float:
-    """Return the time of scoring models together, each to some share, relative to one model scored alone."""
+    """Return the time of scoring models together, each to some share, relative to one model scored
+    alone.
+    """
     return max(shares) + _SHARED * (sum(shares) - max(shares))
 
 
@@ -217,7 +251,9 @@ def question_tokens(benchmark: BenchmarkSpec | None, n: int | None = None) -> in
     if benchmark is None:
         return 0
     shots = usual_shots(benchmark) if benchmark.shots is None else benchmark.shots
-    return (n_questions(benchmark) if n is None else n) * (TOKENS_PER_QUESTION + _TOKENS_PER_SHOT * shots)
+    return (n_questions(benchmark) if n is None else n) * (
+        TOKENS_PER_QUESTION + _TOKENS_PER_SHOT * shots
+    )
 
 
 def _step_tokens(spec: HealSpec) -> int:
@@ -230,7 +266,11 @@ def planned(spec: HealSpec) -> dict[str, Stage]:
     n_asked = question_tokens(spec.benchmark)
     text = judging.n_texts * judging.seq_len
     choice = CHOICE_TEXTS * judging.seq_len
-    n_wrote = 0 if spec.generation is None else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
+    n_wrote = (
+        0
+        if spec.generation is None
+        else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
+    )
     n_models = 1 if spec.control else 2
     before = _from_one_trunk([1.0] * n_models)
     step = _step_tokens(spec) * STEP_PASSES
@@ -241,9 +281,18 @@ def planned(spec: HealSpec) -> dict[str, Stage]:
         "before": (BEFORE, before * (n_asked + text) + n_models * n_wrote),
         "before, same kind": (BEFORE, before * text),
         "fit": (FIT, fit),
-        "prepare": (FIT, (PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0),
-        "train": (TRAIN, spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0),
+        "prepare": (
+            FIT,
+            (PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0,
+        ),
+        "train": (
+            TRAIN,
+            spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0,
+        ),
         "healed": (HEALED, _HEALED_TIME * (n_asked + text + n_wrote)),
         "healed, same kind": (HEALED, _HEALED_TIME * text),
     }
-    return {name: Stage(tokens, _KINDS.get(name, SCORE), title) for name, (title, tokens) in phases.items()}
+    return {
+        name: Stage(tokens, _KINDS.get(name, SCORE), title)
+        for name, (title, tokens) in phases.items()
+    }

@@ -14,15 +14,17 @@ from analysis.models.running import adapters
 from analysis.models.running.pruning import PrunedBlock
 
 
-def head_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | None, spec: HealSpec) -> Tensor:
+def head_loss(
+    decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | None, spec: HealSpec
+) -> Tensor:
     """Return the mean training loss of final states, in nats per token.
 
     Args:
         decoder: The model, for its head and its scaling of logits.
         states: States after the final norm, (tokens, hidden_size).
         targets: Next token of each, (tokens,).
-        teacher: States of the unpruned model for the same tokens, after its final norm, which have the same head. None if
-            the loss does not need the unpruned model.
+        teacher: States of the unpruned model for the same tokens, after its final norm, which have
+            the same head. None if the loss does not need the unpruned model.
         spec: The request, with its loss.
 
     Returns:
@@ -32,15 +34,29 @@ def head_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Loss that computes its gradient in the forward pass in chunks, so that the logits of a full batch never exist."""
+    """Loss that computes its gradient in the forward pass in chunks, so that the logits of a full
+    batch never exist.
+    """
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder, teacher: Tensor | None, spec: HealSpec) -> Tensor:
-        gradient, total = torch.empty_like(states), torch.zeros((), device=states.device)
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        targets: Tensor,
+        decoder: Decoder,
+        teacher: Tensor | None,
+        spec: HealSpec,
+    ) -> Tensor:
+        gradient = torch.empty_like(states)
+        total = torch.zeros((), device=states.device)
         for start in range(0, len(states), decoder.states_at_once):
             chunk = slice(start, start + decoder.states_at_once)
             part = states[chunk].detach().requires_grad_()
-            teacher_logs = None if teacher is None else decoder.logits(teacher[chunk].to(part.dtype)).log_softmax(-1)
+            teacher_logs = (
+                None
+                if teacher is None
+                else decoder.logits(teacher[chunk].to(part.dtype)).log_softmax(-1)
+            )
             with torch.enable_grad():
                 logs = decoder.logits(part).log_softmax(-1)
                 loss = losses.mixture(spec, logs, targets[chunk, None], teacher_logs).sum()
@@ -56,7 +72,9 @@ class _HeadLoss(torch.autograd.Function):
 
 
 class Teacher:
-    """The unpruned model in the memory of the pruned one: each call restores the block and disables the adapter."""
+    """The unpruned model in the memory of the pruned one: each call restores the block and disables
+    the adapter.
+    """
 
     def __init__(self, model: PeftModel, decoder: Decoder, cut: PrunedBlock) -> None:
         """Initialize without running the model.
@@ -66,7 +84,9 @@ class Teacher:
             decoder: Decoder of the same model.
             cut: The removed block.
         """
-        self._model, self._decoder, self._cut = model, decoder, cut
+        self._model = model
+        self._decoder = decoder
+        self._cut = cut
 
     @torch.no_grad()
     def __call__(self, rows: np.ndarray, positions: np.ndarray | None) -> Tensor:
@@ -74,8 +94,8 @@ class Teacher:
 
         Args:
             rows: Token ids, (batch, seq_len).
-            positions: Position of every token in its document, same shape; None if documents in a sequence attend to each
-                other.
+            positions: Position of every token in its document, same shape; None if documents in a
+                sequence attend to each other.
 
         Returns:
             States, (batch, seq_len, hidden_size), on the device of the head.
@@ -90,8 +110,14 @@ class Teacher:
 
 
 def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -> Tensor:
-    """Return the final states of packed sequences, (batch, seq_len, hidden_size). Positions keep documents separate."""
-    position_ids = {} if positions is None else {"position_ids": torch.from_numpy(positions).to(decoder.device, torch.long)}
+    """Return the final states of packed sequences, (batch, seq_len, hidden_size). Positions keep
+    documents separate.
+    """
+    position_ids = (
+        {}
+        if positions is None
+        else {"position_ids": torch.from_numpy(positions).to(decoder.device, torch.long)}
+    )
     ids = torch.from_numpy(rows).to(decoder.device, torch.long)
     states: Tensor = decoder.body(input_ids=ids, use_cache=False, **position_ids).last_hidden_state
     return states
@@ -99,11 +125,13 @@ def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -
 
 @torch.inference_mode()
 def can_separate(decoder: Decoder) -> bool:
-    """Return whether position ids keep packed documents separate in this family, by a trial on three documents.
+    """Return whether position ids keep packed documents separate in this family, by a trial on
+    three documents.
 
     Each document must have the same states as alone, also beyond the window of local attention.
     """
-    tokens, lengths = np.array(decoder.trial_tokens(66)), (17, 28, 21)
+    tokens = np.array(decoder.trial_tokens(66))
+    lengths = (17, 28, 21)
     documents = np.split(tokens, np.cumsum(lengths)[:-1])
     positions = np.concatenate([np.arange(len(document)) for document in documents])
     try:

@@ -15,12 +15,15 @@ from analysis.models.loading.load import LoadedModel
 
 @dataclass(frozen=True)
 class HealTexts:
-    """Judging texts, selection texts and held-out text of the healing text's kind, without common documents."""
+    """Judging texts, selection texts and held-out text of the healing text's kind, without common
+    documents.
+    """
 
     near_copies: NearCopyFilter
     """Filter that excludes these texts from fitting and training."""
     same_kind: CorpusSpec | None
-    """Resolved request for held-out text of the healing text's kind; None if the healing text is too small for any."""
+    """Resolved request for held-out text of the healing text's kind; None if the healing text is
+    too small for any."""
     n_choice: int
     """Number of selection texts; 0 if the judging texts are used for selection too."""
 
@@ -52,7 +55,8 @@ def read_texts(loaded: LoadedModel, spec: HealSpec) -> HealTexts:
 
 
 def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None = None) -> Material:
-    """Return the selection texts: the next documents of the judging draw, or the judging texts if there are too few.
+    """Return the selection texts: the next documents of the judging draw, or the judging texts if
+    there are too few.
 
     Args:
         loaded: The model.
@@ -61,4 +65,6 @@ def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None 
     """
     next_ones = replace(spec.validation, n_texts=CHOICE_TEXTS)
     material = scores.prepare(loaded, benchmark, next_ones, skip_texts=spec.n_kept_clear)
-    return material if len(material.texts) > 1 else scores.prepare(loaded, benchmark, spec.validation)
+    return (
+        material if len(material.texts) > 1 else scores.prepare(loaded, benchmark, spec.validation)
+    )

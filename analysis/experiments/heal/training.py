@@ -1,4 +1,6 @@
-"""LoRA training that can resume at any step with identical results: its state is weights, moments and step."""
+"""LoRA training that can resume at any step with identical results: its state is weights, moments
+and step.
+"""
 
 import contextlib
 import hashlib
@@ -26,7 +28,8 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 _ACTIVATION_SHARE = 0.6
 """Share of the free memory above which activations are recomputed by gradient checkpointing."""
 MAX_GRADIENT_NORM = 1.0
-"""Maximum gradient norm. Like the betas and no weight decay, the default of transformers' Trainer, which the paper used."""
+"""Maximum gradient norm. Like the betas and no weight decay, the default of transformers' Trainer,
+which the paper used."""
 
 
 def learning_rate(step: int, *, peak: float, warmup_steps: int, steps: int) -> float:
@@ -40,17 +43,23 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, steps: int) -> f
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
+    return (
+        peak * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
+    )
 
 
 def derived_seed(*parts: int | str) -> int:
     """Return a seed below 2^63 that depends only on the parts."""
-    return int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
+    return (
+        int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
+    )
 
 
 @contextlib.contextmanager
 def deterministic(device: str) -> Iterator[None]:
-    """Use deterministic algorithms on CUDA devices, as the paper did; CPUs are deterministic anyway."""
+    """Use deterministic algorithms on CUDA devices, as the paper did; CPUs are deterministic
+    anyway.
+    """
     if not device.startswith("cuda"):
         yield
         return
@@ -79,8 +88,9 @@ def memory_explained(spec: HealSpec, name: str, device: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(
-            f"Healing {name} with {spec.batch_size} sequences of {spec.corpus.seq_len} tokens ran out of memory on {device}. "
-            f"Lower batch_size and raise gradient_accumulation, lower seq-len, or use 4bit."
+            f"Healing {name} with {spec.batch_size} sequences of {spec.corpus.seq_len} tokens ran"
+            f" out of memory on {device}. Lower batch_size and raise gradient_accumulation, lower"
+            " seq-len, or use 4bit."
         ) from error
 
 
@@ -103,14 +113,25 @@ class Trainer:
             decoder: Decoder of the same model.
             rows: Packed sequences, (n_rows, seq_len).
             spec: Request with its number of steps.
-            teacher: Returns the final states of the unpruned model; None if the loss does not need them.
-            positions: Position of every token in its document, shaped like the rows; None if documents packed into one
-                sequence attend to each other.
+            teacher: Returns the final states of the unpruned model; None if the loss does not need
+                them.
+            positions: Position of every token in its document, shaped like the rows; None if
+                documents packed into one sequence attend to each other.
         """
-        self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
-        self.teacher, self.positions = teacher, positions
-        self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
+        self.model = model
+        self.decoder = decoder
+        self.rows = rows
+        self.spec = spec
+        self.teacher = teacher
+        self.positions = positions
+        self.parameters = {
+            name: parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0
+        )
         self.steps_done = 0
 
     @property
@@ -127,17 +148,21 @@ class Trainer:
         """Take one optimizer step on the next rows.
 
         Args:
-            between: Called after each forward and backward pass but the last. If it raises, the step is not taken.
+            between: Called after each forward and backward pass but the last. If it raises, the
+                step is not taken.
 
         Returns:
-            The loss before the update, mean over the tokens of the step in nats per token, and the learning rate.
+            The loss before the update, mean over the tokens of the step in nats per token, and the
+            learning rate.
 
         Raises:
             RecipeError: If the loss or the gradient is not finite.
         """
         spec = self.spec
         peak = spec.peak_rate
-        rate = learning_rate(self.steps_done, peak=peak, warmup_steps=spec.warmup_steps, steps=spec.steps)
+        rate = learning_rate(
+            self.steps_done, peak=peak, warmup_steps=spec.warmup_steps, steps=spec.steps
+        )
         self.model.train()
         losses = []
         try:
@@ -149,8 +174,8 @@ class Trainer:
             norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM))
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise RecipeError(
-                    f"The loss was no longer a number at step {self.steps_done + 1}. Heal again with a learning rate below "
-                    f"{peak:g}, or with more warm-up steps."
+                    f"The loss was no longer a number at step {self.steps_done + 1}. Heal again"
+                    f" with a learning rate below {peak:g}, or with more warm-up steps."
                 )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -172,9 +197,15 @@ class Trainer:
         return float(loss.detach())
 
     def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Return autocast to bfloat16 for bfloat16 models, since PEFT would multiply the float32 adapter weights in float32."""
+        """Return autocast to bfloat16 for bfloat16 models, since PEFT would multiply the float32
+        adapter weights in float32.
+        """
         half = self.spec.model.dtype == "bfloat16"
-        return torch.autocast(self.decoder.device.type, torch.bfloat16) if half else contextlib.nullcontext()
+        return (
+            torch.autocast(self.decoder.device.type, torch.bfloat16)
+            if half
+            else contextlib.nullcontext()
+        )
 
     def batch_loss(self, numbers: Sequence[int]) -> Tensor:
         """Return the differentiable mean loss of a batch.
@@ -185,7 +216,11 @@ class Trainer:
         rows = self.rows[numbers]
         positions = None if self.positions is None else self.positions[numbers]
         # The first token of a document cannot be predicted from the end of the document before it.
-        learnt = np.ones((len(numbers), rows.shape[1] - 1), dtype=bool) if positions is None else positions[:, 1:] > 0
+        learnt = (
+            np.ones((len(numbers), rows.shape[1] - 1), dtype=bool)
+            if positions is None
+            else positions[:, 1:] > 0
+        )
         device = self.decoder.head_device
         within = torch.from_numpy(learnt).to(device)
         target = None if self.teacher is None else self.teacher(rows, positions)
@@ -199,9 +234,12 @@ class Trainer:
         )
 
     def save_memory(self) -> None:
-        """Enable gradient checkpointing if the activations would not fit into memory; it takes about a third more time."""
+        """Enable gradient checkpointing if the activations would not fit into memory; it takes
+        about a third more time.
+        """
         spec = self.spec
-        hidden, width = self.decoder.config.hidden_size, self.decoder.feed_forward_width
+        hidden = self.decoder.config.hidden_size
+        width = self.decoder.feed_forward_width
         tokens = spec.batch_size * spec.corpus.seq_len
         needed = {
             device: memory.activation_bytes(hidden, width, n_layers, tokens, spec.model.dtype)
@@ -209,8 +247,13 @@ class Trainer:
         }
         for layer in self.decoder.layers:
             needed[next(layer.parameters()).device] += adapters.written_out_bytes(layer)
-        if any(n_bytes > _ACTIVATION_SHARE * machine.free_bytes(str(device)) for device, n_bytes in needed.items()):
-            self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if any(
+            n_bytes > _ACTIVATION_SHARE * machine.free_bytes(str(device))
+            for device, n_bytes in needed.items()
+        ):
+            self.decoder.model.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
 
     def rehearse(self) -> None:
         """Run a forward and backward pass without an optimizer update, to time it."""
@@ -221,7 +264,9 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> TrainingState:
-        """Return the state for a checkpoint; its tensors are shared with the trainer, not copied."""
+        """Return the state for a checkpoint; its tensors are shared with the trainer, not
+        copied.
+        """
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             tensors[f"weight/{name}"] = parameter.data
@@ -231,7 +276,9 @@ class Trainer:
 
     def plan(self, spec: HealSpec, rows: np.ndarray, positions: np.ndarray | None) -> None:
         """Replace the request and the training sequences."""
-        self.spec, self.rows, self.positions = spec, rows, positions
+        self.spec = spec
+        self.rows = rows
+        self.positions = positions
 
     def resume_from(self, checkpoint: TrainingState) -> None:
         """Restore the weights and moments of a checkpoint bit for bit.
@@ -242,6 +289,12 @@ class Trainer:
         for name, parameter in self.parameters.items():
             parameter.detach().copy_(checkpoint.tensors[f"weight/{name}"])
             if checkpoint.step:
-                moments = {key: checkpoint.tensors[f"{key}/{name}"].to(parameter.device) for key in _MOMENTS}
-                self.optimizer.state[parameter] = {"step": torch.tensor(float(checkpoint.step)), **moments}
+                moments = {
+                    key: checkpoint.tensors[f"{key}/{name}"].to(parameter.device)
+                    for key in _MOMENTS
+                }
+                self.optimizer.state[parameter] = {
+                    "step": torch.tensor(float(checkpoint.step)),
+                    **moments,
+                }
         self.steps_done = checkpoint.step

@@ -21,7 +21,14 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.scoring import likelihood
 from analysis.models.loading import load as models
 from analysis.models.loading.load import LoadedModel, Loader
-from analysis.models.running.hidden_states import Trunk, finals, right_padded, run_tails, run_trunk, tail_depths
+from analysis.models.running.hidden_states import (
+    Trunk,
+    finals,
+    right_padded,
+    run_tails,
+    run_trunk,
+    tail_depths,
+)
 from analysis.models.running.layer_streaming import Inputs, OnStep
 from analysis.models.source.sizes import ModelFacts
 
@@ -39,11 +46,15 @@ _TRUNK_BYTES = 1 << 30
 """Maximum bytes of kept depths of a batch; the trunk is run again for depths beyond it."""
 
 
-def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> DamageResult:
-    """Measure the loss without every block, or return the stored result; no block is measured twice on the same text.
+def run(
+    spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> DamageResult:
+    """Measure the loss without every block, or return the stored result; no block is measured twice
+    on the same text.
 
-    A stopped run resumes. Losses of a run with another largest size, number of texts or map are reused, so asking for more
-    refines the result. The distance map of `spec.distances` is the stored one, or is computed first.
+    A stopped run resumes. Losses of a run with another largest size, number of texts or map are
+    reused, so asking for more refines the result. The distance map of `spec.distances` is the
+    stored one, or is computed first.
 
     Raises:
         BlockRangeError: If the largest size leaves no layer, or the model has none to spare.
@@ -59,35 +70,55 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
 
 def work(spec: DamageSpec, facts: ModelFacts) -> float:
     """Return the planned work of a request without its map in FLOPs; 0 if its result is stored."""
-    stored, n_layers = DamageResult.load(spec), facts.n_layers
+    stored = DamageResult.load(spec)
+    n_layers = facts.n_layers
     blocks = blocks_up_to(spec.max_size or n_layers // 2, n_layers)
     flop = facts.flop(n_layers + sum(n_layers - block.stop for block in blocks), 1 + len(blocks))
-    return 0.0 if stored is not None and stored.complete else spec.corpus.n_texts * spec.corpus.seq_len * flop
+    return (
+        0.0
+        if stored is not None and stored.complete
+        else spec.corpus.n_texts * spec.corpus.seq_len * flop
+    )
 
 
-def _ready(spec: DamageSpec, stored: DamageResult | None, stages: Stages, load: Loader) -> "_MeasuredLosses":
+def _ready(
+    spec: DamageSpec, stored: DamageResult | None, stages: Stages, load: Loader
+) -> "_MeasuredLosses":
     """Return the measurement of a resolved request with its known losses."""
     loaded = load(spec.model, stages, by_layer=True)
     n_layers = loaded.decoder.n_layers
-    stages.plan({distance_map.PHASE: distance_map.work(spec.distances, loaded.facts), PHASE: work(spec, loaded.facts)})
+    stages.plan(
+        {
+            distance_map.PHASE: distance_map.work(spec.distances, loaded.facts),
+            PHASE: work(spec, loaded.facts),
+        }
+    )
     spec.check_depth(n_layers)
     distances = distance_map.stored_map(spec.distances) or distance_map.run(
         spec.distances, stages, load=models.ReadyModel(loaded)
     )
     stages(Progress("reading texts", values={"result_key": spec.fingerprint()}))
-    texts = corpora.tokenize(spec.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
-    measured = _MeasuredLosses(spec, loaded, distances, texts, blocks_up_to(spec.max_size or n_layers // 2, n_layers))
+    texts = corpora.tokenize(
+        spec.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer
+    ).token_ids
+    measured = _MeasuredLosses(
+        spec, loaded, distances, texts, blocks_up_to(spec.max_size or n_layers // 2, n_layers)
+    )
     for earlier in [stored] if stored is not None else _others_of_these_texts(spec):
         measured.take_over(earlier)
     return measured
 
 
 def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
-    """Return stored results that differ from this request only in sizes, number of texts and map."""
+    """Return stored results that differ from this request only in sizes, number of texts and
+    map.
+    """
 
     def matches(other: DamageSpec) -> bool:
         corpus = replace(other.corpus, n_texts=spec.corpus.n_texts)
-        return replace(other, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
+        return (
+            replace(other, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
+        )
 
     return [result for result in DamageResult.all_of(spec.model) if matches(result.spec)]
 
@@ -98,7 +129,8 @@ def _split(cuts: list[Cut]) -> list[list[Cut]]:
 
 
 def _rounds(cuts: Sequence[Cut]) -> list[list[Cut]]:
-    """Return cuts in the order of measuring: the unpruned model, sizes 1, 2, 4, 8, …, then all others.
+    """Return cuts in the order of measuring: the unpruned model, sizes 1, 2, 4, 8, …, then all
+    others.
 
     So an outline of the map is available early.
     """
@@ -121,7 +153,9 @@ def _parts(cuts: Sequence[Cut], n_layers: int, at_once: int) -> Iterator[list[Cu
 
 
 def _work(cost: likelihood.PassCost, cut: Cut, depth: int) -> int:
-    """Return the cost of a batch without one block, on top of the unpruned model that all its cuts share."""
+    """Return the cost of a batch without one block, on top of the unpruned model that all its cuts
+    share.
+    """
     return cost.head + cost.layer * (0 if cut is None else depth - cut.stop)
 
 
@@ -135,7 +169,8 @@ class _MeasuredLosses:
     texts: list[list[int]]
     blocks: list[Block]
     losses: np.ndarray = field(init=False)
-    """Losses as in `DamageResult.text_losses`; infinite if the loss of a pruned model is not finite."""
+    """Losses as in `DamageResult.text_losses`; infinite if the loss of a pruned model is not
+    finite."""
     row: dict[Cut, int] = field(init=False)
     """Index of each removal in `losses`."""
     wall_s: float = 0.0
@@ -167,19 +202,33 @@ class _MeasuredLosses:
             UnsupportedModelError: If the loss of the unpruned model is no finite number.
         """
         batches = self._not_yet(list(self._batches()))
-        depth, costs = self.loaded.decoder.n_layers, [self._cost(texts) for texts, _ in batches]
-        work = [_work(cost, cut, depth) for cost, (_, missing) in zip(costs, batches, strict=True) for cut in missing]
+        depth = self.loaded.decoder.n_layers
+        costs = [self._cost(texts) for texts, _ in batches]
+        work = [
+            _work(cost, cut, depth)
+            for cost, (_, missing) in zip(costs, batches, strict=True)
+            for cut in missing
+        ]
         total = sum(work) + sum(cost.layer * depth for cost in costs)
         values = {"result_key": self.spec.fingerprint()}
         on_progress(Progress(PHASE, 0, total, values=values))
-        done, before, started = 0, self.wall_s, time.perf_counter()
-        saved, cuts_begun = started, set[int]()
+        done = 0
+        before = self.wall_s
+        started = time.perf_counter()
+        saved = started
+        cuts_begun = set[int]()
         try:
             for number, cut, losses in self.of_all(
-                batches, lambda steps, n_steps: on_progress(Progress(PHASE, total * steps // n_steps, total))
+                batches,
+                lambda steps, n_steps: on_progress(
+                    Progress(PHASE, total * steps // n_steps, total)
+                ),
             ):
                 self._keep(cut, batches[number][0], losses)
-                done += _work(costs[number], cut, depth) + (number not in cuts_begun) * costs[number].layer * depth
+                done += (
+                    _work(costs[number], cut, depth)
+                    + (number not in cuts_begun) * costs[number].layer * depth
+                )
                 cuts_begun.add(number)
                 now = time.perf_counter()
                 self.wall_s = before + now - started
@@ -200,7 +249,9 @@ class _MeasuredLosses:
         return likelihood.cost_of(self.loaded.decoder, lengths, sum(lengths) - len(lengths))
 
     def _not_yet(self, batches: list[_Batch]) -> list[_Batch]:
-        """Keep losses that were measured as shards, and return the batches that are left, each with its missing cuts."""
+        """Keep losses that were measured as shards, and return the batches that are left, each with
+        its missing cuts.
+        """
         missing = []
         for texts, cuts in batches:
             unknown: list[Cut] = []
@@ -220,7 +271,9 @@ class _MeasuredLosses:
         """Return the request for a batch of texts without each of some blocks, as a shard."""
         content = {
             "model": self.spec.model.to_json(),
-            "corpus": replace(self.spec.corpus, n_texts=1).to_json(),  # a smaller number of texts is a prefix of a larger one
+            "corpus": (
+                replace(self.spec.corpus, n_texts=1).to_json()
+            ),  # a smaller number of texts is a prefix of a larger one
             "texts": texts,
             "cuts": [None if cut is None else [cut.start, cut.size] for cut in cuts],
             "version": self.spec.version,
@@ -229,22 +282,25 @@ class _MeasuredLosses:
 
     def shards(self) -> list[Shard]:
         """Return unmeasured batches, each with some of its cuts."""
-        shards = [self.shard(texts, part) for texts, cuts in self._batches() for part in _split(cuts)]
+        shards = [
+            self.shard(texts, part) for texts, cuts in self._batches() for part in _split(cuts)
+        ]
         return [shard for shard in shards if not shard.is_stored()]
 
     def _keep(self, cut: Cut, texts: list[int], losses: list[float]) -> None:
         if cut is None and not all(map(isfinite, losses)):
             raise UnsupportedModelError(
-                f"The loss of {self.loaded.facts.name} is not finite in {self.loaded.spec.dtype}, so nothing can be "
-                "compared with it. Choose another dtype, such as float32."
+                f"The loss of {self.loaded.facts.name} is not finite in {self.loaded.spec.dtype},"
+                " so nothing can be compared with it. Choose another dtype, such as float32."
             )
         self.losses[self.row[cut], texts] = [loss if isfinite(loss) else np.inf for loss in losses]
 
     def _batches(self) -> Iterator[_Batch]:
-        """Yield groups of texts that go through the model together, each with the cuts that are missing for all of it.
+        """Yield groups of texts that go through the model together, each with the cuts that are
+        missing for all of it.
 
-        Texts that miss the same cuts are batched together, those that miss fewest first. So a run that was stopped in the
-        middle of a batch finds the same batches again.
+        Texts that miss the same cuts are batched together, those that miss fewest first. So a run
+        that was stopped in the middle of a batch finds the same batches again.
         """
         missing = np.isnan(self.losses)
         same_cuts: dict[bytes, list[int]] = {}
@@ -253,11 +309,15 @@ class _MeasuredLosses:
         for texts in sorted(same_cuts.values(), key=lambda texts: int(missing[:, texts[0]].sum())):
             cuts = [cut for cut, row in self.row.items() if missing[row, texts[0]]]
             if cuts:
-                for group in likelihood.text_batches(self.loaded.decoder, [self.texts[text] for text in texts]):
+                for group in likelihood.text_batches(
+                    self.loaded.decoder, [self.texts[text] for text in texts]
+                ):
                     yield [texts[index] for index in group], cuts
 
     @torch.inference_mode()
-    def of_all(self, batches: Sequence[_Batch], on_step: OnStep) -> Iterator[tuple[int, Cut, list[float]]]:
+    def of_all(
+        self, batches: Sequence[_Batch], on_step: OnStep
+    ) -> Iterator[tuple[int, Cut, list[float]]]:
         """Yield batch number, cut and losses; a model on the disk is read once for all batches."""
         decoder = self.loaded.decoder
         if decoder.on_disk is None:
@@ -266,13 +326,22 @@ class _MeasuredLosses:
                     yield number, cut, losses
             return
         sequences = [[self.texts[text] for text in texts] for texts, _ in batches]
-        inputs = [Inputs(right_padded(of_batch), missing) for of_batch, (_, missing) in zip(sequences, batches, strict=True)]
+        inputs = [
+            Inputs(right_padded(of_batch), missing)
+            for of_batch, (_, missing) in zip(sequences, batches, strict=True)
+        ]
         for number, index, stream in finals(decoder, inputs, on_step):
-            yield number, batches[number][1][index], likelihood.batch_losses(decoder, stream, sequences[number])
+            yield (
+                number,
+                batches[number][1][index],
+                likelihood.batch_losses(decoder, stream, sequences[number]),
+            )
 
     @torch.inference_mode()
     def _losses(self, texts: list[int], cuts: Sequence[Cut]) -> Iterator[tuple[Cut, list[float]]]:
-        """Yield each cut with its mean cross-entropy per text, from one trunk as far as memory allows."""
+        """Yield each cut with its mean cross-entropy per text, from one trunk as far as memory
+        allows.
+        """
         decoder = self.loaded.decoder
         sequences = [self.texts[text] for text in texts]
         input_ids = right_padded(sequences)
@@ -283,7 +352,9 @@ class _MeasuredLosses:
             needed = tail_depths(part, decoder.n_layers)
             if not needed <= trunk.states.keys():
                 trunk = Trunk({}, [])  # frees the depths before new ones are kept
-                trunk = run_trunk(decoder, input_ids, keep=all_depths if len(all_depths) <= at_once else needed)
+                trunk = run_trunk(
+                    decoder, input_ids, keep=all_depths if len(all_depths) <= at_once else needed
+                )
             for index, stream in run_tails(decoder, trunk, part):
                 yield part[index], likelihood.batch_losses(decoder, stream, sequences)
 
@@ -292,8 +363,12 @@ class _MeasuredLosses:
         losses = self.losses.astype(np.float64)
         measured = ~np.isnan(losses)
         tokens = np.array([len(ids) - 1 for ids in self.texts])
-        per_cut = [((losses[row] - losses[0])[measured[row]], tokens[measured[row]]) for row in range(1, len(losses))]
-        n_layers, max_size = self.loaded.decoder.n_layers, self.blocks[-1].size
+        per_cut = [
+            ((losses[row] - losses[0])[measured[row]], tokens[measured[row]])
+            for row in range(1, len(losses))
+        ]
+        n_layers = self.loaded.decoder.n_layers
+        max_size = self.blocks[-1].size
         increase: list[list[float | None]] = [[] for _ in range(max_size)]
         stderr: list[list[float | None]] = [[] for _ in range(max_size)]
         n_measured: list[list[int]] = [[] for _ in range(max_size)]
@@ -301,12 +376,19 @@ class _MeasuredLosses:
             row = block.size - 1
             n_measured[row].append(len(values))
             is_known = len(values) and np.isfinite(values).all()
-            mean, error = stats.weighted_mean_and_stderr(values.tolist(), weights.tolist()) if is_known else (None, None)
+            mean, error = (
+                stats.weighted_mean_and_stderr(values.tolist(), weights.tolist())
+                if is_known
+                else (None, None)
+            )
             increase[row].append(mean)
             stderr[row].append(error if len(values) > 1 else None)
         unpruned = losses[0][measured[0]]
         predicted = self.distances.mean if isinstance(self.distances, DistanceResult) else []
-        pairs = [_pairs(distances, increases) for distances, increases in zip(predicted, increase, strict=False)]
+        pairs = [
+            _pairs(distances, increases)
+            for distances, increases in zip(predicted, increase, strict=False)
+        ]
         return DamageResult(
             spec=self.spec,
             versions=self.loaded.versions(),
@@ -315,7 +397,9 @@ class _MeasuredLosses:
             complete=complete,
             model=self.loaded.facts,
             n_layers=n_layers,
-            unpruned_loss=float(np.average(unpruned, weights=tokens[measured[0]])) if len(unpruned) else 0.0,
+            unpruned_loss=(
+                float(np.average(unpruned, weights=tokens[measured[0]])) if len(unpruned) else 0.0
+            ),
             increase=increase,
             stderr=stderr,
             n_measured=n_measured,
@@ -335,7 +419,9 @@ class DamageShards(Work):
 
     def __init__(self, spec: DamageSpec, on_progress: OnProgress, *, load: Loader) -> None:
         """Load the model and tokenize the texts of a resolved request."""
-        self._measured = _ready(spec, DamageResult.load(spec), Stages.after_loading(on_progress), load)
+        self._measured = _ready(
+            spec, DamageResult.load(spec), Stages.after_loading(on_progress), load
+        )
         self.reads_disk = self._measured.loaded.decoder.on_disk is not None
 
     @staticmethod
@@ -351,7 +437,10 @@ class DamageShards(Work):
         """Measure batches and store each."""
         total = sum(len(missing.content["cuts"]) for missing in shards)
         batches = [
-            (shard.content["texts"], [None if cut is None else Block(*cut) for cut in shard.content["cuts"]])
+            (
+                shard.content["texts"],
+                [None if cut is None else Block(*cut) for cut in shard.content["cuts"]],
+            )
             for shard in shards
         ]
         measured: list[dict[Cut, list[float]]] = [{} for _ in batches]
@@ -360,19 +449,30 @@ class DamageShards(Work):
         def passed(steps: int, n_steps: int) -> None:
             on_progress(Progress(PHASE, total * steps // n_steps, total))
 
-        for done, (number, cut, losses) in enumerate(self._measured.of_all(batches, passed), start=1):
+        for done, (number, cut, losses) in enumerate(
+            self._measured.of_all(batches, passed), start=1
+        ):
             measured[number][cut] = losses
             on_progress(Progress(PHASE, done, total))
             cuts = batches[number][1]
             if len(measured[number]) == len(cuts):
                 now = time.perf_counter()
                 figures = [measured[number].pop(cut) for cut in cuts]
-                shards[number].keep({"losses": np.array(figures, dtype=np.float64), "wall_s": np.array([now - started])})
+                shards[number].keep(
+                    {
+                        "losses": np.array(figures, dtype=np.float64),
+                        "wall_s": np.array([now - started]),
+                    }
+                )
                 started = now
 
 
-def _least(increase: Sequence[Sequence[float | None]], n_measured: Sequence[Sequence[int]]) -> list[LeastDamage]:
-    """Return the block of least loss for each completely measured size; ties go to the deeper start."""
+def _least(
+    increase: Sequence[Sequence[float | None]], n_measured: Sequence[Sequence[int]]
+) -> list[LeastDamage]:
+    """Return the block of least loss for each completely measured size; ties go to the deeper
+    start.
+    """
     best = []
     for n, (row, counts) in enumerate(zip(increase, n_measured, strict=True), start=1):
         candidates = [(value, -start) for start, value in enumerate(row) if value is not None]
@@ -382,7 +482,9 @@ def _least(increase: Sequence[Sequence[float | None]], n_measured: Sequence[Sequ
     return best
 
 
-def _pairs(distances: Sequence[float], increase: Sequence[float | None]) -> list[tuple[float, float]]:
+def _pairs(
+    distances: Sequence[float], increase: Sequence[float | None]
+) -> list[tuple[float, float]]:
     return [(d, value) for d, value in zip(distances, increase, strict=True) if value is not None]
 
 

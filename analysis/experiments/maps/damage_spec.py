@@ -13,7 +13,13 @@ from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.core.table import MISSING, Column, Table
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps.distance_spec import INTERVAL_COLUMNS, Best, DistanceSpec, interval_ends, texts_read
+from analysis.experiments.maps.distance_spec import (
+    INTERVAL_COLUMNS,
+    Best,
+    DistanceSpec,
+    interval_ends,
+    texts_read,
+)
 from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
@@ -34,7 +40,9 @@ class DamageSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     corpus: CorpusSpec = field(default_factory=default_damage_corpus)
-    distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
+    distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(
+        default_factory=DistanceSpec
+    )
     """The distance map that the loss increase is compared with."""
     max_size: Annotated[int | None, Option(), Bound(1, MOST_LAYERS)] = None
     """Largest block size (default: half of the layers)."""
@@ -45,9 +53,13 @@ class DamageSpec(Spec):
 
 
 def resolve(spec: DamageSpec) -> DamageSpec:
-    """Return the request with concrete dtype, device and identities; the distance map is of the same model."""
+    """Return the request with concrete dtype, device and identities; the distance map is of the
+    same model.
+    """
     resolved = resolving.resolve(spec)
-    return replace(resolved, distances=resolving.resolve(replace(spec.distances, model=resolved.model)))
+    return replace(
+        resolved, distances=resolving.resolve(replace(spec.distances, model=resolved.model))
+    )
 
 
 @dataclass(frozen=True)
@@ -77,27 +89,32 @@ class DamageResult(Result):
     model: ModelFacts
     n_layers: int
     unpruned_loss: float
-    """Next-token cross-entropy of the unpruned model, nats per token of all texts; 0 until a text is measured."""
+    """Next-token cross-entropy of the unpruned model, nats per token of all texts; 0 until a text
+    is measured."""
     increase: list[list[float | None]]
-    """Row n-1 holds n = 1..max_size; entry l is the loss without [l, l+n) minus the unpruned loss, nats per token of all texts.
-    None until a text is measured, and if the loss of the pruned model is not finite."""
+    """Row n-1 holds n = 1..max_size; entry l is the loss without [l, l+n) minus the unpruned loss,
+    nats per token of all texts. None until a text is measured, and if the loss of the pruned model
+    is not finite."""
     stderr: list[list[float | None]]
     """Standard errors of `increase` over texts, paired by text; None until two are measured."""
     n_measured: list[list[int]]
     """Texts measured so far for each block."""
     best: list[LeastDamage]
-    """argmin over l for each n, ties to the deeper start; only sizes whose blocks are all measured."""
+    """argmin over l for each n, ties to the deeper start; only sizes whose blocks are all
+    measured."""
     n_texts: int
     """Number of texts."""
     rank_correlation: float | None
-    """Spearman's rho between distance and increase over all measured blocks; None with fewer than three."""
+    """Spearman's rho between distance and increase over all measured blocks; None with fewer than
+    three."""
     rank_correlation_by_size: list[float | None]
     """Spearman's rho among the blocks of each size n = 1..max_size."""
     text_tokens: list[int] = field(default_factory=list)
     """Predicted tokens of each text, the weights of the losses."""
     text_losses: np.ndarray | None = None
-    """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet. Row 0 is the unpruned model, then
-    all blocks by size and start. None in results that came with version 0.2."""
+    """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet. Row 0
+    is the unpruned model, then all blocks by size and start. None in results that came with version
+    0.2."""
 
     def tables(self) -> dict[str, Table]:
         """Return a table of all blocks, and one of the least damaging block of each size."""
@@ -105,18 +122,35 @@ class DamageResult(Result):
         blank = "not finite" if self.complete else MISSING
         rho = Column("rank_correlation", "rank correlation", format=".2f")
         loss = Column(
-            "increase", "loss increase", "nats/token", ".4f", low="low", high="high", parts=("stderr",), missing=blank
+            "increase",
+            "loss increase",
+            "nats/token",
+            ".4f",
+            low="low",
+            high="high",
+            parts=("stderr",),
+            missing=blank,
         )
         block = Column("block", "block with the smallest increase")
-        first, increase = (Column("n"), Column("start")), (loss, *INTERVAL_COLUMNS)
+        first = (Column("n"), Column("start"))
+        increase = (loss, *INTERVAL_COLUMNS)
         columns = (*first, replace(block, title="block"), *increase, Column("n_texts", "texts"))
         best = (*first, block, *increase, rho)
-        blocks = [Block(start, n) for n, row in enumerate(self.increase, start=1) for start in range(len(row))]
+        blocks = [
+            Block(start, n)
+            for n, row in enumerate(self.increase, start=1)
+            for start in range(len(row))
+        ]
         caption = self.measured_on()
         return {
-            "blocks": Table("Loss increase of every block", columns, list(map(self._row, blocks)), caption),
+            "blocks": Table(
+                "Loss increase of every block", columns, list(map(self._row, blocks)), caption
+            ),
             "best": Table(
-                "Block with the smallest loss increase, by size", best, [self._row(entry.block) for entry in self.best], caption
+                "Block with the smallest loss increase, by size",
+                best,
+                [self._row(entry.block) for entry in self.best],
+                caption,
             ),
         }
 
@@ -126,7 +160,8 @@ class DamageResult(Result):
         Args:
             best: the chosen blocks of the map that the damage is compared with.
         """
-        table, chosen = self.table("best"), {entry.n: entry.block for entry in best}
+        table = self.table("best")
+        chosen = {entry.n: entry.block for entry in best}
         more_columns = (
             Column("similar", "most similar block"),
             Column(
@@ -145,8 +180,14 @@ class DamageResult(Result):
         for row in rows:
             if block := chosen.get(row["n"]):
                 similar_row = self._row(block)
-                row |= {"similar": similar_row["block"], "similar_increase": similar_row["increase"]}
-                row |= {f"similar_{column.name}": similar_row[column.name] for column in INTERVAL_COLUMNS}
+                row |= {
+                    "similar": similar_row["block"],
+                    "similar_increase": similar_row["increase"],
+                }
+                row |= {
+                    f"similar_{column.name}": similar_row[column.name]
+                    for column in INTERVAL_COLUMNS
+                }
         return replace(
             table,
             title="Blocks with the smallest loss increase and most similar blocks",
@@ -155,14 +196,17 @@ class DamageResult(Result):
         )
 
     def _row(self, block: Block) -> dict[str, Any]:
-        row, start = block.size - 1, block.start
+        row = block.size - 1
+        start = block.start
         return {
             "n": block.size,
             "start": start,
             "block": block.describe(),
             "increase": self.increase[row][start],
             "stderr": self.stderr[row][start],
-            **interval_ends(self.increase[row][start], self.stderr[row][start], self.n_measured[row][start]),
+            **interval_ends(
+                self.increase[row][start], self.stderr[row][start], self.n_measured[row][start]
+            ),
             "n_texts": self.n_measured[row][start],
             "rank_correlation": self.rank_correlation_by_size[row],
         }

@@ -1,4 +1,6 @@
-"""The residual stream of some tokens at every depth, with the intermediate values that metrics share."""
+"""The residual stream of some tokens at every depth, with the intermediate values that metrics
+share.
+"""
 
 from functools import cached_property
 from math import pi
@@ -29,10 +31,14 @@ def angular_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Depths:
-    """The stream of some tokens at every depth, and intermediate values that metrics share, computed once on first use."""
+    """The stream of some tokens at every depth, and intermediate values that metrics share,
+    computed once on first use.
+    """
 
     def __init__(self, states: Tensor) -> None:
-        """Take the states x[0..L], (n, L+1, hidden_size), of any float dtype; n counts texts or tokens."""
+        """Take the states x[0..L], (n, L+1, hidden_size), of any float dtype; n counts texts or
+        tokens.
+        """
         self.states = states.double()
         """x[0..L] of n tokens, float64, (n, L+1, hidden_size); not to be changed."""
 
@@ -40,12 +46,14 @@ class Depths:
     def cosines(self) -> Tensor:
         """Cosine of every pair of depths, from one matrix product; not to be changed.
 
-        Float64, (n, L+1, L+1), symmetric, exactly 1 on the diagonal, in [-1, 1]; 0 if one state is all zero.
+        Float64, (n, L+1, L+1), symmetric, exactly 1 on the diagonal, in [-1, 1]; 0 if one state is
+        all zero.
         """
         products = self.states @ self.states.transpose(1, 2)
         lengths = products.diagonal(dim1=1, dim2=2).sqrt().clamp(min=_SMALLEST)
         cosines = products.div_(lengths[:, :, None]).div_(lengths[:, None, :]).clamp_(-1, 1)
-        # A unit vector's product with itself may round to just under 1, whose angle is 1e-8 and not 0.
+        # A unit vector's product with itself may round to just under 1, whose angle is 1e-8 and not
+        # 0.
         cosines.diagonal(dim1=1, dim2=2).fill_(1)
         return cosines
 

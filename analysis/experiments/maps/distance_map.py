@@ -26,17 +26,22 @@ from analysis.models.source.sizes import ModelFacts
 PHASE = "reading the residual stream"
 _SAVE_EVERY_S = 20.0
 _SAVE_SHARE = 0.05
-"""Maximum share of the time spent on saving partial results, whose size grows with the number of texts."""
+"""Maximum share of the time spent on saving partial results, whose size grows with the number of
+texts."""
 _MOST_STATE_BYTES = 2 << 30
-"""Maximum bytes of the states in a result; larger ones are dropped, since the map does not need them."""
+"""Maximum bytes of the states in a result; larger ones are dropped, since the map does not need
+them."""
 _MOST_STREAM_BYTES = 2 << 30
 """Maximum bytes of the residual stream of a batch; larger batches are split."""
 
 
-def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> DistanceResult:
+def run(
+    spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> DistanceResult:
     """Measure the distance map, or return the stored one; a partial one resumes.
 
-    A run measures all metrics, so the map of another metric is derived from a stored one without the model.
+    A run measures all metrics, so the map of another metric is derived from a stored one without
+    the model.
 
     Raises:
         LayerscopeError: for each problem that the user can fix, in one sentence.
@@ -53,7 +58,11 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = 
 
 def work(spec: DistanceSpec, facts: ModelFacts) -> float:
     """Return the planned work of a request in FLOPs; 0 if its map is stored."""
-    return 0.0 if stored_map(spec) else spec.corpus.n_texts * spec.corpus.seq_len * facts.flop(facts.n_layers, 0)
+    return (
+        0.0
+        if stored_map(spec)
+        else spec.corpus.n_texts * spec.corpus.seq_len * facts.flop(facts.n_layers, 0)
+    )
 
 
 def stored_map(spec: DistanceSpec) -> DistanceResult | None:
@@ -80,29 +89,41 @@ def _cached(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _M
     furthest = _furthest(spec, stored, on_progress)
     measured = _MeasuredTexts() if furthest is None else _MeasuredTexts.of(furthest)
     if furthest is not None and furthest.complete:
-        derived = measured.result(spec, furthest.model, furthest.n_skipped, furthest.versions, complete=True)
+        derived = measured.result(
+            spec, furthest.model, furthest.n_skipped, furthest.versions, complete=True
+        )
         derived.save()
         return derived
     return measured
 
 
-def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Loader) -> tuple[LoadedModel, corpora.Texts]:
+def _ready(
+    spec: DistanceSpec, on_progress: OnProgress, load: Loader
+) -> tuple[LoadedModel, corpora.Texts]:
     loaded = load(spec.model, on_progress, by_layer=True)
     texts = corpora.tokenize(spec.corpus, loaded.tokenizer)
     window = loaded.facts.max_positions
     if window is not None and spec.corpus.seq_len > window:
         raise CorpusError(
-            f"seq-len {spec.corpus.seq_len} exceeds the context window of {loaded.facts.name}. Choose at most {window}."
+            f"seq-len {spec.corpus.seq_len} exceeds the context window of {loaded.facts.name}."
+            f" Choose at most {window}."
         )
     return loaded, texts
 
 
-def _furthest(spec: DistanceSpec, stored: DistanceResult | None, on_progress: OnProgress) -> DistanceResult | None:
+def _furthest(
+    spec: DistanceSpec, stored: DistanceResult | None, on_progress: OnProgress
+) -> DistanceResult | None:
     """Return the usable stored map with the most texts; None if there is none.
 
-    A complete map is usable if it contains the requested metric, a partial one if it contains all metrics.
+    A complete map is usable if it contains the requested metric, a partial one if it contains all
+    metrics.
     """
-    other_metrics = [DistanceResult.load(replace(spec, metric=name), on_progress) for name in METRICS if name != spec.metric]
+    other_metrics = [
+        DistanceResult.load(replace(spec, metric=name), on_progress)
+        for name in METRICS
+        if name != spec.metric
+    ]
 
     def is_usable(candidate: DistanceResult) -> bool:
         by_metric = candidate.text_distances or {}
@@ -112,7 +133,11 @@ def _furthest(spec: DistanceSpec, stored: DistanceResult | None, on_progress: On
             else candidate.states is not None and by_metric.keys() >= set(METRICS)
         )
 
-    usable = [candidate for candidate in (stored, *other_metrics) if candidate is not None and is_usable(candidate)]
+    usable = [
+        candidate
+        for candidate in (stored, *other_metrics)
+        if candidate is not None and is_usable(candidate)
+    ]
     return max(usable, key=lambda candidate: (candidate.complete, candidate.n_texts), default=None)
 
 
@@ -143,7 +168,8 @@ class _MeasuredTexts:
 
     def figures(self) -> dict[str, np.ndarray]:
         """Return the arrays of a single batch, in the format of a shard."""
-        (of_metrics,), (states,) = self.distances, self.states
+        (of_metrics,) = self.distances
+        (states,) = self.states
         return {
             "states": states,
             "wall_s": np.array([self.wall_s]),
@@ -158,15 +184,28 @@ class _MeasuredTexts:
         self.wall_s += float(figures["wall_s"][0])
 
     def result(
-        self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, versions: dict[str, str], *, complete: bool
+        self,
+        spec: DistanceSpec,
+        facts: ModelFacts,
+        n_skipped: int,
+        versions: dict[str, str],
+        *,
+        complete: bool,
     ) -> DistanceResult:
         """Return the map in the requested metric, with the means of the other metrics."""
         names = [name for name in METRICS if name in self.distances[0]]
-        per_text = {name: np.concatenate([batch[name] for batch in self.distances]) for name in names}
-        means = {name: distances.rows_by_size(torch.from_numpy(array.mean(0))) for name, array in per_text.items()}
+        per_text = {
+            name: np.concatenate([batch[name] for batch in self.distances]) for name in names
+        }
+        means = {
+            name: distances.rows_by_size(torch.from_numpy(array.mean(0)))
+            for name, array in per_text.items()
+        }
         chosen = per_text[spec.metric]
         spread = chosen.std(0, ddof=1) if len(chosen) > 1 else np.zeros_like(chosen[0])
-        by_size = [np.diagonal(chosen, offset=n, axis1=1, axis2=2) for n in range(1, chosen.shape[1])]
+        by_size = [
+            np.diagonal(chosen, offset=n, axis1=1, axis2=2) for n in range(1, chosen.shape[1])
+        ]
         mean = means.pop(spec.metric)
 
         def is_kept(*arrays: np.ndarray) -> bool:
@@ -195,12 +234,26 @@ class _MeasuredTexts:
         )
 
 
-def _missing_shards(spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, done: int) -> list[Shard]:
-    """Return the batches after the first `done` texts. Every run has the same batches, so a stored part ends with one."""
-    corpus = replace(spec.corpus, n_texts=1)  # a smaller number of texts is a prefix of a larger one
-    shared = {"model": spec.model.to_json(), "corpus": corpus.to_json(), "metrics": sorted(METRICS), "version": spec.version}
-    first, batches_left = 0, []
-    for group in hidden_states.batches([len(ids) for ids in texts.token_ids], _tokens_per_batch(loaded)):
+def _missing_shards(
+    spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, done: int
+) -> list[Shard]:
+    """Return the batches after the first `done` texts. Every run has the same batches, so a stored
+    part ends with one.
+    """
+    corpus = replace(
+        spec.corpus, n_texts=1
+    )  # a smaller number of texts is a prefix of a larger one
+    shared = {
+        "model": spec.model.to_json(),
+        "corpus": corpus.to_json(),
+        "metrics": sorted(METRICS),
+        "version": spec.version,
+    }
+    first = 0
+    batches_left = []
+    for group in hidden_states.batches(
+        [len(ids) for ids in texts.token_ids], _tokens_per_batch(loaded)
+    ):
         first += len(group)
         if first > done:
             batches_left.append(Shard("distances", {**shared, "texts": group}, size=len(group)))
@@ -212,18 +265,30 @@ def _token_ids(shard: Shard, texts: corpora.Texts) -> list[list[int]]:
 
 
 def _measure(
-    spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, measured: _MeasuredTexts, on_progress: OnProgress
+    spec: DistanceSpec,
+    loaded: LoadedModel,
+    texts: corpora.Texts,
+    measured: _MeasuredTexts,
+    on_progress: OnProgress,
 ) -> DistanceResult:
-    total, done = len(texts.token_ids), len(measured.lengths)
-    saved, pause = time.perf_counter(), _SAVE_EVERY_S
+    total = len(texts.token_ids)
+    done = len(measured.lengths)
+    saved = time.perf_counter()
+    pause = _SAVE_EVERY_S
 
     def result(complete: bool) -> DistanceResult:
-        return measured.result(spec, loaded.facts, texts.n_skipped, loaded.versions(), complete=complete)
+        return measured.result(
+            spec, loaded.facts, texts.n_skipped, loaded.versions(), complete=complete
+        )
 
     on_progress(Progress(PHASE, done, total))
     shards = _missing_shards(spec, loaded, texts, done)
     stored = [shard.figures() for shard in shards]
-    unread = [_token_ids(shard, texts) for shard, figures in zip(shards, stored, strict=True) if figures is None]
+    unread = [
+        _token_ids(shard, texts)
+        for shard, figures in zip(shards, stored, strict=True)
+        if figures is None
+    ]
     n_unread = sum(map(len, unread))
 
     def passed(steps: int, n_steps: int) -> None:
@@ -240,7 +305,9 @@ def _measure(
             measured.add(next(streams), lengths)
             measured.wall_s += time.perf_counter() - started
             started = time.perf_counter()
-            on_progress(Progress(PHASE, total if loaded.decoder.on_disk else len(measured.lengths), total))
+            on_progress(
+                Progress(PHASE, total if loaded.decoder.on_disk else len(measured.lengths), total)
+            )
             now = time.perf_counter()
             if now - saved > pause:
                 result(complete=False).save()
@@ -258,7 +325,10 @@ def _measure(
 
 def _tokens_per_batch(loaded: LoadedModel) -> int:
     per_token = 4 * (loaded.facts.n_layers + 1) * loaded.facts.hidden_size
-    return min(hidden_states.tokens_per_batch(loaded.decoder.device), max(1, _MOST_STREAM_BYTES // per_token))
+    return min(
+        hidden_states.tokens_per_batch(loaded.decoder.device),
+        max(1, _MOST_STREAM_BYTES // per_token),
+    )
 
 
 class DistanceShards(Work):

@@ -1,4 +1,6 @@
-"""Request and result of a distance map: the distance of every pair of depths, and the most similar blocks."""
+"""Request and result of a distance map: the distance of every pair of depths, and the most similar
+blocks.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -65,7 +67,8 @@ class DistanceResult(Result):
     n_layers: int
     """Number of decoder layers, L."""
     mean: list[list[float]]
-    """Row n-1 holds n = 1..L; entry l of it is the mean over texts of d(x[l], x[l+n]), l = 0..L-n; in [0, 1]."""
+    """Row n-1 holds n = 1..L; entry l of it is the mean over texts of d(x[l], x[l+n]), l = 0..L-n;
+    in [0, 1]."""
     stderr: list[list[float]]
     """Standard errors of `mean` over texts, same shape; 0 with a single text."""
     best: list[Best]
@@ -77,13 +80,16 @@ class DistanceResult(Result):
     text_lengths: list[int]
     """Number of tokens of each text."""
     states: np.ndarray | None = None
-    """Last-token residual stream x[0..L], pre-norm, (n_texts, L+1, hidden_size), float32; None in precomputed results."""
+    """Last-token residual stream x[0..L], pre-norm, (n_texts, L+1, hidden_size), float32; None in
+    precomputed results."""
     wins: list[list[float]] = field(default_factory=list)
-    """Share of bootstrap resamples of the texts in which a block is the best of its size; shaped like `mean`."""
+    """Share of bootstrap resamples of the texts in which a block is the best of its size; shaped
+    like `mean`."""
     others: dict[str, list[list[float]]] = field(default_factory=dict)
     """Mean maps of other metrics on the same texts by name, shaped like `mean`."""
     text_distances: dict[str, np.ndarray] | None = None
-    """Distances of all pairs of depths per text by metric, (n_texts, L+1, L+1), float64; None in precomputed results."""
+    """Distances of all pairs of depths per text by metric, (n_texts, L+1, L+1), float64; None in
+    precomputed results."""
 
     def tables(self) -> dict[str, Table]:
         """Return a table of all blocks, and one of the most similar block of each size."""
@@ -93,13 +99,24 @@ class DistanceResult(Result):
             Column("block", "most similar block"),
             Column("distance", format=".4f", low="low", high="high", parts=("stderr",)),
             *INTERVAL_COLUMNS,
-            *([Column("wins", "share of bootstrap samples that select this block", format=".0%")] if self.wins else []),
+            *(
+                [Column("wins", "share of bootstrap samples that select this block", format=".0%")]
+                if self.wins
+                else []
+            ),
         ]
         columns = tuple([*distances, *map(Column, self.others)])
-        blocks = [Block(start, n) for n, row in enumerate(self.mean, start=1) for start in range(len(row))]
+        blocks = [
+            Block(start, n) for n, row in enumerate(self.mean, start=1) for start in range(len(row))
+        ]
         return {
-            "blocks": Table("Distance of every block", columns, list(map(self._row, blocks)), self.measured_on()).titled(
-                block="block"
+            "blocks": (
+                Table(
+                    "Distance of every block",
+                    columns,
+                    list(map(self._row, blocks)),
+                    self.measured_on(),
+                ).titled(block="block")
             ),
             "best": Table(
                 "Most similar block of each size",
@@ -110,7 +127,8 @@ class DistanceResult(Result):
         }
 
     def _row(self, block: Block) -> dict[str, Any]:
-        row, start = block.size - 1, block.start
+        row = block.size - 1
+        start = block.start
         return {
             "n": block.size,
             "start": start,
@@ -125,25 +143,40 @@ class DistanceResult(Result):
     def measured_on(self) -> str:
         """Return the texts in words."""
         return (
-            f"{texts_read(self.n_texts, self.spec.corpus, self.precision_in_words)}. Too short and skipped: {self.n_skipped}."
+            f"{texts_read(self.n_texts, self.spec.corpus, self.precision_in_words)}. Too short and"
+            f" skipped: {self.n_skipped}."
         )
 
     @classmethod
     def arrays_in(cls, stored: StoredResult) -> dict[str, Any]:
-        """Read arrays as for every result; distances stored as one array of all metrics, by position, are returned by name."""
+        """Read arrays as for every result; distances stored as one array of all metrics, by
+        position, are returned by name.
+        """
         arrays = super().arrays_in(stored)
         if isinstance(stacked := arrays.get("text_distances"), np.ndarray):
-            there_were = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")  # in this order, not that of METRICS
+            there_were = (
+                "angular",
+                "angular-tokens",
+                "cosine-tokens",
+                "relative-l2",
+            )  # in this order, not that of METRICS
             arrays["text_distances"] = dict(zip(there_were, stacked.swapaxes(0, 1), strict=True))
         return arrays
 
 
 def texts_read(n_texts: int, corpus: CorpusSpec, precision: str) -> str:
     """Return the texts that a map was measured on, with the precision that read them, in words."""
-    return f"{n_texts} texts of {corpora.title(corpus)}, up to {corpus.seq_len} tokens, seed {corpus.seed}, in {precision}"
+    return (
+        f"{n_texts} texts of {corpora.title(corpus)}, up to {corpus.seq_len} tokens, seed"
+        f" {corpus.seed}, in {precision}"
+    )
 
 
-INTERVAL_COLUMNS = (Column("stderr", format=".4f"), Column("low", format=".4f"), Column("high", format=".4f"))
+INTERVAL_COLUMNS = (
+    Column("stderr", format=".4f"),
+    Column("low", format=".4f"),
+    Column("high", format=".4f"),
+)
 """The standard error of a mean over texts, and the ends of its 95 % interval."""
 
 
@@ -154,7 +187,8 @@ def interval_ends(mean: float | None, stderr: float | None, n: int) -> dict[str,
 
 
 def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:
-    """Return the most similar block of every size: argmin over start l of the mean distance d(x[l], x[l+n]).
+    """Return the most similar block of every size: argmin over start l of the mean distance d(x[l],
+    x[l+n]).
 
     Args:
         mean: row n-1, entry l, as in `DistanceResult.mean`.

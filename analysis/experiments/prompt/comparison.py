@@ -1,4 +1,6 @@
-"""The experiment that generates text with several variants of a model in parallel, with the same prompt and seed."""
+"""The experiment that generates text with several variants of a model in parallel, with the same
+prompt and seed.
+"""
 
 import copy
 import hashlib
@@ -33,7 +35,9 @@ def resolve(spec: CompareSpec) -> CompareSpec:
     Raises:
         RecipeError: If a folder contains no adapter, or an adapter for other removed layers.
     """
-    return replace(resolving.resolve(spec), variants=tuple(_identified(variant) for variant in spec.variants))
+    return replace(
+        resolving.resolve(spec), variants=tuple(_identified(variant) for variant in spec.variants)
+    )
 
 
 def _identified(variant: Variant) -> Variant:
@@ -56,15 +60,21 @@ def _identity(folder: Path) -> str:
 class _Writer:
     """Generation of one variant, token by token."""
 
-    def __init__(self, variant: Variant, loaded: LoadedModel, spec: CompareSpec, prompt: Sequence[int]) -> None:
-        """Prepare a variant. Layers are removed only while it generates a token, and an adapter is applied to a copy."""
+    def __init__(
+        self, variant: Variant, loaded: LoadedModel, spec: CompareSpec, prompt: Sequence[int]
+    ) -> None:
+        """Prepare a variant. Layers are removed only while it generates a token, and an adapter is
+        applied to a copy.
+        """
         self.variant = variant
         self._own = None if variant.adapter is None else _healed(loaded, variant)
         self._decoder = self._own.decoder if self._own else loaded.decoder
         self._pieces = generation.TextPieces(loaded.tokenizer, prompt)
         with self._in_place() as decoder:
             self._stop = generation.stop_tokens(decoder, loaded.tokenizer)
-            self.text = Writing([], [], [], [], decoder.n_layers, 0.0, 0.0, ended=False, complete=False)
+            self.text = Writing(
+                [], [], [], [], decoder.n_layers, 0.0, 0.0, ended=False, complete=False
+            )
             generation.warm_up(decoder)
         chooser = generation.Chooser(spec.temperature, spec.seed)
         self._steps = generation.generate(self._decoder, prompt, spec.max_new_tokens, chooser)
@@ -73,7 +83,11 @@ class _Writer:
 
     def _in_place(self) -> AbstractContextManager[Decoder]:
         """Return a context with the model of this variant."""
-        return nullcontext(self._own.decoder) if self._own else pruning.without_block(self._decoder, self.variant.block)
+        return (
+            nullcontext(self._own.decoder)
+            if self._own
+            else pruning.without_block(self._decoder, self.variant.block)
+        )
 
     @property
     def is_over(self) -> bool:
@@ -85,9 +99,12 @@ class _Writer:
         with self._in_place():
             step = next(self._steps)
         text = self.text
-        timing = (text.prefill_s, text.decode_s + step.seconds) if self._begun else (step.seconds, 0.0)
+        timing = (
+            (text.prefill_s, text.decode_s + step.seconds) if self._begun else (step.seconds, 0.0)
+        )
         text = replace(text, prefill_s=timing[0], decode_s=timing[1])
-        self._begun, self._left = True, self._left - 1
+        self._begun = True
+        self._left = self._left - 1
         if step.token in self._stop:
             text = replace(text, ended=True)
         else:
@@ -106,7 +123,9 @@ def _healed(loaded: LoadedModel, variant: Variant) -> LoadedModel:
     """Return the healed model, which has its own modules but shares its weights with `loaded`."""
     model = _sharing_weights(loaded.model)
     return with_adapter(
-        replace(loaded, model=model, decoder=find_decoder(model)), variant.block, str(located(str(variant.adapter)))
+        replace(loaded, model=model, decoder=find_decoder(model)),
+        variant.block,
+        str(located(str(variant.adapter))),
     )
 
 
@@ -115,8 +134,11 @@ def _sharing_weights(model: nn.Module) -> nn.Module:
     weights: dict[int, object] = {}
     for parameter in model.parameters():
         is_plain = type(parameter) is nn.Parameter
-        # A new parameter with the same storage, so that the original keeps its own if the copy replaces it.
-        weights[id(parameter)] = nn.Parameter(parameter.data, requires_grad=False) if is_plain else parameter
+        # A new parameter with the same storage, so that the original keeps its own if the copy
+        # replaces it.
+        weights[id(parameter)] = (
+            nn.Parameter(parameter.data, requires_grad=False) if is_plain else parameter
+        )
     weights |= {id(buffer): buffer for buffer in model.buffers()}
     return copy.deepcopy(model, weights)
 
@@ -161,7 +183,9 @@ class _Desk:
         self.on_progress(Progress(PHASE, done, len(self.spec.variants) * max_tokens, values=values))
 
     def finish(self, index: int, text: Writing) -> None:
-        """Complete a text with its surprisal under the unpruned model, which its own text has already."""
+        """Complete a text with its surprisal under the unpruned model, which its own text has
+        already.
+        """
         read = text.own_surprise
         if not self.spec.variants[index].is_unpruned:
             read = generation.surprisals(self.loaded.decoder, self.prompt, text.token_ids)
@@ -170,8 +194,11 @@ class _Desk:
         self.report()
 
 
-def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> CompareResult:
-    """Generate with all variants, one token each in turn, or return the stored texts. A stopped run keeps complete texts.
+def run(
+    spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> CompareResult:
+    """Generate with all variants, one token each in turn, or return the stored texts. A stopped run
+    keeps complete texts.
 
     All variants share the weights of one model.
 
@@ -194,7 +221,10 @@ def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Loader = m
         for index, variant in enumerate(resolved.variants)
         if index not in complete
     }
-    desk.texts = [complete[index] if index in complete else writers[index].text for index in range(len(resolved.variants))]
+    desk.texts = [
+        complete[index] if index in complete else writers[index].text
+        for index in range(len(resolved.variants))
+    ]
     try:
         while writers:
             for index, writer in list(writers.items()):
@@ -217,7 +247,8 @@ def _encode(spec: CompareSpec, loaded: LoadedModel) -> list[int]:
     window = loaded.facts.max_positions
     if window is not None and len(ids) + spec.max_new_tokens > window:
         raise SpecError(
-            f"The prompt has {len(ids)} tokens. With {spec.max_new_tokens} new ones it exceeds the window of "
-            f"{loaded.facts.name}, {window} tokens. Shorten the prompt, or lower the number of tokens."
+            f"The prompt has {len(ids)} tokens. With {spec.max_new_tokens} new ones it exceeds the"
+            f" window of {loaded.facts.name}, {window} tokens. Shorten the prompt, or lower the"
+            " number of tokens."
         )
     return ids

@@ -38,7 +38,8 @@ class Variant(Spec):
     block: Annotated[Removal | None, Option()] = None
     """Removed layers or sublayers (default: none)."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
-    """Folder of a PEFT adapter for the pruned model, or `adapters/ID` in the cache folder (default: none)."""
+    """Folder of a PEFT adapter for the pruned model, or `adapters/ID` in the cache folder (default:
+    none)."""
     identity: str = ""
     """Hash of the adapter's weights, independent of the path; set by `comparison.resolve`."""
 
@@ -46,7 +47,8 @@ class Variant(Spec):
         one_of("label", self.label, LABELS)
         require(
             self.label != "unpruned" or (self.block is None and self.adapter is None),
-            "The unpruned model has no removed layers and no adapter. Call this variant pruned or healed.",
+            "The unpruned model has no removed layers and no adapter. Call this variant pruned or"
+            " healed.",
         )
 
     @property
@@ -83,19 +85,28 @@ class CompareSpec(Spec):
 
 
 def comparison_from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> CompareSpec:
-    """Return the request of a command line: the unpruned, and by its options the pruned and the healed model."""
+    """Return the request of a command line: the unpruned, and by its options the pruned and the
+    healed model.
+    """
     block, adapter = (options.get("variants", {}).get(name) for name in ("block", "adapter"))
     variants = [Variant()]
     if block is not None:
         variants.append(Variant("pruned", block))
     if adapter is not None:
         variants.append(Variant("healed", block, adapter))
-    return CompareSpec(**{**options, "model": ModelSpec(**options["model"]), "variants": tuple(variants)})
+    return CompareSpec(
+        **{**options, "model": ModelSpec(**options["model"]), "variants": tuple(variants)}
+    )
 
 
 def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
-    """Return the first index at which two sequences differ or one of them ends; None if they are equal."""
-    common = next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    """Return the first index at which two sequences differ or one of them ends; None if they are
+    equal.
+    """
+    common = next(
+        (index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y),
+        min(len(a), len(b)),
+    )
     return None if common == len(a) == len(b) else common
 
 
@@ -105,7 +116,9 @@ def differing(a: Sequence[int], b: Sequence[int]) -> set[int]:
     With one extra word in `a` and equal words after it, only the extra word differs.
     """
     same = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
-    return set(range(len(a))) - {index for match in same for index in range(match.a, match.a + match.size)}
+    return set(range(len(a))) - {
+        index for match in same for index in range(match.a, match.a + match.size)
+    }
 
 
 @dataclass(frozen=True)
@@ -119,7 +132,8 @@ class Writing:
     own_surprise: list[float]
     """Surprisal of each token under the variant at temperature 1, in nats."""
     unpruned_surprise: list[float]
-    """Surprisal of each token under the unpruned model, in nats; empty until the text is complete."""
+    """Surprisal of each token under the unpruned model, in nats; empty until the text is
+    complete."""
     n_layers: int
     """Number of layers of the variant."""
     prefill_s: float
@@ -143,7 +157,9 @@ class Writing:
 
     @property
     def repetition(self) -> float | None:
-        """Return the share of 4-grams of tokens that repeat an earlier one; None with fewer than four tokens."""
+        """Return the share of 4-grams of tokens that repeat an earlier one; None with fewer than
+        four tokens.
+        """
         return repetition_rate(self.token_ids) if len(self.token_ids) >= 4 else None
 
     @property
@@ -181,7 +197,9 @@ class CompareResult(Result):
         return list(zip(self.spec.variants, self.writings, strict=False))
 
     def tables(self) -> dict[str, Table]:
-        """Return a table of all tokens with surprisals, and one of all texts with speed, repetition and mean surprisal."""
+        """Return a table of all tokens with surprisals, and one of all texts with speed, repetition
+        and mean surprisal.
+        """
         columns = (
             Column("model"),
             Column("token"),
@@ -190,7 +208,13 @@ class CompareResult(Result):
             Column("surprise_unpruned", "surprisal to the unpruned model", "nats", ".2f"),
         )
         rows = [
-            {"model": variant.label, "token": number, "text": piece, "surprise_own": token, "surprise_unpruned": unpruned}
+            {
+                "model": variant.label,
+                "token": number,
+                "text": piece,
+                "surprise_own": token,
+                "surprise_unpruned": unpruned,
+            }
             for variant, text in self.written
             for number, (piece, token, unpruned) in enumerate(
                 zip_longest(text.pieces, text.own_surprise, text.unpruned_surprise), start=1
@@ -210,7 +234,10 @@ class CompareResult(Result):
             for index, (variant, text) in enumerate(self.written)
             for parts in (self.parts_at(index),)
         ]
-        rates = (Column("prefill_rate", "prefill", "tokens/s", ".0f"), Column("decode_rate", "decode", "tokens/s", ".1f"))
+        rates = (
+            Column("prefill_rate", "prefill", "tokens/s", ".0f"),
+            Column("decode_rate", "decode", "tokens/s", ".1f"),
+        )
         differs = Column("differs_from", "differs from token")
         repeated = Column("repetition_rate", "repeated 4-grams", format=".0%")
         return {
@@ -224,27 +251,34 @@ class CompareResult(Result):
         }
 
     def parts_at(self, index: int) -> int | None:
-        """Return the first token in which a text differs from the unpruned model's; None if they do not differ so far.
+        """Return the first token in which a text differs from the unpruned model's; None if they do
+        not differ so far.
 
         Args:
             index: Index of the variant.
         """
-        unpruned, text = self._unpruned(), self.writings[index]
+        unpruned = self._unpruned()
+        text = self.writings[index]
         if unpruned is None or unpruned is text:
             return None
         position = first_difference(text.token_ids, unpruned.token_ids)
-        is_behind = position is not None and position in (len(text.token_ids), len(unpruned.token_ids))
+        is_behind = position is not None and position in (
+            len(text.token_ids),
+            len(unpruned.token_ids),
+        )
         if is_behind and not (text.complete and unpruned.complete):
             return None
         return position
 
     def differs_at(self, index: int) -> set[int]:
-        """Return the indices of tokens that differ from the unpruned model's text, in the part that both have generated.
+        """Return the indices of tokens that differ from the unpruned model's text, in the part that
+        both have generated.
 
         Args:
             index: Index of the variant.
         """
-        unpruned, text = self._unpruned(), self.writings[index]
+        unpruned = self._unpruned()
+        text = self.writings[index]
         if unpruned is None or unpruned is text:
             return set()
         is_complete = text.complete and unpruned.complete
@@ -259,4 +293,12 @@ class CompareResult(Result):
         return next((writing for variant, writing in self.written if variant.is_unpruned), None)
 
 
-register(Experiment(CompareSpec, CompareResult, run="analysis.experiments.prompt.comparison:run", title="Comparison", place=7))
+register(
+    Experiment(
+        CompareSpec,
+        CompareResult,
+        run="analysis.experiments.prompt.comparison:run",
+        title="Comparison",
+        place=7,
+    )
+)

@@ -1,7 +1,8 @@
-"""The experiment that measures the effect of each layer on each token of a prompt, and the prediction after it.
+"""The experiment that measures the effect of each layer on each token of a prompt, and the
+prediction after it.
 
-The prediction after a layer is the logit lens: final norm and head are applied to the residual stream after the layer.
-Source: nostalgebraist, "interpreting GPT: the logit lens", 2020.
+The prediction after a layer is the logit lens: final norm and head are applied to the residual
+stream after the layer. Source: nostalgebraist, "interpreting GPT: the logit lens", 2020.
 """
 
 import time
@@ -25,7 +26,9 @@ MOST_TOKENS = 128
 N_GUESSES = 5
 
 
-def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> MicroscopeResult:
+def run(
+    spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> MicroscopeResult:
     """Measure the layers on the prompt, or return the stored result.
 
     Raises:
@@ -61,7 +64,9 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
         probabilities=probabilities,
         final_probability=final,
         settled=settled_at(guesses),
-        vocabulary={str(token): generation.token_text(loaded.tokenizer, token) for token in sorted(tokens)},
+        vocabulary={
+            str(token): generation.token_text(loaded.tokenizer, token) for token in sorted(tokens)
+        },
     )
     result.save()
     return result
@@ -77,7 +82,9 @@ def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:
         L rows with an entry per token, in [0, 1].
     """
     pairs = zip(streams, streams[1:], strict=False)
-    return [angular_distance(before, after.to(before.device)).cpu().tolist() for before, after in pairs]
+    return [
+        angular_distance(before, after.to(before.device)).cpu().tolist() for before, after in pairs
+    ]
 
 
 @torch.inference_mode()
@@ -100,10 +107,13 @@ def _lens(
     """Return the predicted next tokens after every layer.
 
     Returns:
-        Per depth and token, the most likely next tokens, their probabilities, and the probability of the final prediction.
+        Per depth and token, the most likely next tokens, their probabilities, and the probability
+        of the final prediction.
     """
     final = next_token_probabilities(decoder, streams[-1]).argmax(-1, keepdim=True)
-    guesses, probabilities, of_final = [], [], []
+    guesses = []
+    probabilities = []
+    of_final = []
     for depth, stream in enumerate(streams):
         distribution = next_token_probabilities(decoder, stream)
         values, tokens = distribution.topk(min(N_GUESSES, distribution.shape[-1]), -1)
@@ -115,7 +125,8 @@ def _lens(
 
 
 def settled_at(guesses: Sequence[Sequence[Sequence[int]]]) -> list[int]:
-    """Return the first depth of each token from which the final prediction is always the most likely one.
+    """Return the first depth of each token from which the final prediction is always the most
+    likely one.
 
     Args:
         guesses: Token ids by depth and token, most likely first.

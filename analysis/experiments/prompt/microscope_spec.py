@@ -20,17 +20,26 @@ def check_prompt(prompt: str) -> None:
     Raises:
         SpecError: If it is not.
     """
-    require(bool(prompt.strip()), "The prompt is empty. Write the beginning of a text for the model to continue.")
+    require(
+        bool(prompt.strip()),
+        "The prompt is empty. Write the beginning of a text for the model to continue.",
+    )
     require(
         len(prompt) <= LONGEST_PROMPT,
-        f"The prompt has {len(prompt):,} characters, at most {LONGEST_PROMPT:,} are allowed. Shorten it.",
+        f"The prompt has {len(prompt):,} characters, at most {LONGEST_PROMPT:,} are allowed."
+        " Shorten it.",
     )
-    require(not any("\ud800" <= letter <= "\udfff" for letter in prompt), "The prompt is not valid text. Write it as UTF-8.")
+    require(
+        not any("\ud800" <= letter <= "\udfff" for letter in prompt),
+        "The prompt is not valid text. Write it as UTF-8.",
+    )
 
 
 @spec_dataclass
 class MicroscopeSpec(Spec):
-    """Request for the effect of every layer on every token of a prompt, and for the prediction after each layer."""
+    """Request for the effect of every layer on every token of a prompt, and for the prediction
+    after each layer.
+    """
 
     kind: ClassVar[str] = "microscope"
 
@@ -63,7 +72,8 @@ class MicroscopeResult(Result):
     distances: list[list[float]]
     """Angular distance between input and output of each layer that ran, by token, in [0, 1]."""
     guesses: list[list[list[int]]]
-    """Most likely next tokens by depth (0: embeddings, i: after the i-th layer that ran) and token, most likely first."""
+    """Most likely next tokens by depth (0: embeddings, i: after the i-th layer that ran) and token,
+    most likely first."""
     probabilities: list[list[list[float]]]
     """Probabilities of these tokens, same shape."""
     final_probability: list[list[float]]
@@ -74,7 +84,9 @@ class MicroscopeResult(Result):
     """Text of every predicted token by id, as a decimal string."""
 
     def tables(self) -> dict[str, Table]:
-        """Return a table of the effect of every layer on every token, and the prediction after it."""
+        """Return a table of the effect of every layer on every token, and the prediction after
+        it.
+        """
         columns = (
             Column("layer"),
             Column("token"),

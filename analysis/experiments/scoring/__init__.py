@@ -1,1 +1,3 @@
-"""Log-likelihoods of answer options and losses on texts, for many sets of removed layers in one pass."""
+"""Log-likelihoods of answer options and losses on texts, for many sets of removed layers in one
+pass.
+"""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 
 def repetition_rate(tokens: Sequence[int], n: int = 4) -> float:
-    """Return the share of n-grams of tokens that occurred before: 0 without repetition or for a short text, near 1 for a loop.
+    """Return the share of n-grams of tokens that occurred before: 0 without repetition or for a
+    short text, near 1 for a loop.
 
     Source: seq-rep-n of Welleck et al., arXiv:1908.04319.
     """

@@ -1,4 +1,6 @@
-"""Token sequences of questions as prefix trees in packed rows, so that shared prefixes are computed once."""
+"""Token sequences of questions as prefix trees in packed rows, so that shared prefixes are computed
+once.
+"""
 
 from array import array
 from collections.abc import Sequence
@@ -13,7 +15,8 @@ from analysis.data.tasks import Question
 ROW_TOKENS = 1024
 """Maximum number of packed tokens per row."""
 SHARED_ROW_TOKENS = 4096
-"""Maximum number of tokens of a row whose questions share most tokens. Its mask takes 64 MB in float32."""
+"""Maximum number of tokens of a row whose questions share most tokens. Its mask takes 64 MB in
+float32."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class EncodedOption:
 
     tokens: Sequence[int]
     n_scored: int
-    """Number of tokens of the continuation, which are the last ones, after at least one token of context."""
+    """Number of tokens of the continuation, which are the last ones, after at least one token of
+    context."""
 
 
 @dataclass(frozen=True)
@@ -37,38 +41,52 @@ class EncodedQuestion:
 def encode(question: Question, tokenizer: Any, max_positions: int | None) -> EncodedQuestion:
     """Tokenize a question as lm-evaluation-harness does.
 
-    Context and continuation are tokenized together, and the tokens of the context are those of the context alone. If a token
-    spans the boundary, the two do not match, as in the harness.
+    Context and continuation are tokenized together, and the tokens of the context are those of the
+    context alone. If a token spans the boundary, the two do not match, as in the harness.
 
     Args:
         question: The question.
         tokenizer: A transformers tokenizer.
         max_positions: Window of the model, to which longer prompts are truncated on the left.
     """
-    options, truncated = [], False
+    options = []
+    truncated = False
     contexts: dict[str, list[int]] = {}
     for context, continuation in question.pairs():
         before, scored = _split(context, continuation, tokenizer, contexts)
         tokens = before + scored
         if max_positions is not None and len(tokens) > max_positions + 1:
-            tokens, truncated = tokens[-(max_positions + 1) :], True
+            tokens = tokens[-(max_positions + 1) :]
+            truncated = True
         # Compact, since a large dataset with worked examples has a hundred million tokens.
         options.append(EncodedOption(array("i", tokens), min(len(scored), len(tokens) - 1)))
     return EncodedQuestion(options, truncated)
 
 
-def _split(context: str, continuation: str, tokenizer: Any, cache: dict[str, list[int]]) -> tuple[list[int], list[int]]:
-    """Return the tokens of context and continuation, at least one each; `cache` contains tokens by context."""
+def _split(
+    context: str, continuation: str, tokenizer: Any, cache: dict[str, list[int]]
+) -> tuple[list[int], list[int]]:
+    """Return the tokens of context and continuation, at least one each; `cache` contains tokens by
+    context.
+    """
     stripped = context.rstrip()
-    # Trailing spaces of the context move to the continuation, since words begin with a space in most vocabularies.
+    # Trailing spaces of the context move to the continuation, since words begin with a space in
+    # most vocabularies.
     continuation = context[len(stripped) :] + continuation
     if not stripped:
-        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        start = (
+            tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        )
         scored = _tokens(continuation, tokenizer, special=False)
-        return ([start], scored) if scored[0] != start or len(scored) == 1 else (scored[:1], scored[1:])
+        return (
+            ([start], scored)
+            if scored[0] != start or len(scored) == 1
+            else (scored[:1], scored[1:])
+        )
     if stripped not in cache:
         cache[stripped] = _tokens(stripped, tokenizer)
-    tokens, before = _tokens(stripped + continuation, tokenizer), cache[stripped]
+    tokens = _tokens(stripped + continuation, tokenizer)
+    before = cache[stripped]
     if len(tokens) > len(before):
         return before, tokens[len(before) :]
     # Context and continuation merge into one token, at which the harness fails. Here it is scored.
@@ -76,7 +94,9 @@ def _split(context: str, continuation: str, tokenizer: Any, cache: dict[str, lis
 
 
 def _tokens(text: str, tokenizer: Any, *, special: bool = True) -> list[int]:
-    """Return token ids, with the special tokens of the tokenizer unless the text begins with one."""
+    """Return token ids, with the special tokens of the tokenizer unless the text begins with
+    one.
+    """
     start = tokenizer.bos_token if tokenizer.bos_token_id is not None else tokenizer.eos_token
     if special and not (start and text.startswith(start)):
         return list(tokenizer(text).input_ids)
@@ -86,8 +106,9 @@ def _tokens(text: str, tokenizer: Any, *, special: bool = True) -> list[int]:
 class TreeRow:
     """Row of packed prefix trees of token sequences.
 
-    `tokens[i]` has the parent `parents[i]` (-1 for a root) and the depth `depths[i]`. `targets` contains (option number, index
-    of the predicting node, token id) of each scored token. The last token of a sequence predicts nothing and has no node.
+    `tokens[i]` has the parent `parents[i]` (-1 for a root) and the depth `depths[i]`. `targets`
+    contains (option number, index of the predicting node, token id) of each scored token. The last
+    token of a sequence predicts nothing and has no node.
     """
 
     def __init__(self) -> None:
@@ -114,7 +135,8 @@ class TreeRow:
 
     def add(self, number: int, option: EncodedOption) -> None:
         """Add the tokens and targets of an option with this number."""
-        node, first_scored = -1, len(option.tokens) - option.n_scored
+        node = -1
+        first_scored = len(option.tokens) - option.n_scored
         for depth, token in enumerate(option.tokens):
             if depth >= first_scored:
                 self.targets.append((number, node, token))
@@ -134,7 +156,9 @@ class TreeRow:
         self._children.clear()
 
     def visible(self) -> Tensor:
-        """Return the visible tokens, (len, len) booleans, True for the token itself and its ancestors."""
+        """Return the visible tokens, (len, len) booleans, True for the token itself and its
+        ancestors.
+        """
         mask = torch.zeros(len(self), len(self), dtype=torch.bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -148,12 +172,14 @@ def pack(
     row_tokens: int = ROW_TOKENS,
     shared_row_tokens: int = SHARED_ROW_TOKENS,
 ) -> list[TreeRow]:
-    """Pack questions into rows, in order. Options are numbered consecutively, and those of a question share a row.
+    """Pack questions into rows, in order. Options are numbered consecutively, and those of a
+    question share a row.
 
-    A question is added to the last row if the row stays within `row_tokens`. If the row already contains most tokens of the
-    question, such as worked examples, the limit is `shared_row_tokens`, since a new row would repeat them. The cost of
-    attention does not depend on the row, in which a question only attends to its prefix and itself (see `attention`).
-    Questions of a group must be adjacent to share their prefix. A question longer than a row gets its own row.
+    A question is added to the last row if the row stays within `row_tokens`. If the row already
+    contains most tokens of the question, such as worked examples, the limit is `shared_row_tokens`,
+    since a new row would repeat them. The cost of attention does not depend on the row, in which a
+    question only attends to its prefix and itself (see `attention`). Questions of a group must be
+    adjacent to share their prefix. A question longer than a row gets its own row.
 
     Args:
         questions: Questions to pack.
@@ -164,7 +190,9 @@ def pack(
     for question in questions:
         added = rows[-1].cost(question.options)
         shared = TreeRow().cost(question.options) - added
-        if len(rows[-1]) and len(rows[-1]) + added > (shared_row_tokens if shared > added else row_tokens):
+        if len(rows[-1]) and len(rows[-1]) + added > (
+            shared_row_tokens if shared > added else row_tokens
+        ):
             rows[-1].close()
             rows.append(TreeRow())
         for option in question.options:
@@ -177,7 +205,9 @@ def pack(
 def one_row_each(questions: Sequence[EncodedQuestion]) -> list[TreeRow]:
     """Return one row per option, for families that cannot run packed rows."""
     rows = []
-    for number, option in enumerate(option for question in questions for option in question.options):
+    for number, option in enumerate(
+        option for question in questions for option in question.options
+    ):
         rows.append(TreeRow())
         rows[-1].add(number, option)
         rows[-1].close()

@@ -1,1 +1,3 @@
-"""Search for sets of layers that a model can do without, by the measured effect of their removal."""
+"""Search for sets of layers that a model can do without, by the measured effect of their
+removal.
+"""

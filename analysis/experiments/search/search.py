@@ -32,18 +32,23 @@ from analysis.models.source.sizes import ModelFacts
 _SAVE_EVERY_S = 3.0
 """Seconds between two stored states, which pages draw."""
 PHASE = "searching layers"
-SEARCH, VALIDATION, REPORT = "search", "validation", "report"
+SEARCH = "search"
+VALIDATION = "validation"
+REPORT = "report"
 
 
 class _Spent(Exception):
     """The budget is too small for the next sets of the search."""
 
 
-def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SearchResult:
+def run(
+    spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> SearchResult:
     """Search, or return the stored result; no set is measured twice on the same text.
 
-    A search is a deterministic function of its measurements, so a stopped run repeats its steps from stored values and ends
-    like an uninterrupted one. Values of other searches of this model on the same texts are reused too.
+    A search is a deterministic function of its measurements, so a stopped run repeats its steps
+    from stored values and ends like an uninterrupted one. Values of other searches of this model on
+    the same texts are reused too.
 
     Raises:
         BlockRangeError: If protected layers or the largest size leave too few layers.
@@ -60,7 +65,8 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     loaded = load(resolved.model, stages)
     searching = _SearchRun.of(resolved, loaded, stages)
     if stored is not None:
-        searching.wall_s, searching.n_measured = stored.wall_s, stored.n_measured
+        searching.wall_s = stored.wall_s
+        searching.n_measured = stored.n_measured
     for earlier in SearchResult.all_of(resolved.model):
         searching.take_over(earlier)
     return searching.run()
@@ -102,7 +108,9 @@ class _SearchText:
 
     @property
     def objective(self) -> Objective:
-        """Objective on the texts, created on first use, since a search from stored values does not need the model."""
+        """Objective on the texts, created on first use, since a search from stored values does not
+        need the model.
+        """
         if self.made is None:
             self.made = self.make()
         return self.made
@@ -141,22 +149,38 @@ class _SearchRun:
         """Read the texts of a resolved request, and refuse texts that repeat one another."""
         max_n, free = checked_size(spec, loaded.decoder.n_layers)
         on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
-        ids, decoded, texts = {}, {}, {}
-        for name, corpus in ((SEARCH, spec.corpus), (VALIDATION, spec.validation), (REPORT, spec.report)):
+        ids = {}
+        decoded = {}
+        texts = {}
+        for name, corpus in (
+            (SEARCH, spec.corpus),
+            (VALIDATION, spec.validation),
+            (REPORT, spec.report),
+        ):
             ids[name], decoded[name] = documents(corpus, loaded)
             kind, stride = ("loss", 1) if name == REPORT else (spec.objective, spec.stride)
             ends = looks(len(ids[name]), spec.first) if name == SEARCH else (len(ids[name]),)
 
-            def make(name: str = name, kind: str = kind, stride: int = stride, ends: tuple[int, ...] = ends) -> Objective:
+            def make(
+                name: str = name,
+                kind: str = kind,
+                stride: int = stride,
+                ends: tuple[int, ...] = ends,
+            ) -> Objective:
                 keep = STREAM_BYTES if name == SEARCH else STREAM_BYTES // 2
-                return Objective(loaded.decoder, ids[name], kind=kind, stride=stride, ends=ends, keep_bytes=keep)
+                return Objective(
+                    loaded.decoder, ids[name], kind=kind, stride=stride, ends=ends, keep_bytes=keep
+                )
 
             texts[name] = _SearchText(corpus, make, ends)
         title = {name: corpora.title(text.corpus) for name, text in texts.items()}
         searched = f"search text ({title[SEARCH]})"
-        decides, reports = f"decision text ({title[VALIDATION]})", f"report text ({title[REPORT]})"
+        decides = f"decision text ({title[VALIDATION]})"
+        reports = f"report text ({title[REPORT]})"
         quoted = max(
-            refuse_shared(decoded[SEARCH], decoded[VALIDATION], measured_title=decides, earlier_title=searched),
+            refuse_shared(
+                decoded[SEARCH], decoded[VALIDATION], measured_title=decides, earlier_title=searched
+            ),
             refuse_shared(
                 decoded[SEARCH] + decoded[VALIDATION],
                 decoded[REPORT],
@@ -166,12 +190,26 @@ class _SearchRun:
         )
         strides = {name: 1 if name == REPORT else spec.stride for name in ids}
         weights = {
-            name: np.array([len(counted(len(tokens), strides[name])) for tokens in ids[name]], dtype=float) for name in ids
+            name: np.array(
+                [len(counted(len(tokens), strides[name])) for tokens in ids[name]], dtype=float
+            )
+            for name in ids
         }
         cost = takes(spec, loaded.facts)
         on_progress(Progress("reading texts", message=cost.sentence))
         planned = cost.usual
-        return cls(spec, loaded, on_progress, texts, weights, quoted, max_n, free, key=spec.fingerprint(), planned=planned)
+        return cls(
+            spec,
+            loaded,
+            on_progress,
+            texts,
+            weights,
+            quoted,
+            max_n,
+            free,
+            key=spec.fingerprint(),
+            planned=planned,
+        )
 
     # The protocol `strategies.Explored`.
 
@@ -222,21 +260,23 @@ class _SearchRun:
                     self.decided.append(self._decided(n, rivals))
             except _Spent:
                 self.ended = (
-                    f"The budget of {self.budget:,} sets ended the search at n = {len(self.decided)}. A larger budget "
-                    "continues from there."
+                    f"The budget of {self.budget:,} sets ended the search at n ="
+                    f" {len(self.decided)}. A larger budget continues from there."
                 )
         except BaseException:
             self.result(complete=False).save()
             raise
         if not self.decided and not self.ended:
             raise BlockRangeError(
-                f"{self.spec.strategy} finds no layer to remove. Protect fewer layers, or choose another strategy."
+                f"{self.spec.strategy} finds no layer to remove. Protect fewer layers, or choose"
+                " another strategy."
             )
         if not self.decided:
             unbounded = takes(replace(self.spec, budget=MOST_WHOLE), self.loaded.facts).sets
             raise SpecError(
-                f"The budget of {self.budget:,} sets is too small: the first layer alone takes {len(self.free)}. Raise "
-                f"the budget. A full search takes at most {unbounded:,} sets."
+                f"The budget of {self.budget:,} sets is too small: the first layer alone takes"
+                f" {len(self.free)}. Raise the budget. A full search takes at most {unbounded:,}"
+                " sets."
             )
         if not self.ended and len(self.decided) < self.max_n:
             self.ended = f"No removable layer is left after n = {len(self.decided)}."
@@ -247,7 +287,8 @@ class _SearchRun:
     def _decided(self, n: int, rivals: Sequence[Layers]) -> Searched:
         """Return the best of the final sets, by the validation text if there are several."""
         distinct = list(dict.fromkeys(rivals))
-        value, layers = None, distinct[0]
+        value = None
+        layers = distinct[0]
         if len(distinct) > 1:
             validated = self._means(VALIDATION, distinct, self.texts[VALIDATION].n_texts)
             value, layers = min(zip(validated, distinct, strict=True))
@@ -259,11 +300,14 @@ class _SearchRun:
             cost -= self._means(SEARCH, [()], self.texts[SEARCH].n_texts)[0]
             if value is not None:
                 value -= self._means(VALIDATION, [()], self.texts[VALIDATION].n_texts)[0]
-        return Searched(n, list(layers), cost, value, loss, error if len(raised) > 1 else None, len(distinct))
+        return Searched(
+            n, list(layers), cost, value, loss, error if len(raised) > 1 else None, len(distinct)
+        )
 
     def _means(self, name: str, sets: Sequence[Layers], n: int) -> list[float]:
         self._measure(name, sets, n)
-        figures, weights = self.texts[name].figures, self.weights[name][:n]
+        figures = self.texts[name].figures
+        weights = self.weights[name][:n]
         return [float(np.average(figures[layers][:n], weights=weights)) for layers in sets]
 
     def _measure(self, name: str, sets: Sequence[Layers], n: int) -> None:
@@ -275,12 +319,18 @@ class _SearchRun:
         unmeasured = np.full(text.n_texts, np.nan)
         measured = {layers: text.figures.get(layers, unmeasured).copy() for layers in missing}
         for begin, end in itertools.pairwise((0, *(end for end in text.ends if end <= n))):
-            layer_sets = [layers for layers in missing if np.isnan(measured[layers][begin:end]).any()]
-            for index, texts, values in text.objective.measured(layer_sets, begin, end) if layer_sets else ():
+            layer_sets = [
+                layers for layers in missing if np.isnan(measured[layers][begin:end]).any()
+            ]
+            for index, texts, values in (
+                text.objective.measured(layer_sets, begin, end) if layer_sets else ()
+            ):
                 measured[layer_sets[index]][texts] = self._finite(layer_sets[index], values)
                 self._tell()
         if name == SEARCH:
-            self.n_measured += sum(layers in self.visited and layers not in text.figures for layers in missing)
+            self.n_measured += sum(
+                layers in self.visited and layers not in text.figures for layers in missing
+            )
         text.figures |= measured
         if time.perf_counter() - self._saved > _SAVE_EVERY_S:
             self.result(complete=False).save()
@@ -292,8 +342,9 @@ class _SearchRun:
             return values
         if not layers:
             raise UnsupportedModelError(
-                f"The predictions of {self.loaded.facts.name} are not finite in {self.loaded.spec.dtype}, so nothing can "
-                "be compared with them. Choose another dtype, such as float32."
+                f"The predictions of {self.loaded.facts.name} are not finite in"
+                f" {self.loaded.spec.dtype}, so nothing can be compared with them. Choose another"
+                " dtype, such as float32."
             )
         return [float("inf")] * len(values)
 
@@ -304,8 +355,11 @@ class _SearchRun:
         masks = [tuple(map(int, np.flatnonzero(row))) for row in earlier.sets]
         same = {
             SEARCH: self.spec.like(earlier.spec),
-            VALIDATION: self.spec.validation == earlier.spec.validation
-            and (self.spec.objective, self.spec.stride) == (earlier.spec.objective, earlier.spec.stride),
+            VALIDATION: (
+                self.spec.validation == earlier.spec.validation
+                and (self.spec.objective, self.spec.stride)
+                == (earlier.spec.objective, earlier.spec.stride)
+            ),
             REPORT: self.spec.report == earlier.spec.report,
         }
         for name, text in self.texts.items():
@@ -314,12 +368,18 @@ class _SearchRun:
                 continue
             for layers, row in zip(masks, values, strict=True):
                 if not np.isnan(row).all() and text.lacks(layers, text.n_texts):
-                    text.figures[layers] = np.where(np.isnan(row), text.figures.get(layers, row), row)
+                    text.figures[layers] = np.where(
+                        np.isnan(row), text.figures.get(layers, row), row
+                    )
 
     def _tell(self) -> None:
         values = {"result_key": self.key, "n": len(self.decided)}
         if self.planned:
-            self.on_progress(Progress(PHASE, len(self.visited), max(self.planned, len(self.visited)), values=values))
+            self.on_progress(
+                Progress(
+                    PHASE, len(self.visited), max(self.planned, len(self.visited)), values=values
+                )
+            )
         else:
             self.on_progress(Progress(PHASE, len(self.decided), self.max_n, values=values))
 
@@ -327,7 +387,8 @@ class _SearchRun:
         """Return the result so far."""
         report = self.texts[REPORT]
         sets = sorted(
-            {layers for text in self.texts.values() for layers in text.figures}, key=lambda layers: (len(layers), layers)
+            {layers for text in self.texts.values() for layers in text.figures},
+            key=lambda layers: (len(layers), layers),
         )
         masks = np.zeros((len(sets), self.n_layers), dtype=np.uint8)
         for row, layers in enumerate(sets):
@@ -335,7 +396,9 @@ class _SearchRun:
         values = {}
         for name, text in self.texts.items():
             unmeasured = np.full(text.n_texts, np.nan)
-            values[name] = np.array([text.figures.get(layers, unmeasured) for layers in sets]).reshape(len(sets), text.n_texts)
+            values[name] = np.array(
+                [text.figures.get(layers, unmeasured) for layers in sets]
+            ).reshape(len(sets), text.n_texts)
         base = report.figures.get(())
         return SearchResult(
             spec=self.spec,
@@ -352,7 +415,9 @@ class _SearchRun:
             n_texts=self.texts[SEARCH].n_texts,
             n_validation=self.texts[VALIDATION].n_texts,
             n_report=report.n_texts,
-            unpruned_loss=0.0 if base is None else float(np.average(base, weights=self.weights[REPORT])),
+            unpruned_loss=(
+                0.0 if base is None else float(np.average(base, weights=self.weights[REPORT]))
+            ),
             quoted=self.quoted,
             ended=self.ended,
             sets=masks,

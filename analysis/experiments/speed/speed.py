@@ -17,7 +17,14 @@ from analysis.core.blocks import Block, Removal, written
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, Stages, ignore
 from analysis.experiments import strategies
-from analysis.experiments.speed.speed_spec import LLAMA_CPP, SpeedPoint, SpeedResult, SpeedSpec, fit, timing
+from analysis.experiments.speed.speed_spec import (
+    LLAMA_CPP,
+    SpeedPoint,
+    SpeedResult,
+    SpeedSpec,
+    fit,
+    timing,
+)
 from analysis.models.architecture.decoder import Decoder, cache_of
 from analysis.models.loading import load as models
 from analysis.models.loading import machine, planning
@@ -29,10 +36,12 @@ from analysis.models.source.location import gguf_of
 from analysis.models.source.sizes import ModelFacts
 
 RULE = "deepest"
-"""Strategy that chooses the measured block of each size, since the position of layers hardly affects their time."""
+"""Strategy that chooses the measured block of each size, since the position of layers hardly
+affects their time."""
 _USUAL = (0, 2, 5, 10)
 """Default numbers of removed layers, in addition to half of the model's layers."""
-WARM_UP, PHASE = "warming up", "measuring the speed"
+WARM_UP = "warming up"
+PHASE = "measuring the speed"
 
 Cut = Removal | None
 """Removed layers; None for the unpruned model."""
@@ -41,19 +50,27 @@ Variant = tuple[Cut, str]
 
 
 def resolve(spec: SpeedSpec) -> SpeedSpec:
-    """Return the request with identities. In llama.cpp, the file determines the precision and the CPU computes."""
+    """Return the request with identities. In llama.cpp, the file determines the precision and the
+    CPU computes.
+    """
     if spec.runtime == LLAMA_CPP:
         model = replace(spec.model, dtype="float32", device="cpu")
-        spec = replace(spec, model=model, adapters=tuple(str(adapter_config.result_name(adapter)) for adapter in spec.adapters))
+        spec = replace(
+            spec,
+            model=model,
+            adapters=tuple(str(adapter_config.result_name(adapter)) for adapter in spec.adapters),
+        )
     return resolving.resolve(spec)
 
 
-def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SpeedResult:
+def run(
+    spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> SpeedResult:
     """Measure the seconds of prefill and decode without n layers, for each n of the spec.
 
-    Each round measures every n once, so that other load of the machine affects all of them equally. The first round is a
-    warm-up and does not count. A stopped run resumes on the same machine. A finished run is not read from the cache, since
-    the speed of a machine changes.
+    Each round measures every n once, so that other load of the machine affects all of them equally.
+    The first round is a warm-up and does not count. A stopped run resumes on the same machine. A
+    finished run is not read from the cache, since the speed of a machine changes.
 
     Raises:
         BlockRangeError: If n is not less than the number of layers.
@@ -71,13 +88,17 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
             machine.reset_peak(resolved.model.device)
             loaded = load(resolved.model, on_progress)
             variants: list[Variant] = [(cut, "") for cut in _cuts(resolved, loaded.facts)]
-            measured = _SpeedRounds(resolved, loaded.facts, loaded.versions(), variants, _Loaded(resolved, loaded))
+            measured = _SpeedRounds(
+                resolved, loaded.facts, loaded.versions(), variants, _Loaded(resolved, loaded)
+            )
         if stored is not None and not stored.complete:
             measured.take_over(stored)
         return measured.measure(on_progress)
 
 
-def _of_files(spec: SpeedSpec, stack: contextlib.ExitStack, on_progress: OnProgress) -> "_SpeedRounds":
+def _of_files(
+    spec: SpeedSpec, stack: contextlib.ExitStack, on_progress: OnProgress
+) -> "_SpeedRounds":
     """Write the pruned and healed files into a temporary folder."""
     if not llama_cpp.is_installed():
         raise SpecError(llama_cpp.MISSING)
@@ -104,15 +125,19 @@ def _of_files(spec: SpeedSpec, stack: contextlib.ExitStack, on_progress: OnProgr
 
 
 def _cuts(spec: SpeedSpec, facts: ModelFacts) -> list[Cut]:
-    n_layers, window = facts.n_layers, facts.max_positions
+    n_layers = facts.n_layers
+    window = facts.max_positions
     spec.check_depth(n_layers)
     if window is not None and spec.prompt_tokens + spec.new_tokens > window:
         raise SpecError(
-            f"{spec.prompt_tokens} prompt tokens plus {spec.new_tokens} new tokens exceed the context window of "
-            f"{facts.name}, {window} tokens. Choose smaller numbers."
+            f"{spec.prompt_tokens} prompt tokens plus {spec.new_tokens} new tokens exceed the"
+            f" context window of {facts.name}, {window} tokens. Choose smaller numbers."
         )
     sizes = {n for n in (*_USUAL, n_layers // 2) if n < n_layers}
-    chosen: list[Cut] = [strategies.chosen(RULE, n, strategies.StrategyInputs(n_layers)) for n in sorted(spec.ns or sizes)]
+    chosen: list[Cut] = [
+        strategies.chosen(RULE, n, strategies.StrategyInputs(n_layers))
+        for n in sorted(spec.ns or sizes)
+    ]
     return [*chosen, *(cut for cut in spec.blocks if cut not in chosen)]
 
 
@@ -126,16 +151,20 @@ def time_generation(
         decoder: the unpruned model, or the one that `without_block` yields.
         ids: prompts of one length, (batch, tokens).
         new_tokens: number of decoding steps after prefill, which generates the first token.
-        between: called before every forward pass, outside of the measured time; may raise `Cancelled`.
+        between: called before every forward pass, outside of the measured time; may raise
+            `Cancelled`.
 
     Returns:
-        Seconds of prefill, mean seconds of a decoding step, and the generated tokens, (batch, 1 + new_tokens).
+        Seconds of prefill, mean seconds of a decoding step, and the generated tokens, (batch, 1 +
+        new_tokens).
 
     Raises:
         UnsupportedModelError: If the family has no KV cache.
     """
-    seconds, written = [], []
-    token, settings = ids, {"use_cache": True}
+    seconds = []
+    written = []
+    token = ids
+    settings = {"use_cache": True}
     for _ in range(1 + new_tokens):
         between()
         started = _now(decoder)
@@ -160,13 +189,16 @@ class _Loaded:
     """Variants in transformers: one loaded model, pruned for each measurement."""
 
     def __init__(self, spec: SpeedSpec, loaded: LoadedModel) -> None:
-        self._spec, self._loaded = spec, loaded
+        self._spec = spec
+        self._loaded = loaded
         self._ids = torch.tensor(_prompts(spec, loaded.facts)).to(loaded.decoder.device)
 
     def time(self, variant: Variant, between: Callable[[], None]) -> tuple[float, float]:
         """Return the seconds of prefill and of a decoding step."""
         with without_block(self._loaded.decoder, variant[0]) as decoder:
-            prefill_s, decode_s, _ = time_generation(decoder, self._ids, self._spec.new_tokens, between)
+            prefill_s, decode_s, _ = time_generation(
+                decoder, self._ids, self._spec.new_tokens, between
+            )
         return prefill_s, decode_s
 
     def bytes_of(self, variant: Variant) -> tuple[int, int]:
@@ -188,7 +220,9 @@ class _Files:
     def time(self, variant: Variant, between: Callable[[], None]) -> tuple[float, float]:
         """Return the seconds of prefill and of a decoding step."""
         between()
-        answers, self._peaks[variant] = llama_cpp.complete(self._files[variant], self._requests, self._length)
+        answers, self._peaks[variant] = llama_cpp.complete(
+            self._files[variant], self._requests, self._length
+        )
         timings = answers[1]["timings"]
         return timings["prompt_ms"] / 1e3, timings["predicted_per_token_ms"] / 1e3
 
@@ -200,7 +234,9 @@ class _Files:
 def _prompts(spec: SpeedSpec, facts: ModelFacts) -> list[list[int]]:
     """Return prompts of random tokens, since the time does not depend on the tokens."""
     generator = torch.Generator().manual_seed(spec.seed)
-    ids: list[list[int]] = torch.randint(facts.vocab_size, (spec.batch_size, spec.prompt_tokens), generator=generator).tolist()
+    ids: list[list[int]] = torch.randint(
+        facts.vocab_size, (spec.batch_size, spec.prompt_tokens), generator=generator
+    ).tolist()
     return ids
 
 
@@ -255,7 +291,9 @@ class _SpeedRounds:
         return finished
 
     def _missing(self, number: int) -> Iterator[Variant]:
-        """Yield the unmeasured variants of a round, in alternating order, so that a slowdown affects all equally."""
+        """Yield the unmeasured variants of a round, in alternating order, so that a slowdown
+        affects all equally.
+        """
         for variant in self.variants if number % 2 == 0 else reversed(self.variants):
             if len(self.prefill.get(variant, ())) <= number:
                 yield variant
@@ -266,8 +304,11 @@ class _SpeedRounds:
 
     def result(self, *, complete: bool) -> SpeedResult:
         """Return the result of the rounds so far."""
-        spec, facts = self.spec, self.facts
-        measured = [(cut, adapter) for cut, adapter in self.variants if (cut, adapter) in self.prefill]
+        spec = self.spec
+        facts = self.facts
+        measured = [
+            (cut, adapter) for cut, adapter in self.variants if (cut, adapter) in self.prefill
+        ]
         points = [self._point(cut, adapter) for cut, adapter in measured]
         of_layers = [point for point in points if point.is_of_layers]
         n_kept = [facts.n_layers - point.n for point in of_layers]

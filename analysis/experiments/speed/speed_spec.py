@@ -21,7 +21,8 @@ from analysis.models.source.sizes import ModelFacts
 WHAT = {"decode": "decode of a token", "prefill": "prefill of the prompt"}
 """Names of the timed phases by field of `SpeedPoint`."""
 
-TRANSFORMERS, LLAMA_CPP = "transformers", "llama.cpp"
+TRANSFORMERS = "transformers"
+LLAMA_CPP = "llama.cpp"
 RUNTIMES = (TRANSFORMERS, LLAMA_CPP)
 """Programs whose speed is measured."""
 
@@ -51,7 +52,8 @@ class SpeedSpec(Spec):
     runtime: Annotated[str, Option(choices=RUNTIMES)] = TRANSFORMERS
     """Program that runs the model: `llama.cpp` runs cut GGUF files on two threads."""
     adapters: Annotated[tuple[str, ...], Option(metavar="DIR,…")] = ()
-    """Adapters of healing runs whose healed files are also measured in `llama.cpp` (default: none)."""
+    """Adapters of healing runs whose healed files are also measured in `llama.cpp` (default:
+    none)."""
 
     def __post_init__(self) -> None:
         require(
@@ -62,9 +64,13 @@ class SpeedSpec(Spec):
         is_plain = self.batch_size == 1 and self.model.quantization == "none"
         require(
             self.runtime == TRANSFORMERS or is_plain,
-            "llama.cpp runs the GGUF file as it is, with one prompt. Set quantization none and batch_size 1.",
+            "llama.cpp runs the GGUF file as it is, with one prompt. Set quantization none and"
+            " batch_size 1.",
         )
-        require(self.runtime == LLAMA_CPP or not self.adapters, "Adapters are measured in llama.cpp. Set runtime llama.cpp.")
+        require(
+            self.runtime == LLAMA_CPP or not self.adapters,
+            "Adapters are measured in llama.cpp. Set runtime llama.cpp.",
+        )
         require(len(set(self.blocks)) == len(self.blocks), "Each block to measure must occur once.")
 
     def check_depth(self, n_layers: int) -> None:
@@ -115,7 +121,9 @@ class SpeedPoint:
 
     @property
     def is_of_layers(self) -> bool:
-        """Whether the lines are fitted to this point: full layers are removed and nothing is healed."""
+        """Whether the lines are fitted to this point: full layers are removed and nothing is
+        healed.
+        """
         return not self.adapter and not isinstance(self.block, PartSet)
 
 
@@ -132,10 +140,12 @@ class SpeedLine:
     r_squared: float | None
     """Coefficient of determination, at most 1; None if the medians are equal."""
     fixed_share: float
-    """Share of the unpruned model's time that no cut saves, in [0, 1]: the intercept divided by the line at all layers."""
+    """Share of the unpruned model's time that no cut saves, in [0, 1]: the intercept divided by the
+    line at all layers."""
 
     def slope_interval(self, n_points: int) -> tuple[float, float] | None:
-        """Return the 95 % interval of the seconds per layer by Student's t; None if there are too few points.
+        """Return the 95 % interval of the seconds per layer by Student's t; None if there are too
+        few points.
 
         Args:
             n_points: numbers of layers that the line was fitted through.
@@ -164,7 +174,8 @@ def fit(layers_left: Sequence[int], seconds: Sequence[float], n_layers: int) -> 
     Returns:
         The line, or None with fewer than two different numbers of layers.
     """
-    x, y = np.asarray(layers_left, dtype=np.float64), np.asarray(seconds, dtype=np.float64)
+    x = np.asarray(layers_left, dtype=np.float64)
+    y = np.asarray(seconds, dtype=np.float64)
     spread = float(((x - x.mean()) ** 2).sum()) if len(x) else 0.0
     if spread == 0:
         return None
@@ -200,7 +211,8 @@ class SpeedResult(Result):
     rounds: int
     """Number of finished rounds, each of which measures every n once."""
     peak_bytes: int
-    """Peak memory of the accelerator if there is one, otherwise of the process. It includes layers that are left out."""
+    """Peak memory of the accelerator if there is one, otherwise of the process. It includes layers
+    that are left out."""
 
     @property
     def of_layers(self) -> list[SpeedPoint]:
@@ -209,7 +221,9 @@ class SpeedResult(Result):
 
     def tokens_per_s(self, field: str, seconds: float) -> float:
         """Return the tokens per second of `prefill` or `decode`, over all prompts of the batch."""
-        return self.spec.batch_size * (self.spec.prompt_tokens if field == "prefill" else 1) / seconds
+        return (
+            self.spec.batch_size * (self.spec.prompt_tokens if field == "prefill" else 1) / seconds
+        )
 
     def tables(self) -> dict[str, Table]:
         """Return a table of medians with quartiles by n."""
@@ -219,52 +233,86 @@ class SpeedResult(Result):
             for column in (
                 Column(f"{field} median s", f"{description}, median ms", format=".2f", scale=1e3),
                 Column(
-                    f"{field} first quartile s", f"{description}, quartiles", "", ".2f", 1e3, to=f"{field} third quartile s"
+                    f"{field} first quartile s",
+                    f"{description}, quartiles",
+                    "",
+                    ".2f",
+                    1e3,
+                    to=f"{field} third quartile s",
                 ),
                 Column(f"{field} third quartile s", format=".2f", scale=1e3),
                 Column(f"{field} tokens/s", f"{description}, tokens/s", format=",.1f"),
                 Column(f"{field} fitted s", f"{description}, fitted ms", format=".2f", scale=1e3),
             )
         ]
-        file = [Column("file_bytes", "file", "MB", ",.0f", 1e-6)] if self.spec.runtime == LLAMA_CPP else []
+        file = (
+            [Column("file_bytes", "file", "MB", ",.0f", 1e-6)]
+            if self.spec.runtime == LLAMA_CPP
+            else []
+        )
         rows = [
             {
                 "n": point.n,
-                "left out": (point.block.describe() if point.block else "none") + (", healed" if point.adapter else ""),
+                "left out": (
+                    (point.block.describe() if point.block else "none")
+                    + (", healed" if point.adapter else "")
+                ),
                 "file_bytes": point.file_bytes or None,
             }
             | {name: value for field in WHAT for name, value in self._timed(field, point).items()}
             for point in self.points
         ]
-        return {"points": Table("Measured speed", (Column("n"), Column("left out"), *file, *columns), rows, self.measured_on())}
+        return {
+            "points": Table(
+                "Measured speed",
+                (Column("n"), Column("left out"), *file, *columns),
+                rows,
+                self.measured_on(),
+            )
+        }
 
     def _timed(self, field: str, point: SpeedPoint) -> dict[str, float | None]:
-        timing, line = getattr(point, field), getattr(self, field)
+        timing = getattr(point, field)
+        line = getattr(self, field)
         return {
             f"{field} median s": timing.median_s,
             f"{field} first quartile s": timing.low_s,
             f"{field} third quartile s": timing.high_s,
             f"{field} tokens/s": self.tokens_per_s(field, timing.median_s),
-            f"{field} fitted s": line.at(self.n_layers - point.n) if line and point in self.of_layers else None,
+            f"{field} fitted s": (
+                line.at(self.n_layers - point.n) if line and point in self.of_layers else None
+            ),
         }
 
     @property
     def machine(self) -> str:
         """Name of the measured accelerator or CPU."""
-        return self.versions.get("accelerator") or self.versions.get("processor") or "an unknown machine"
+        return (
+            self.versions.get("accelerator")
+            or self.versions.get("processor")
+            or "an unknown machine"
+        )
 
     @property
     def precision_in_words(self) -> str:
         """Precision and format of the stored weights, or llama.cpp."""
-        return super().precision_in_words if self.spec.runtime == TRANSFORMERS else self.versions["runtime"]
+        return (
+            super().precision_in_words
+            if self.spec.runtime == TRANSFORMERS
+            else self.versions["runtime"]
+        )
 
     def measured_on(self) -> str:
         """Return machine, precision and number of repeats in words."""
         return (
-            f"Measured on {self.machine}, {self.precision_in_words}: {self.spec.prompt_tokens} prompt tokens, "
-            f"{self.spec.new_tokens} generated tokens, medians of {self.rounds} rounds, peak memory "
-            f"{units.size(self.peak_bytes)}."
+            f"Measured on {self.machine}, {self.precision_in_words}: {self.spec.prompt_tokens}"
+            f" prompt tokens, {self.spec.new_tokens} generated tokens, medians of {self.rounds}"
+            f" rounds, peak memory {units.size(self.peak_bytes)}."
         )
 
 
-register(Experiment(SpeedSpec, SpeedResult, run="analysis.experiments.speed.speed:run", title="Speed", place=6))
+register(
+    Experiment(
+        SpeedSpec, SpeedResult, run="analysis.experiments.speed.speed:run", title="Speed", place=6
+    )
+)

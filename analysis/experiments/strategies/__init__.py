@@ -38,7 +38,8 @@ NEEDS = (MAP, INFLUENCE, DAMAGE, DRAW, SEARCHED, BLOCKS)
 USUAL = "similarity"
 """The default strategy, that of the paper."""
 INFLUENCE_METRIC = "cosine-tokens"
-"""Block Influence is one minus the cosine between a layer's input and output, over all tokens (arXiv:2403.03853)."""
+"""Block Influence is one minus the cosine between a layer's input and output, over all tokens
+(arXiv:2403.03853)."""
 Layers = tuple[int, ...]
 """Removed layers, ascending."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -63,11 +64,14 @@ class StrategyInputs:
 
 
 Choose = Callable[[int, StrategyInputs], Removal]
-"""Function that returns n = 1..L-1 layers to remove; raises a `BlockRangeError` if the inputs have no entry of that size."""
+"""Function that returns n = 1..L-1 layers to remove; raises a `BlockRangeError` if the inputs have
+no entry of that size."""
 
 
 class Explored(Protocol):
-    """The interface of a model to a search, which measures the distance of sets of removed layers in nats per token."""
+    """The interface of a model to a search, which measures the distance of sets of removed layers
+    in nats per token.
+    """
 
     @property
     def n_layers(self) -> int:
@@ -101,12 +105,16 @@ class Explored(Protocol):
 
 @dataclass(frozen=True)
 class Search:
-    """The search of a strategy. It must be a deterministic function of its measurements, so that a stopped one can resume."""
+    """The search of a strategy. It must be a deterministic function of its measurements, so that a
+    stopped one can resume.
+    """
 
     walk: Callable[[Explored], Iterator[Sequence[Layers]]]
-    """Function that yields the final sets for n = 1, 2, …, best first; the validation text decides between several."""
+    """Function that yields the final sets for n = 1, 2, …, best first; the validation text decides
+    between several."""
     sets: Callable[[int, int, int], int]
-    """Function that returns the largest number of measured sets for free layers, removed layers and a budget."""
+    """Function that returns the largest number of measured sets for free layers, removed layers and
+    a budget."""
     usual: float = 1.0
     """Share of these sets that is usually measured, in (0, 1]."""
     most_ends: int = 1
@@ -133,7 +141,8 @@ class Strategy:
     def __post_init__(self) -> None:
         require(
             _NAME.fullmatch(self.name) is not None,
-            f"The name of a strategy must be lowercase letters and digits, joined by hyphens, not {self.name!r}.",
+            "The name of a strategy must be lowercase letters and digits, joined by hyphens, not"
+            f" {self.name!r}.",
         )
         unknown = [need for need in self.needs if need not in NEEDS]
         require(not unknown, f"A strategy may need {', '.join(NEEDS)}, not {', '.join(unknown)}.")
@@ -183,7 +192,8 @@ def needs(name: str, *inputs: str) -> bool:
 
 
 def as_searched(n: int, inputs: StrategyInputs) -> Removal:
-    """Return the set of this size that the search found; the choice of every strategy that searches.
+    """Return the set of this size that the search found; the choice of every strategy that
+    searches.
 
     Raises:
         BlockRangeError: If the search ended at a smaller size.
@@ -191,8 +201,8 @@ def as_searched(n: int, inputs: StrategyInputs) -> Removal:
     if n <= len(inputs.searched):
         return removal(inputs.searched[n - 1])
     raise BlockRangeError(
-        f"The search reached {len(inputs.searched)} removed layers, not {n}. Search up to n = {n}, with a larger budget "
-        "or fewer protected layers if these stopped it."
+        f"The search reached {len(inputs.searched)} removed layers, not {n}. Search up to n = {n},"
+        " with a larger budget or fewer protected layers if these stopped it."
     )
 
 

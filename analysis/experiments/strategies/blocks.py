@@ -4,7 +4,16 @@ from random import Random
 
 from analysis.core.blocks import Block, Removal, removal
 from analysis.core.errors import BlockRangeError
-from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, MAP, Strategy, StrategyInputs, register
+from analysis.experiments.strategies import (
+    BLOCKS,
+    DAMAGE,
+    DRAW,
+    INFLUENCE,
+    MAP,
+    Strategy,
+    StrategyInputs,
+    register,
+)
 
 
 def _most_similar(n: int, inputs: StrategyInputs) -> Block:
@@ -23,8 +32,9 @@ def _least_loss_increase(n: int, inputs: StrategyInputs) -> Block:
             return entry.block
     sizes = [entry.n for entry in inputs.least]
     raise BlockRangeError(
-        f"The loss increase of blocks of {n} layers is not measured, only of sizes {min(sizes, default=0)} to "
-        f"{max(sizes, default=0)}. Measure a loss-increase map up to size {n}."
+        f"The loss increase of blocks of {n} layers is not measured, only of sizes"
+        f" {min(sizes, default=0)} to {max(sizes, default=0)}. Measure a loss-increase map up to"
+        f" size {n}."
     )
 
 
@@ -32,7 +42,9 @@ for _strategy in (
     Strategy(  # arXiv:2403.17887, section 3.2
         "similarity",
         title="Similar",
-        help="the block with the smallest distance between its input and output (the paper's rule).",
+        help=(
+            "the block with the smallest distance between its input and output (the paper's rule)."
+        ),
         choose=_most_similar,
         needs=(MAP,),
     ),
@@ -66,7 +78,9 @@ for _strategy in (
         "random",
         title="Random",
         help="a block at a random depth. Three draws are measured and shown as a band.",
-        choose=lambda n, inputs: Block(Random(f"{inputs.draw}/{n}").randrange(inputs.n_layers - n + 1), n),
+        choose=lambda n, inputs: Block(
+            Random(f"{inputs.draw}/{n}").randrange(inputs.n_layers - n + 1), n
+        ),
         needs=(DRAW,),
     ),
     Strategy("manual", title="Manual", help="blocks that you name.", choose=None, needs=(BLOCKS,)),

@@ -1,29 +1,42 @@
-"""Greedy removal: one layer at a time, each time the one whose removal changes the predictions least.
+"""Greedy removal: one layer at a time, each time the one whose removal changes the predictions
+least.
 
-Few sets are measured at each step. A layer rarely costs much less once other layers are removed, so the cost that it added to
-an earlier set, times `SLACK`, is a lower bound of its cost. Sets are measured in the order of their bounds until the next bound
-exceeds the cost of the best few (lazy greedy, Minoux, 1978, which needs no slack for submodular functions).
+Few sets are measured at each step. A layer rarely costs much less once other layers are removed, so
+the cost that it added to an earlier set, times `SLACK`, is a lower bound of its cost. Sets are
+measured in the order of their bounds until the next bound exceeds the cost of the best few (lazy
+greedy, Minoux, 1978, which needs no slack for submodular functions).
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
+from analysis.experiments.strategies import (
+    SEARCHED,
+    Explored,
+    Layers,
+    Search,
+    Strategy,
+    as_searched,
+    register,
+)
 
 KEPT = 4
 """Number of candidates that are measured on more texts."""
 EXCESS = 0.08
-"""Share of the lowest cost on half of the texts by which others may exceed it there, and be measured on all texts. The best
-set of a step exceeds it by at most 0.041 over 15 layers of SmolLM2-135M, and by 0.05 over 10 of Qwen2.5-Coder-1.5B."""
+"""Share of the lowest cost on half of the texts by which others may exceed it there, and be
+measured on all texts. The best set of a step exceeds it by at most 0.041 over 15 layers of
+SmolLM2-135M, and by 0.05 over 10 of Qwen2.5-Coder-1.5B."""
 SLACK = 0.6
-"""Expected minimum of a cost, as a share of the cost at an earlier step. Greedy finds the same paths as without bounds: 15
-layers of SmolLM2-135M, also with 0.7, and 12 layers of Qwen2.5-Coder-0.5B."""
+"""Expected minimum of a cost, as a share of the cost at an earlier step. Greedy finds the same
+paths as without bounds: 15 layers of SmolLM2-135M, also with 0.7, and 12 layers of
+Qwen2.5-Coder-0.5B."""
 
 
 def best(model: Explored, sets: Sequence[Layers], most: int = KEPT) -> list[Layers]:
     """Return the best few of some sets of one size, best first.
 
-    Candidates are chosen on the first texts, then on half of the texts, then on all. The others come last.
+    Candidates are chosen on the first texts, then on half of the texts, then on all. The others
+    come last.
 
     Args:
         model: Interface to the model.
@@ -35,10 +48,15 @@ def best(model: Explored, sets: Sequence[Layers], most: int = KEPT) -> list[Laye
         distinct = [layers for _, layers in _ordered(model.first, distinct)[:most]]
     halves = _ordered(model.half, distinct)
     close = [layers for cost, layers in halves if cost <= halves[0][0] + EXCESS * abs(halves[0][0])]
-    return [*(layers for _, layers in _ordered(model.whole, close)), *(layers for _, layers in halves[len(close) :])]
+    return [
+        *(layers for _, layers in _ordered(model.whole, close)),
+        *(layers for _, layers in halves[len(close) :]),
+    ]
 
 
-def _ordered(look: Callable[[Sequence[Layers]], list[float]], sets: Sequence[Layers]) -> list[tuple[float, Layers]]:
+def _ordered(
+    look: Callable[[Sequence[Layers]], list[float]], sets: Sequence[Layers]
+) -> list[tuple[float, Layers]]:
     """Return sets with their costs, in ascending order."""
     return sorted(zip(look(sets), sets, strict=True))
 
@@ -60,7 +78,8 @@ def first_costs(model: Explored, bounds: Mapping[Layers, float], most: int) -> d
     waiting = sorted(bounds, key=lambda layers: (bounds[layers], layers))
     while waiting and (len(costs) < most or bounds[waiting[0]] <= sorted(costs.values())[most - 1]):
         unknown = sum(bounds[layers] == -math.inf for layers in waiting)
-        batch, waiting = waiting[: unknown or 1], waiting[unknown or 1 :]
+        batch = waiting[: unknown or 1]
+        waiting = waiting[unknown or 1 :]
         costs |= zip(batch, model.first(batch), strict=True)
     return costs
 
@@ -79,10 +98,18 @@ class Growth:
         """Cost that each layer added when it was last measured."""
 
     def sets(self, removed: Layers, most: int = KEPT) -> list[Layers]:
-        """Return sets with one more free layer, among them the best `most` as far as the bounds hold."""
+        """Return sets with one more free layer, among them the best `most` as far as the bounds
+        hold.
+        """
         base = self._model.first([removed])[0]
-        layer_of = {larger: next(iter({*larger} - {*removed})) for larger in with_one_more(self._model, removed)}
-        bounds = {larger: base + SLACK * self._added.get(layer, -math.inf) for larger, layer in layer_of.items()}
+        layer_of = {
+            larger: next(iter({*larger} - {*removed}))
+            for larger in with_one_more(self._model, removed)
+        }
+        bounds = {
+            larger: base + SLACK * self._added.get(layer, -math.inf)
+            for larger, layer in layer_of.items()
+        }
         costs = first_costs(self._model, bounds, most)
         self._added |= {layer_of[larger]: cost - base for larger, cost in costs.items()}
         return list(costs)
@@ -94,7 +121,8 @@ def n_grown(n_free: int, max_n: int) -> int:
 
 
 def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
-    removed, growth = Layers(), Growth(model)
+    removed = Layers()
+    growth = Growth(model)
     for _ in range(model.max_n):
         removed = best(model, growth.sets(removed))[0]
         yield [removed]
@@ -104,9 +132,14 @@ register(
     Strategy(
         "greedy",
         title="Greedy",
-        help="removes one layer at a time, each time the layer whose removal changes the predictions least.",
+        help=(
+            "removes one layer at a time, each time the layer whose removal changes the predictions"
+            " least."
+        ),
         choose=as_searched,
         needs=(SEARCHED,),
-        search=Search(_walk, lambda n_free, max_n, budget: min(budget, n_grown(n_free, max_n)), usual=0.46),
+        search=Search(
+            _walk, lambda n_free, max_n, budget: min(budget, n_grown(n_free, max_n)), usual=0.46
+        ),
     )
 )

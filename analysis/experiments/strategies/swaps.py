@@ -1,7 +1,8 @@
 """Greedy removal followed by local search, which also starts from the best contiguous block.
 
-A step swaps one or two layers or shifts a contiguous run, because single swaps rarely reach a contiguous optimum. Only
-promising swaps are measured: the predicted cost of a swap is the cost without the restored layer plus that with the added one.
+A step swaps one or two layers or shifts a contiguous run, because single swaps rarely reach a
+contiguous optimum. Only promising swaps are measured: the predicted cost of a swap is the cost
+without the restored layer plus that with the added one.
 """
 
 import math
@@ -9,10 +10,19 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from analysis.core.blocks import removal
-from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
+from analysis.experiments.strategies import (
+    SEARCHED,
+    Explored,
+    Layers,
+    Search,
+    Strategy,
+    as_searched,
+    register,
+)
 from analysis.experiments.strategies.greedy import KEPT, SLACK, Growth, best, first_costs, n_grown
 
-_SWAPS, _PAIRS = 8, 4
+_SWAPS = 8
+_PAIRS = 4
 """Numbers of swaps of one layer and of two layers that are measured at each step."""
 _STEPS = 3
 """Maximum number of steps of a local search."""
@@ -36,20 +46,34 @@ def _shifted(model: Explored, layers: Layers) -> list[Layers]:
 
 def _promising(model: Explored, growth: Growth, layers: Layers) -> list[Layers]:
     """Return the swaps of one layer and of two layers with the lowest predicted costs."""
-    smaller = [tuple(kept_layer for kept_layer in layers if kept_layer != layer) for layer in layers]
+    smaller = [
+        tuple(kept_layer for kept_layer in layers if kept_layer != layer) for layer in layers
+    ]
     larger = growth.sets(layers, _SWAPS)
     if not larger:
         return []
     cost_without = dict(zip(layers, model.first(smaller), strict=True))
-    cost_with = {next(iter({*grown} - {*layers})): cost for grown, cost in zip(larger, model.first(larger), strict=True)}
+    cost_with = {
+        next(iter({*grown} - {*layers})): cost
+        for grown, cost in zip(larger, model.first(larger), strict=True)
+    }
 
     def changed(out: Sequence[int], added: Sequence[int]) -> Layers:
         return tuple(sorted([*(layer for layer in layers if layer not in out), *added]))
 
-    ranked_out, ranked_in = (sorted(costs, key=lambda layer: (costs[layer], layer)) for costs in (cost_without, cost_with))
-    single = {changed([out], [added]): cost_without[out] + cost_with[added] for out in ranked_out for added in ranked_in}
+    ranked_out, ranked_in = (
+        sorted(costs, key=lambda layer: (costs[layer], layer))
+        for costs in (cost_without, cost_with)
+    )
+    single = {
+        changed([out], [added]): cost_without[out] + cost_with[added]
+        for out in ranked_out
+        for added in ranked_in
+    }
     pairs = {
-        changed(out, added): sum(cost_without[layer] for layer in out) + sum(cost_with[layer] for layer in added)
+        changed(out, added): (
+            sum(cost_without[layer] for layer in out) + sum(cost_with[layer] for layer in added)
+        )
         for out in combinations(ranked_out[:4], 2)
         for added in combinations(ranked_in[:4], 2)
     }
@@ -62,27 +86,34 @@ def _promising(model: Explored, growth: Growth, layers: Layers) -> list[Layers]:
 
 def _climbed(model: Explored, growth: Growth, start: Layers) -> Layers:
     """Return the local optimum that is reached from `start`."""
-    current, cost = start, model.whole([start])[0]
+    current = start
+    cost = model.whole([start])[0]
     while changes := [*_shifted(model, current), *_promising(model, growth, current)]:
         candidate = best(model, changes)[0]
         candidate_cost = model.whole([candidate])[0]
         if candidate_cost > cost - _MIN_GAIN:
             break
-        current, cost = candidate, candidate_cost
+        current = candidate
+        cost = candidate_cost
     return current
 
 
 def _blocks(model: Explored, n: int, costs: dict[Layers, float]) -> list[Layers]:
-    """Return the measured blocks of a size. The best few are among them if a block costs at least `SLACK` times any part of it.
+    """Return the measured blocks of a size. The best few are among them if a block costs at least
+    `SLACK` times any part of it.
 
     Args:
         model: the model that is searched.
         n: Number of layers.
-        costs: Costs of the blocks with one layer less, or lower bounds; replaced by those of this size.
+        costs: Costs of the blocks with one layer less, or lower bounds; replaced by those of this
+            size.
     """
     blocks = [tuple(range(start, start + n)) for start in range(model.n_layers - n + 1)]
     free = [block for block in blocks if set(block) <= set(model.free)]
-    parts = {block: max(costs.get(block[1:], -math.inf), costs.get(block[:-1], -math.inf)) for block in free}
+    parts = {
+        block: max(costs.get(block[1:], -math.inf), costs.get(block[:-1], -math.inf))
+        for block in free
+    }
     measured = first_costs(model, {block: SLACK * part for block, part in parts.items()}, KEPT)
     costs.clear()
     costs |= parts | measured
@@ -90,10 +121,15 @@ def _blocks(model: Explored, n: int, costs: dict[Layers, float]) -> list[Layers]
 
 
 def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
-    before, growth, costs = Layers(), Growth(model), dict[Layers, float]()
+    before = Layers()
+    growth = Growth(model)
+    costs = dict[Layers, float]()
     for n in range(1, model.max_n + 1):
         grown = best(model, growth.sets(before))
-        starts = [grown[0], *(best(model, blocks)[:1] if (blocks := _blocks(model, n, costs)) else [])]
+        starts = [
+            grown[0],
+            *(best(model, blocks)[:1] if (blocks := _blocks(model, n, costs)) else []),
+        ]
         ends = best(model, [_climbed(model, growth, start) for start in dict.fromkeys(starts)])
         before = ends[0]
         yield list(dict.fromkeys([*ends, *starts]))[:_MAX_ENDS]
@@ -109,7 +145,10 @@ register(
     Strategy(
         "swaps",
         title="Greedy and swaps",
-        help="greedy, then swaps layers and runs of layers until no swap helps. Also starts from the best block.",
+        help=(
+            "greedy, then swaps layers and runs of layers until no swap helps. Also starts from the"
+            " best block."
+        ),
         choose=as_searched,
         needs=(SEARCHED,),
         search=Search(_walk, _sets, usual=0.36, most_ends=_MAX_ENDS),

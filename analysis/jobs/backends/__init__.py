@@ -1,1 +1,3 @@
-"""Backends: this machine, Slurm and Ray. Each module registers a backend (`queue.backend`) or is part of one."""
+"""Backends: this machine, Slurm and Ray. Each module registers a backend (`queue.backend`) or is
+part of one.
+"""

@@ -1,4 +1,6 @@
-"""The backend of this machine: jobs wait in the queue for the worker process of the cache folder."""
+"""The backend of this machine: jobs wait in the queue for the worker process of the cache
+folder.
+"""
 
 import time
 
@@ -7,7 +9,8 @@ from analysis.jobs.queue.backend import AttemptStatus, Backend, register
 from analysis.jobs.queue.job import INTERRUPTED, LOCAL, Job
 
 STUCK_S = 8.0
-"""Time without a heartbeat after which a worker that was asked to stop is killed, in seconds, because its watchdog is stuck."""
+"""Time without a heartbeat after which a worker that was asked to stop is killed, in seconds,
+because its watchdog is stuck."""
 
 
 @register
@@ -16,7 +19,9 @@ class Local(Backend):
 
     name = LOCAL
     title = "This machine"
-    help = "Runs one job after another, in a separate process that continues when the dashboard ends."
+    help = (
+        "Runs one job after another, in a separate process that continues when the dashboard ends."
+    )
     has_worker = True
 
     def __init__(self) -> None:
@@ -30,8 +35,8 @@ class Local(Backend):
     def watch(self, job: Job) -> AttemptStatus:
         """Return whether the worker still runs; it stores everything else itself.
 
-        A worker that was asked to stop and whose watchdog is stuck is killed here, by a process that has polled it for
-        `STUCK_S`.
+        A worker that was asked to stop and whose watchdog is stuck is killed here, by a process
+        that has polled it for `STUCK_S`.
         """
         process = job.process
         if process is None or not process.is_alive(job.heartbeat_at):
@@ -43,7 +48,8 @@ class Local(Backend):
 
     def _silent_s(self, job: Job) -> float:
         """Return the seconds since this process saw a new heartbeat, by a monotonic clock."""
-        now, heard = time.monotonic(), (job.attempts, job.heartbeat_at)
+        now = time.monotonic()
+        heard = (job.attempts, job.heartbeat_at)
         before, since = self._heard.get(job.id, (None, now))
         if before != heard:
             self._heard[job.id] = heard, now
@@ -51,4 +57,6 @@ class Local(Backend):
         return now - since
 
     def cancel(self, job: Job) -> None:
-        """Do nothing: the worker's watchdog reads the request from the list of jobs several times a second."""
+        """Do nothing: the worker's watchdog reads the request from the list of jobs several times a
+        second.
+        """

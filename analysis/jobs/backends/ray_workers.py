@@ -2,9 +2,9 @@
 
 Each has the resources that `LAYERSCOPE_RAY_OPTIONS` names.
 
-The pool belongs to a job of the cluster, where it finds the cluster and its token. Tasks of actors and their answers are JSON,
-and results go through the cache folder. Each worker reads the weights from storage. Ray places actors, notices lost ones and
-starts them again.
+The pool belongs to a job of the cluster, where it finds the cluster and its token. Tasks of actors
+and their answers are JSON, and results go through the cache folder. Each worker reads the weights
+from storage. Ray places actors, notices lost ones and starts them again.
 """
 
 import contextlib
@@ -21,13 +21,15 @@ from analysis.jobs.runner.executor import Executor, WorkerLost
 from analysis.jobs.runner.shard_worker import ShardWorker
 
 _TOO_LARGE = (
-    "A machine of the Ray cluster ran out of memory, and Ray ended a worker of the request. Ask for more memory with "
-    f"{OPTIONS}=memory_gb=NUMBER, or for fewer --workers."
+    "A machine of the Ray cluster ran out of memory, and Ray ended a worker of the request. Ask"
+    f" for more memory with {OPTIONS}=memory_gb=NUMBER, or for fewer --workers."
 )
 
 
 class RayWorkers(Executor):
-    """Actors on the machines of the cluster. An actor without free resources joins once there are some."""
+    """Actors on the machines of the cluster. An actor without free resources joins once there are
+    some.
+    """
 
     def __init__(self, spec: Any, n: int) -> None:
         """Prepare a pool of `n` actors that share a request.
@@ -45,7 +47,9 @@ class RayWorkers(Executor):
             num_cpus=resources["num_cpus"],
             num_gpus=resources["num_gpus"],
             memory=int(resources["memory_gb"] * 1e9) or None,
-            max_restarts=-1,  # Ray restarts a lost actor on any machine with free resources; `RETRIES` limits the losses
+            # Ray restarts a lost actor on any machine with free resources; `RETRIES` limits the
+            # losses
+            max_restarts=-1,
             max_task_retries=0,  # another actor takes the task
             scheduling_strategy="SPREAD",
         )(RayActor)
@@ -60,9 +64,13 @@ class RayWorkers(Executor):
             actor = self._actors.get(index) or self._actor.remote()
             self._actors[index] = actor
         try:
-            self._ray.get(actor.ready.options(max_task_retries=-1).remote())  # also during a restart
+            self._ray.get(
+                actor.ready.options(max_task_retries=-1).remote()
+            )  # also during a restart
         except errors.RayError as error:
-            raise JobError(f"The Ray cluster cannot start a worker: {_first_line(error)}") from error
+            raise JobError(
+                f"The Ray cluster cannot start a worker: {_first_line(error)}"
+            ) from error
 
         def do(task: str) -> str:
             try:
@@ -90,12 +98,16 @@ class RayWorkers(Executor):
 def _join(ray: Any) -> None:
     """Connect to the cluster that started this process, and keep the process's SIGTERM handler."""
     if "RAY_ADDRESS" not in os.environ:
-        raise JobError("This process belongs to no Ray cluster. Use `--run-on ray` together with `--workers`.")
+        raise JobError(
+            "This process belongs to no Ray cluster. Use `--run-on ray` together with `--workers`."
+        )
     before = signal.getsignal(signal.SIGTERM)
     if not ray.is_initialized():
         ray.init(address="auto", configure_logging=False)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray installs its own, which ends the process without saving
+        signal.signal(
+            signal.SIGTERM, before
+        )  # Ray installs its own, which ends the process without saving
 
 
 class RayActor:

@@ -1,8 +1,9 @@
 """Functions on the job queue for pages and the command line.
 
-A job is a row in `cache/jobs.sqlite` and a folder `cache/jobs/ID/` with `spec.json`, `events.jsonl` and `log.txt`. It runs on
-its `backend`, by default in a worker process on this machine. There is one worker per cache folder, and it outlives the server
-that started it. Call `submit`, then `start`. Call `reap` on every refresh to notice killed workers.
+A job is a row in `cache/jobs.sqlite` and a folder `cache/jobs/ID/` with `spec.json`, `events.jsonl`
+and `log.txt`. It runs on its `backend`, by default in a worker process on this machine. There is
+one worker per cache folder, and it outlives the server that started it. Call `submit`, then
+`start`. Call `reap` on every refresh to notice killed workers.
 """
 
 import contextlib
@@ -38,7 +39,8 @@ from analysis.jobs.queue.job import (
 from analysis.jobs.queue.space import Space
 from analysis.jobs.queue.table import RowState, get
 
-FRONT, END = -(10**9), 10**9
+FRONT = -(10**9)
+END = 10**9
 """Offsets that move a job to the front or the end of any queue."""
 
 _HEARTBEAT_S = 2.0
@@ -56,7 +58,8 @@ def submit(
     limit_s: float | None = None,
     shards: int = 1,
 ) -> Job:
-    """Add a request to the queue, and submit it to its backend unless a worker takes it from the queue.
+    """Add a request to the queue, and submit it to its backend unless a worker takes it from the
+    queue.
 
     Args:
         spec: the request.
@@ -83,12 +86,15 @@ def submit(
         if twin is not None:
             return twin
         paused = db.execute(
-            "SELECT id FROM jobs WHERE kind = ? AND fingerprint = ? AND state = ?", (spec.kind, fingerprint, PAUSED)
+            "SELECT id FROM jobs WHERE kind = ? AND fingerprint = ? AND state = ?",
+            (spec.kind, fingerprint, PAUSED),
         ).fetchone()
         if paused is not None:
             job_id = paused["id"]
             table.requeue(db, job_id)
-            db.execute("UPDATE jobs SET backend = ?, shards = ? WHERE id = ?", (backend, shards, job_id))
+            db.execute(
+                "UPDATE jobs SET backend = ?, shards = ? WHERE id = ?", (backend, shards, job_id)
+            )
         else:
             job_id = secrets.token_hex(5)
             content = json.dumps({"kind": spec.kind, "spec": spec.to_json()}, indent=1)
@@ -112,10 +118,11 @@ def submit(
 
 
 def start() -> None:
-    """Start what queued jobs need: the worker of this machine, and submission to the other backends.
+    """Start what queued jobs need: the worker of this machine, and submission to the other
+    backends.
 
-    Call it after `submit` and `resume`, and on every refresh: a job may resume automatically, or its backend may be available
-    again.
+    Call it after `submit` and `resume`, and on every refresh: a job may resume automatically, or
+    its backend may be available again.
 
     Raises:
         StorageError: if the cache folder cannot be written.
@@ -128,9 +135,16 @@ def start() -> None:
 
 
 def _hand_over(job: Job) -> Job:
-    """Submit a queued job to its backend, unless a worker takes it from the queue; return the updated job."""
+    """Submit a queued job to its backend, unless a worker takes it from the queue; return the
+    updated job.
+    """
     backend = backends.BACKENDS.get(job.backend)
-    if job.state != QUEUED or backend is None or backend.has_worker or backend.available() is not None:
+    if (
+        job.state != QUEUED
+        or backend is None
+        or backend.has_worker
+        or backend.available() is not None
+    ):
         return job
     job_taken = table.take(job.id)
     if job_taken is not None:
@@ -142,14 +156,18 @@ def _hand_over(job: Job) -> Job:
 
 
 def _active_twin(db: Any, kind: str, fingerprint: str) -> Job | None:
-    sql = "SELECT * FROM jobs WHERE kind = ? AND fingerprint = ? AND state IN (?, ?) AND cancel_requested_at IS NULL"
+    sql = (
+        "SELECT * FROM jobs WHERE kind = ? AND fingerprint = ? AND state IN (?, ?) AND"
+        " cancel_requested_at IS NULL"
+    )
     row = db.execute(sql, (kind, fingerprint, QUEUED, RUNNING)).fetchone()
     return None if row is None else table.read(row)
 
 
 def _label(spec: Spec) -> str:
     """Return the title of a request, such as "Heal of SmolLM2-135M, layers 11-15"."""
-    model, block = getattr(spec, "model", None), getattr(spec, "block", None)
+    model = getattr(spec, "model", None)
+    block = getattr(spec, "block", None)
     label = title(spec.kind)
     if model is not None:
         label += f" of {Path(model.source).name or model.source}"
@@ -157,7 +175,8 @@ def _label(spec: Spec) -> str:
 
 
 def list_jobs(limit: int = 50) -> list[Job]:
-    """Return jobs: the running one, queued ones in order, paused ones, then ended ones, newest first.
+    """Return jobs: the running one, queued ones in order, paused ones, then ended ones, newest
+    first.
 
     Jobs of a kind that this version does not know are left out.
     """
@@ -197,7 +216,9 @@ def cancel(job_id: str) -> Job:
         elif state in (QUEUED, PAUSED):
             _end_waiting(db, job_id, CANCELLED, f"It was cancelled while it was {state}.")
         elif state != CANCELLED:
-            raise JobError(f"Job {job_id} cannot be cancelled: it has already ended, with state {state}.")
+            raise JobError(
+                f"Job {job_id} cannot be cancelled: it has already ended, with state {state}."
+            )
     return _pass_on(job_id)
 
 
@@ -209,13 +230,18 @@ def pause(job_id: str) -> Job:
     """
     with table.transaction(write=True) as db:
         row = table.row_of(db, job_id)
-        state, is_cancelled = row["state"], row["cancel_requested_at"] is not None and row["stop_as"] != PAUSED
+        state = row["state"]
+        is_cancelled = row["cancel_requested_at"] is not None and row["stop_as"] != PAUSED
         if state == RUNNING and not is_cancelled:
             _ask_to_stop(db, job_id, PAUSED)
         elif state == QUEUED:
             _end_waiting(db, job_id, PAUSED, "It was paused before it started.")
         elif state != PAUSED:
-            reason = "it is being cancelled" if state == RUNNING else f"it has already ended, with state {state}"
+            reason = (
+                "it is being cancelled"
+                if state == RUNNING
+                else f"it has already ended, with state {state}"
+            )
             raise JobError(f"Job {job_id} cannot be paused: {reason}.")
     return _pass_on(job_id)
 
@@ -232,7 +258,10 @@ def _pass_on(job_id: str) -> Job:
 
 def _ask_to_stop(db: sqlite3.Connection, job_id: str, state: str) -> None:
     # Keep the time of the first request: a second click must not give a stuck worker more time.
-    sql = "UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, ?), stop_as = ? WHERE id = ?"
+    sql = (
+        "UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, ?), stop_as = ? WHERE"
+        " id = ?"
+    )
     db.execute(sql, (time.time(), state, job_id))
 
 
@@ -242,22 +271,27 @@ def _end_waiting(db: sqlite3.Connection, job_id: str, state: str, sentence: str)
 
 
 def resume(job_id: str) -> Job:
-    """Put a paused, interrupted, cancelled or failed job back into the queue of its backend; it resumes from its saved work.
+    """Put a paused, interrupted, cancelled or failed job back into the queue of its backend; it
+    resumes from its saved work.
 
     Raises:
-        JobError: if there is no such job, it is active or done, another job does the same work, or its backend cannot be used.
+        JobError: if there is no such job, it is active or done, another job does the same work, or
+            its backend cannot be used.
     """
     with table.transaction(write=True) as db:
         row = table.row_of(db, job_id)
         if row["state"] not in RESUMABLE:
             raise JobError(
-                f"Job {job_id} cannot be resumed: it is {row['state']}. Only paused, interrupted, cancelled and failed "
-                "jobs can."
+                f"Job {job_id} cannot be resumed: it is {row['state']}. Only paused, interrupted,"
+                " cancelled and failed jobs can."
             )
         backends.usable(row["backend"])
         twin = _active_twin(db, row["kind"], row["fingerprint"])
         if twin is not None:
-            raise JobError(f"Job {job_id} cannot be resumed: job {twin.id} does the same work and is {twin.state}.")
+            raise JobError(
+                f"Job {job_id} cannot be resumed: job {twin.id} does the same work and is"
+                f" {twin.state}."
+            )
         table.requeue(db, job_id)
     return _hand_over(get(job_id))
 
@@ -267,7 +301,8 @@ def move(job_id: str, places: int) -> Job:
 
     Args:
         job_id: id of the job.
-        places: number of places towards the end, negative towards the front; `FRONT` and `END` move it all the way.
+        places: number of places towards the end, negative towards the front; `FRONT` and `END` move
+            it all the way.
 
     Raises:
         JobError: if there is no such job, or it is not queued.
@@ -275,7 +310,10 @@ def move(job_id: str, places: int) -> Job:
     with table.transaction(write=True) as db:
         state = table.row_of(db, job_id)["state"]
         if state != QUEUED:
-            raise JobError(f"Job {job_id} cannot be moved: it is {state}. Only queued jobs have a position in the queue.")
+            raise JobError(
+                f"Job {job_id} cannot be moved: it is {state}. Only queued jobs have a position in"
+                " the queue."
+            )
         table.move(db, job_id, places)
     return get(job_id)
 
@@ -301,7 +339,8 @@ def delete(job_id: str, *, saved: bool = False) -> None:
 
     Args:
         job_id: id of the job.
-        saved: whether to also delete its checkpoints, adapter and result, unless something else needs them (see `space`).
+        saved: whether to also delete its checkpoints, adapter and result, unless something else
+            needs them (see `space`).
 
     Raises:
         JobError: if there is no such job, or it is running.
@@ -333,14 +372,20 @@ def _forget(db: sqlite3.Connection, row: sqlite3.Row, *, saved: bool) -> list[Pa
     """Delete the row of a job; return the folders to erase after the commit."""
     if row["state"] == RUNNING:
         raise JobError(f"Job {row['id']} cannot be deleted while it runs. Cancel it first.")
-    # Rename inside the transaction: an equal request that starts later must not find half-deleted files.
-    folders = job_space.saved_folders(row["kind"], row["result_key"]) if saved and job_space.needed_by(db, row) is None else []
+    # Rename inside the transaction: an equal request that starts later must not find half-deleted
+    # files.
+    folders = (
+        job_space.saved_folders(row["kind"], row["result_key"])
+        if saved and job_space.needed_by(db, row) is None
+        else []
+    )
     db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
     return [*job_space.set_aside(folders), folder(row["id"])]
 
 
 def reap() -> list[Job]:
-    """Poll the running jobs: those whose worker is gone become interrupted, or are queued again if they resume automatically.
+    """Poll the running jobs: those whose worker is gone become interrupted, or are queued again if
+    they resume automatically.
 
     Returns:
         The updated jobs that no longer run.
@@ -362,7 +407,9 @@ def reap() -> list[Job]:
 
 
 def _stop_over_time(job: Job) -> Job:
-    """Ask a job over its time limit to stop; a worker process does so itself, by a monotonic clock."""
+    """Ask a job over its time limit to stop; a worker process does so itself, by a monotonic
+    clock.
+    """
     backend = backends.BACKENDS.get(job.backend)
     if backend is None or backend.has_worker:
         return job
@@ -388,7 +435,9 @@ def _has_ended(job: Job) -> bool:
         # Another process may be submitting it, or know it.
         if time.time() - (job.heartbeat_at or 0.0) < processes.SILENCE_S:
             return False
-        status = AttemptStatus(INTERRUPTED, error=_UNKNOWN.format(title=backend.title, resume=attempt.RESUME))
+        status = AttemptStatus(
+            INTERRUPTED, error=_UNKNOWN.format(title=backend.title, resume=attempt.RESUME)
+        )
     return _store_status(job, backend, status)
 
 

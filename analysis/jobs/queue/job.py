@@ -29,14 +29,17 @@ QUEUED, RUNNING, PAUSED, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
 LOCAL = "local"
 """Name of the backend of this machine, which every installation has."""
 SILENT_S = 40.0
-"""Time without a report after which no time left is stated, in seconds, or twice the time of a unit if that is longer."""
+"""Time without a report after which no time left is stated, in seconds, or twice the time of a unit
+if that is longer."""
 RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
 """States from which a job can be resumed."""
 
 
 @functools.lru_cache(maxsize=1024)
 def _request(kind: str, text: str) -> Spec:
-    """Return the request of a row, from a cache: it never changes, and pages read rows every second."""
+    """Return the request of a row, from a cache: it never changes, and pages read rows every
+    second.
+    """
     return EXPERIMENTS[kind].spec.from_json(json.loads(text))
 
 
@@ -90,7 +93,8 @@ class Job:
     attempts: int
     """Number of started attempts."""
     result_key: str | None
-    """Fingerprint of the resolved request, under which a complete or partial result is stored; None until known."""
+    """Fingerprint of the resolved request, under which a complete or partial result is stored; None
+    until known."""
     position: int = 0
     """Position in the queue, lowest first."""
     progress_at: float | None = None
@@ -100,11 +104,13 @@ class Job:
     stop_as: str | None = None
     """Requested state, paused or cancelled; None means cancelled."""
     oom_kills: int | None = None
-    """Number of processes that the kernel had killed for lack of memory when the attempt began; None if it is not counted."""
+    """Number of processes that the kernel had killed for lack of memory when the attempt began;
+    None if it is not counted."""
     backend: str = LOCAL
     """Backend that runs it, a key of `backend.BACKENDS`."""
     pid_born: str | None = None
-    """Start of the process, independent of the clock (`Process.born`); None in rows of older versions."""
+    """Start of the process, independent of the clock (`Process.born`); None in rows of older
+    versions."""
     owner: str | None = None
     """Identity of the user; None for the user of the machine."""
     owner_label: str | None = None
@@ -125,14 +131,23 @@ class Job:
         """
         try:
             return _request(self.kind, self.spec_json)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, LayerscopeError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RecursionError,
+            LayerscopeError,
+        ) as error:
             raise JobError(
-                f"The request of job {self.id} was stored by another version and cannot be read ({error}). Delete the job and "
-                "submit it again."
+                f"The request of job {self.id} was stored by another version and cannot be read"
+                f" ({error}). Delete the job and submit it again."
             ) from error
 
     def asks(self, condition: Callable[[Any], bool]) -> bool:
-        """Return whether a condition holds for the request; False if this version cannot read it."""
+        """Return whether a condition holds for the request; False if this version cannot read
+        it.
+        """
         with contextlib.suppress(JobError):
             return condition(self.spec)
         return False
@@ -144,7 +159,9 @@ class Job:
 
     @property
     def elapsed_s(self) -> float | None:
-        """Return the duration of the current or last attempt so far, in seconds; None if there was none."""
+        """Return the duration of the current or last attempt so far, in seconds; None if there was
+        none.
+        """
         if self.started_at is None:
             return None
         return max(0.0, (self.finished_at or time.time()) - self.started_at)
@@ -152,11 +169,17 @@ class Job:
     @property
     def is_over_time(self) -> bool:
         """Return whether the current attempt exceeds its time limit."""
-        return self.state == RUNNING and self.limit_s is not None and (self.elapsed_s or 0.0) > self.limit_s
+        return (
+            self.state == RUNNING
+            and self.limit_s is not None
+            and (self.elapsed_s or 0.0) > self.limit_s
+        )
 
     @property
     def silent_s(self) -> float | None:
-        """Return the seconds since the last report of a running job if that is unusually long, else None."""
+        """Return the seconds since the last report of a running job if that is unusually long, else
+        None.
+        """
         if self.state != RUNNING or self.progress_at is None:
             return None
         silent = time.time() - self.progress_at
@@ -164,7 +187,9 @@ class Job:
 
     @property
     def left_s(self) -> float | None:
-        """Return the estimated seconds until the result; None without a measured rate, and after a long silence."""
+        """Return the estimated seconds until the result; None without a measured rate, and after a
+        long silence.
+        """
         seconds = self._remaining.get("left_s")
         if self.progress_at is None or self.silent_s is not None or seconds is None:
             return None
@@ -178,7 +203,9 @@ class Job:
 
     @property
     def how_far(self) -> str:
-        """Return the finished units of the phase if they are countable, as in "3/12", else the finished share of all work."""
+        """Return the finished units of the phase if they are countable, as in "3/12", else the
+        finished share of all work.
+        """
         return how_far(self.done, self.total, self.values | {REMAINING: self._remaining})
 
     @property
@@ -203,7 +230,9 @@ class Job:
 
     @property
     def process(self) -> Process | None:
-        """Return the worker process that runs or ran it; None if there is none, or its process id is invalid."""
+        """Return the worker process that runs or ran it; None if there is none, or its process id
+        is invalid.
+        """
         if self.pid is None or self.pid_started_at is None or self.host is None:
             return None
         with contextlib.suppress(ValueError):

@@ -1,4 +1,6 @@
-"""The worker process of a cache folder, and the identity of processes, which does not depend on the system clock."""
+"""The worker process of a cache folder, and the identity of processes, which does not depend on the
+system clock.
+"""
 
 import contextlib
 import json
@@ -21,8 +23,8 @@ SILENCE_S = 15.0
 """Time without a heartbeat after which a process on another host counts as gone, in seconds."""
 
 _SAME_START_S = 2.0
-"""Maximum difference of two start times of one process, in seconds, on systems without clock ticks (macOS, Windows) and in rows
-of older versions."""
+"""Maximum difference of two start times of one process, in seconds, on systems without clock ticks
+(macOS, Windows) and in rows of older versions."""
 _MAX_PID = 2**31 - 1
 _WORKER_LOG_BYTES = 1024 * 1024
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -38,14 +40,19 @@ def host_name() -> str:
 
 @cache
 def _numbering() -> str | None:
-    """Return a unique name of the current boot and process namespace; None if the system has none."""
+    """Return a unique name of the current boot and process namespace; None if the system has
+    none.
+    """
     with contextlib.suppress(OSError):
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
     return None
 
 
 def _born(pid: int) -> str | None:
-    """Return the start of a process in clock ticks since the boot, which changes of the system time do not affect."""
+    """Return the start of a process in clock ticks since the boot, which changes of the system time
+    do not affect.
+    """
     with contextlib.suppress(OSError, ValueError, IndexError):
         # The second field is the name of the program, which may contain spaces and parentheses.
         ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
@@ -55,10 +62,12 @@ def _born(pid: int) -> str | None:
 
 @dataclass(frozen=True)
 class Process:
-    """A process on a host. Its start is part of its identity, because the system reuses process ids.
+    """A process on a host. Its start is part of its identity, because the system reuses process
+    ids.
 
     Raises:
-        ValueError: if the process id is invalid: a signal to 0 or to a negative id reaches many processes.
+        ValueError: if the process id is invalid: a signal to 0 or to a negative id reaches many
+            processes.
     """
 
     pid: int
@@ -68,13 +77,16 @@ class Process:
     host: str
     """Name of the machine."""
     born: str | None = None
-    """Start as `BOOT/NAMESPACE/TICKS`; None if the system has no ticks, and in records of older versions."""
+    """Start as `BOOT/NAMESPACE/TICKS`; None if the system has no ticks, and in records of older
+    versions."""
 
     def __post_init__(self) -> None:
         if type(self.pid) is not int or not 0 < self.pid <= _MAX_PID:
             raise ValueError(f"{self.pid!r} is not a process id.")
         if not isinstance(self.started_at, int | float) or not isinstance(self.born, str | None):
-            raise ValueError(f"Process {self.pid} cannot have started at {self.started_at!r}, {self.born!r}.")
+            raise ValueError(
+                f"Process {self.pid} cannot have started at {self.started_at!r}, {self.born!r}."
+            )
 
     @classmethod
     def of(cls, pid: int) -> "Process":
@@ -92,7 +104,9 @@ class Process:
 
     @property
     def is_here(self) -> bool:
-        """Return whether it belongs to this host, boot and container, so that its process id is valid here."""
+        """Return whether it belongs to this host, boot and container, so that its process id is
+        valid here.
+        """
         if self.host != host_name() or self.born is None or _numbering() is None:
             return self.host == host_name()
         return self.born.rpartition("/")[0] == _numbering()
@@ -106,13 +120,16 @@ class Process:
         return abs(self.started_at - other.started_at) < _SAME_START_S
 
     def is_alive(self, heard_at: float | None) -> bool:
-        """Return whether it runs; a process on another host is judged by its last heartbeat and the worker's lock.
+        """Return whether it runs; a process on another host is judged by its last heartbeat and the
+        worker's lock.
 
         Args:
             heard_at: time of the last heartbeat, seconds since the epoch; None if there was none.
         """
         if not self.is_here:
-            return (heard_at is not None and time.time() - heard_at < SILENCE_S) or self._holds_lock()
+            return (
+                heard_at is not None and time.time() - heard_at < SILENCE_S
+            ) or self._holds_lock()
         try:
             process = psutil.Process(self.pid)
             # A zombie has ended and waits for its parent to read the exit code.
@@ -123,7 +140,9 @@ class Process:
             return True
 
     def _holds_lock(self) -> bool:
-        """Return whether it is the recorded worker and the worker's lock, which the system releases at its end, is held."""
+        """Return whether it is the recorded worker and the worker's lock, which the system releases
+        at its end, is held.
+        """
         recorded, _ = announced()
         return recorded is not None and recorded.same(self) and is_locked()
 
@@ -168,10 +187,12 @@ def withdraw(process: Process) -> None:
 def announced() -> tuple[Process | None, float | None]:
     """Return the recorded worker, alive or not, and the time of its last heartbeat.
 
-    A heartbeat from the future, by another clock, counts as one of now, once: the record is changed to the current time.
+    A heartbeat from the future, by another clock, counts as one of now, once: the record is changed
+    to the current time.
     """
     try:
-        heard_at, now = _record().stat().st_mtime, time.time()
+        heard_at = _record().stat().st_mtime
+        now = time.time()
         process = Process(**input_files.parsed(_record().read_bytes()))
         if heard_at > now + SILENCE_S:
             with contextlib.suppress(OSError):
@@ -188,12 +209,16 @@ def worker() -> Process | None:
 
 
 def worker_alive() -> bool:
-    """Return whether the worker of this cache folder runs; it starts when it is needed and ends when it is idle."""
+    """Return whether the worker of this cache folder runs; it starts when it is needed and ends
+    when it is idle.
+    """
     return worker() is not None
 
 
 def lock() -> FileLock:
-    """Return the lock that the worker holds while it runs, and that the system releases if it is killed."""
+    """Return the lock that the worker holds while it runs, and that the system releases if it is
+    killed.
+    """
     return FileLock(store.local_dir() / "worker.lock")
 
 
@@ -208,7 +233,9 @@ def is_locked() -> bool:
         return False  # the folder is missing or not writable
 
 
-def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs.runner.worker")) -> bool:
+def ensure_worker(
+    command: Sequence[str] = (sys.executable, "-m", "analysis.jobs.runner.worker"),
+) -> bool:
     """Start the worker unless it runs. It outlives this process.
 
     Args:
@@ -255,11 +282,17 @@ def _start(command: Sequence[str], local: Path) -> subprocess.Popen[bytes]:
 
 
 def oom_kills() -> int | None:
-    """Return the number of processes that the kernel has killed for lack of memory, in this container or else on this machine.
+    """Return the number of processes that the kernel has killed for lack of memory, in this
+    container or else on this machine.
 
-    A higher count is the only trace of a process that was killed in this way. None if the kernel keeps no count.
+    A higher count is the only trace of a process that was killed in this way. None if the kernel
+    keeps no count.
     """
-    files = [group / name for group in host.control_groups("memory") for name in ("memory.events", "memory.oom_control")]
+    files = [
+        group / name
+        for group in host.control_groups("memory")
+        for name in ("memory.events", "memory.oom_control")
+    ]
     for file in (*files, Path("/proc/vmstat")):
         with contextlib.suppress(OSError, ValueError):
             for line in file.read_text().splitlines():

@@ -18,7 +18,9 @@ def _news(progress: Progress) -> tuple[Any, ...]:
 
 
 class Reporter:
-    """Progress callback that passes on the reports that are due, and raises `Cancelled` if the work must stop."""
+    """Progress callback that passes on the reports that are due, and raises `Cancelled` if the work
+    must stop.
+    """
 
     def __init__(
         self,
@@ -33,7 +35,9 @@ class Reporter:
             must_stop: called after each report, due or not.
             interval_s: minimum time between reports that differ only in their count, in seconds.
         """
-        self._write, self._must_stop, self._interval_s = write, must_stop, interval_s
+        self._write = write
+        self._must_stop = must_stop
+        self._interval_s = interval_s
         self.last = Progress("")
         """Last report."""
         self._written_at = -_REPEAT_INTERVAL_S
@@ -44,7 +48,8 @@ class Reporter:
         Raises:
             Cancelled: if the work must stop.
         """
-        last, self.last = self.last, progress
+        last = self.last
+        self.last = progress
         has_changed = _news(last) != _news(progress)
         is_end = progress.done == progress.total and progress.done != last.done
         is_same = not has_changed and (progress.done, progress.total) == (last.done, last.total)

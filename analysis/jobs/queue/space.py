@@ -25,7 +25,8 @@ class Space:
     saved_bytes: int
     """Size of its checkpoints, adapter and result."""
     needed_by: str | None
-    """Job or result that needs the saved files, in words; None if they can be removed with the job."""
+    """Job or result that needs the saved files, in words; None if they can be removed with the
+    job."""
 
     @property
     def total_bytes(self) -> int:
@@ -34,13 +35,17 @@ class Space:
 
 
 def of(db: sqlite3.Connection, row: sqlite3.Row) -> Space:
-    """Return the disk space of the job in a row, and what else needs its files; reads the request of every stored result."""
+    """Return the disk space of the job in a row, and what else needs its files; reads the request
+    of every stored result.
+    """
     saved = size_bytes(saved_folders(row["kind"], row["result_key"]))
     return Space(size_bytes([job.folder(row["id"])]), saved, needed_by(db, row) if saved else None)
 
 
 def saved_folders(kind: str, key: str | None) -> list[Path]:
-    """Return the existing folders of checkpoints, adapter and result of a job; none for an invalid key."""
+    """Return the existing folders of checkpoints, adapter and result of a job; none for an invalid
+    key.
+    """
     if key is None or not _KEY.fullmatch(key) or kind not in EXPERIMENTS:
         return []
     cache = store.cache_dir()
@@ -49,19 +54,25 @@ def saved_folders(kind: str, key: str | None) -> list[Path]:
 
 
 def size_bytes(folders: Iterable[Path]) -> int:
-    """Return the size of all files in the folders; links are not followed, and files that vanish are ignored."""
+    """Return the size of all files in the folders; links are not followed, and files that vanish
+    are ignored.
+    """
     return sum(map(disk.size_bytes, folders))
 
 
 def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
     """Return what else needs the saved files of a job, in words, or None.
 
-    Candidates are jobs with the same request or result in any state, jobs that measure its adapter, and stored results that
-    build on its result.
+    Candidates are jobs with the same request or result in any state, jobs that measure its adapter,
+    and stored results that build on its result.
     """
     key = row["result_key"]
-    for user in db.execute("SELECT id, kind, fingerprint, result_key, spec FROM jobs WHERE id != ?", (row["id"],)):
-        same = user["kind"] == row["kind"] and (user["fingerprint"] == row["fingerprint"] or user["result_key"] == key)
+    for user in db.execute(
+        "SELECT id, kind, fingerprint, result_key, spec FROM jobs WHERE id != ?", (row["id"],)
+    ):
+        same = user["kind"] == row["kind"] and (
+            user["fingerprint"] == row["fingerprint"] or user["result_key"] == key
+        )
         if same or any(_uses(spec, key) for spec in _specs(user["kind"], user["spec"])):
             return f"job {user['id']} needs it too"
     user = index.builds_on(list(EXPERIMENTS), key, but=key)
@@ -76,12 +87,19 @@ def _specs(kind: str, text: str) -> tuple[Spec, ...]:
 
 
 def _uses(spec: Spec, key: str) -> bool:
-    """Return whether a request or a part of it uses the distance map or the adapter with this key."""
+    """Return whether a request or a part of it uses the distance map or the adapter with this
+    key.
+    """
     adapter = getattr(spec, "adapter", None)
     if isinstance(adapter, str) and key in Path(adapter).parts:
         return True
     values = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
-    inside = [part for value in values for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Spec)]
+    inside = [
+        part
+        for value in values
+        for part in (value if isinstance(value, tuple) else (value,))
+        if isinstance(part, Spec)
+    ]
     return any(_is_map(part, key) or _uses(part, key) for part in inside)
 
 
@@ -90,7 +108,9 @@ def _is_map(spec: Spec, key: str) -> bool:
 
 
 def set_aside(folders: Iterable[Path]) -> list[Path]:
-    """Rename folders so that nothing finds them, without deleting them yet; return the new paths."""
+    """Rename folders so that nothing finds them, without deleting them yet; return the new
+    paths.
+    """
     aside = []
     for folder in folders:
         with store.disk_errors_explained(folder):

@@ -22,14 +22,7 @@ from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import redact
 from analysis.core.meter import ResourceUsage
 from analysis.jobs.queue import processes
-from analysis.jobs.queue.job import (
-    CANCELLED,
-    FAILED,
-    LOCAL,
-    QUEUED,
-    RUNNING,
-    Job,
-)
+from analysis.jobs.queue.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job
 from analysis.jobs.queue.processes import Process
 
 T = typing.TypeVar("T")
@@ -77,26 +70,38 @@ CREATE TABLE jobs (
     work TEXT
 )"""
 _STEPS = {
-    1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER"),
+    1: (
+        "ALTER TABLE jobs ADD COLUMN stop_as TEXT",
+        "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER",
+    ),
     # The new layout keeps out workers of older versions, which would take jobs of other backends.
     2: ("ALTER TABLE jobs ADD COLUMN backend TEXT NOT NULL DEFAULT 'local'",),
-    3: tuple(f"ALTER TABLE jobs ADD COLUMN {name} REAL" for name in ("pace_s", "pace_low_s", "pace_high_s")),
+    3: tuple(
+        f"ALTER TABLE jobs ADD COLUMN {name} REAL"
+        for name in ("pace_s", "pace_low_s", "pace_high_s")
+    ),
     4: ("ALTER TABLE jobs ADD COLUMN pid_born TEXT",),
     5: ("ALTER TABLE jobs ADD COLUMN owner TEXT", "ALTER TABLE jobs ADD COLUMN limit_s REAL"),
     6: ("ALTER TABLE jobs ADD COLUMN shards INTEGER NOT NULL DEFAULT 1",),
     7: ("ALTER TABLE jobs ADD COLUMN work TEXT",),
     8: ("ALTER TABLE jobs ADD COLUMN owner_label TEXT",),
-    9: tuple(f"ALTER TABLE jobs DROP COLUMN {name}" for name in ("pace_s", "pace_low_s", "pace_high_s")),
-    10: tuple(f"ALTER TABLE jobs DROP COLUMN {name}" for name in ("phase_started_at", "phase_first_done")),
+    9: tuple(
+        f"ALTER TABLE jobs DROP COLUMN {name}" for name in ("pace_s", "pace_low_s", "pace_high_s")
+    ),
+    10: tuple(
+        f"ALTER TABLE jobs DROP COLUMN {name}" for name in ("phase_started_at", "phase_first_done")
+    ),
 }
 """Statements that upgrade a file from each layout to the next."""
 _FRESH: dict[str, Any] = {
     **{"phase": "", "done": 0, "total": 0, "message": "", "values": "{}"},
     **dict.fromkeys(("progress_at", "error", "started_at", "finished_at", "heartbeat_at")),
-    **dict.fromkeys(("cancel_requested_at", "stop_as", "pid", "pid_started_at", "pid_born", "host", "oom_kills")),
+    **dict.fromkeys(
+        ("cancel_requested_at", "stop_as", "pid", "pid_started_at", "pid_born", "host", "oom_kills")
+    ),
 }
-"""Columns that are reset when a job is queued again. The result key stays, because finished work is reused, and the used
-resources stay, because those of later attempts are added."""
+"""Columns that are reset when a job is queued again. The result key stays, because finished work is
+reused, and the used resources stay, because those of later attempts are added."""
 
 
 def _file() -> Path:
@@ -104,13 +109,15 @@ def _file() -> Path:
 
 
 def connect(*, is_lasting: bool = True) -> sqlite3.Connection:
-    """Return an open connection to the table, which is created or upgraded if needed; the caller closes it.
+    """Return an open connection to the table, which is created or upgraded if needed; the caller
+    closes it.
 
     Args:
         is_lasting: whether each commit waits for the disk, so that it survives a power cut.
 
     Raises:
-        StorageError: if the file is damaged, of a newer version, busy for too long, or cannot be written.
+        StorageError: if the file is damaged, of a newer version, busy for too long, or cannot be
+            written.
     """
     path = _file()
     store.make_folder(path.parent)
@@ -130,7 +137,8 @@ def connect(*, is_lasting: bool = True) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def transaction(*, write: bool = False, is_lasting: bool = True) -> Iterator[sqlite3.Connection]:
-    """Yield a connection to the table whose changes are committed together, or rolled back after an error.
+    """Yield a connection to the table whose changes are committed together, or rolled back after an
+    error.
 
     Readers never wait for a writer; writers wait for each other.
 
@@ -176,24 +184,28 @@ def _errors_explained(path: Path) -> Iterator[None]:
     except (sqlite3.DatabaseError, Timeout) as error:
         if isinstance(error, Timeout) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _HELD:
             raise BusyError(
-                f"The list of jobs in {path} cannot be used ({error}): another process has locked it for {_BUSY_S:g} s. "
-                "Try again."
+                f"The list of jobs in {path} cannot be used ({error}): another process has locked"
+                f" it for {_BUSY_S:g} s. Try again."
             ) from error
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise StorageError(store.NO_SPACE.format(then="try again")) from error
         if _is_damage(error):
             _move_aside(path)
             raise StorageError(
-                f"The list of jobs in {path} is damaged ({error}). It was moved to {path.name}.damaged, and a new list begins. "
-                "Results are kept. Try again."
+                f"The list of jobs in {path} is damaged ({error}). It was moved to"
+                f" {path.name}.damaged, and a new list begins. Results are kept. Try again."
             ) from error
         raise StorageError(
-            f"The list of jobs in {path} cannot be used ({error}). Check that the disk has space and the folder is writable."
+            f"The list of jobs in {path} cannot be used ({error}). Check that the disk has space"
+            " and the folder is writable."
         ) from error
 
 
 def _is_damage(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
 
 
 def _move_aside(path: Path) -> None:
@@ -222,18 +234,23 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             _change(db, _STEPS[layout], layout + 1)
     if _layout(db) != _LAYOUT:
         raise StorageError(
-            f"{path} has layout {_layout(db)}, but this version reads layout {_LAYOUT}. Move the file aside to start a new one."
+            f"{path} has layout {_layout(db)}, but this version reads layout {_LAYOUT}. Move the"
+            " file aside to start a new one."
         )
 
 
 def _change(db: sqlite3.Connection, statements: Iterable[str], layout: int) -> None:
-    """Run statements and store the new layout in one transaction; closing the connection rolls back."""
+    """Run statements and store the new layout in one transaction; closing the connection rolls
+    back.
+    """
     for statement in ("BEGIN IMMEDIATE", *statements, f"PRAGMA user_version = {layout}", "COMMIT"):
         db.execute(statement)
 
 
 def _keep_private(path: Path) -> None:
-    """Make the file readable by its owner alone; SQLite gives the same mode to the files next to it."""
+    """Make the file readable by its owner alone; SQLite gives the same mode to the files next to
+    it.
+    """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
@@ -257,7 +274,9 @@ def read(row: sqlite3.Row) -> Job:
         columns = dict(row)
         columns["values"] = input_files.parsed(columns["values"])
         columns["work"] = (
-            None if columns["work"] is None else ResourceUsage.from_json(input_files.parsed_object(columns["work"]))
+            None
+            if columns["work"] is None
+            else ResourceUsage.from_json(input_files.parsed_object(columns["work"]))
         )
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]
@@ -266,7 +285,8 @@ def read(row: sqlite3.Row) -> Job:
         return Job(spec_json=columns.pop("spec"), **columns)
     except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
         raise JobError(
-            f"Job {row['id']} was stored by another version and cannot be read ({error}). Delete it and submit it again."
+            f"Job {row['id']} was stored by another version and cannot be read ({error}). Delete it"
+            " and submit it again."
         ) from error
 
 
@@ -280,7 +300,9 @@ def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:
     if isinstance(job_id, str) and _ID.fullmatch(job_id):
         row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
-        raise JobError(f"There is no job {str(job_id)[:40]!r}. `python -m analysis jobs list` shows all jobs.")
+        raise JobError(
+            f"There is no job {str(job_id)[:40]!r}. `python -m analysis jobs list` shows all jobs."
+        )
     return typing.cast(sqlite3.Row, row)
 
 
@@ -303,10 +325,14 @@ def insert(db: sqlite3.Connection, **columns: Any) -> None:
 
 
 def requeue(db: sqlite3.Connection, job_id: str, *, first: bool = False, message: str = "") -> None:
-    """Queue an ended job again, at the end or the front of the queue, in the caller's transaction."""
+    """Queue an ended job again, at the end or the front of the queue, in the caller's
+    transaction.
+    """
     columns = {**_FRESH, "state": QUEUED, "message": message, "position": _next_position(db)}
     if first:
-        columns["position"] = int(db.execute("SELECT coalesce(min(position), 1) - 1 FROM jobs").fetchone()[0])
+        columns["position"] = int(
+            db.execute("SELECT coalesce(min(position), 1) - 1 FROM jobs").fetchone()[0]
+        )
     settings = ", ".join(f'"{name}" = ?' for name in columns)
     db.execute(f"UPDATE jobs SET {settings} WHERE id = ?", (*columns.values(), job_id))
 
@@ -319,11 +345,16 @@ def move(db: sqlite3.Connection, job_id: str, places: int) -> None:
         job_id: id of the job.
         places: number of places towards the end, negative towards the front, clipped to the queue.
     """
-    rows = db.execute("SELECT id, position FROM jobs WHERE state = ? ORDER BY position, number", (QUEUED,)).fetchall()
-    order, positions = [row["id"] for row in rows], sorted(row["position"] for row in rows)
+    rows = db.execute(
+        "SELECT id, position FROM jobs WHERE state = ? ORDER BY position, number", (QUEUED,)
+    ).fetchall()
+    order = [row["id"] for row in rows]
+    positions = sorted(row["position"] for row in rows)
     index = order.index(job_id)
     order.insert(max(0, min(index + places, len(order) - 1)), order.pop(index))
-    db.executemany("UPDATE jobs SET position = ? WHERE id = ?", list(zip(positions, order, strict=True)))
+    db.executemany(
+        "UPDATE jobs SET position = ? WHERE id = ?", list(zip(positions, order, strict=True))
+    )
 
 
 def _next_position(db: sqlite3.Connection) -> int:
@@ -345,18 +376,26 @@ def take(job_id: str) -> Job | None:
 
 def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job | None:
     with transaction() as db:
-        if db.execute(f"SELECT 1 FROM jobs WHERE state = ? AND {which} LIMIT 1", (QUEUED, *values)).fetchone() is None:
+        if (
+            db.execute(
+                f"SELECT 1 FROM jobs WHERE state = ? AND {which} LIMIT 1", (QUEUED, *values)
+            ).fetchone()
+            is None
+        ):
             return None
     now = time.time()
     process_columns = (
-        None if process is None else (process.pid, process.started_at, process.born, process.host, processes.oom_kills())
+        None
+        if process is None
+        else (process.pid, process.started_at, process.born, process.host, processes.oom_kills())
     )
     worker = process_columns or (None,) * 5
     with transaction(write=True) as db:
         rows = db.execute(
-            "UPDATE jobs SET state = ?, started_at = ?, heartbeat_at = ?, attempts = attempts + 1, "
-            "pid = ?, pid_started_at = ?, pid_born = ?, host = ?, oom_kills = ? "
-            f"WHERE number = (SELECT number FROM jobs WHERE state = ? AND {which} ORDER BY position LIMIT 1) RETURNING *",
+            "UPDATE jobs SET state = ?, started_at = ?, heartbeat_at = ?, attempts = attempts + 1,"
+            " pid = ?, pid_started_at = ?, pid_born = ?, host = ?, oom_kills = ? WHERE number ="
+            f" (SELECT number FROM jobs WHERE state = ? AND {which} ORDER BY position LIMIT 1)"
+            " RETURNING *",
             (RUNNING, now, now, *worker, QUEUED, *values),
         ).fetchall()
         if not rows:
@@ -365,7 +404,8 @@ def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job |
             return read(rows[0])
         except JobError as error:
             db.execute(
-                "UPDATE jobs SET state = ?, error = ?, finished_at = ? WHERE id = ?", (FAILED, str(error), now, rows[0]["id"])
+                "UPDATE jobs SET state = ?, error = ?, finished_at = ? WHERE id = ?",
+                (FAILED, str(error), now, rows[0]["id"]),
             )
             return None
 
@@ -383,8 +423,9 @@ class RowState(enum.Enum):
 def update(job: Job, **columns: Any) -> RowState:
     """Change the row of a running job, if `job` is still the current attempt.
 
-    The number of attempts is the fence that keeps a worker that was thought dead from writing to the attempt that replaced it.
-    A state survives a power cut; progress and heartbeats, which come several times a second, may not.
+    The number of attempts is the fence that keeps a worker that was thought dead from writing to
+    the attempt that replaced it. A state survives a power cut; progress and heartbeats, which come
+    several times a second, may not.
     """
     with transaction(write=bool(columns), is_lasting="state" in columns) as db:
         return write(db, job, columns)
@@ -415,7 +456,8 @@ STOPPED = "It was {state}. Finished parts are kept."
 
 
 def finish_stopped(job: Job, sentence: str = STOPPED, **columns: Any) -> RowState:
-    """End a running job in the state that the request to stop named, if `job` is still the current attempt.
+    """End a running job in the state that the request to stop named, if `job` is still the current
+    attempt.
 
     Args:
         job: the attempt that ends.
@@ -429,23 +471,39 @@ def finish_stopped(job: Job, sentence: str = STOPPED, **columns: Any) -> RowStat
 def write_stopped(db: sqlite3.Connection, job: Job, sentence: str, **columns: Any) -> RowState:
     """Do `finish_stopped` in the caller's transaction."""
     # Read in the same transaction: a request to pause may become one to cancel at any time.
-    row = db.execute("SELECT stop_as, cancel_requested_at FROM jobs WHERE id = ?", (job.id,)).fetchone()
+    row = db.execute(
+        "SELECT stop_as, cancel_requested_at FROM jobs WHERE id = ?", (job.id,)
+    ).fetchone()
     state = (row and row["stop_as"]) or CANCELLED
-    if row and job.limit_s is not None and (row["cancel_requested_at"] or 0.0) - (job.started_at or 0.0) > job.limit_s:
+    if (
+        row
+        and job.limit_s is not None
+        and (row["cancel_requested_at"] or 0.0) - (job.started_at or 0.0) > job.limit_s
+    ):
         sentence = f"It reached the limit of {job.limit_s / 3600:.3g} h for a job. {sentence}"
-    ended = {"state": state, "error": sentence.format(state=state), "finished_at": time.time(), **columns}
+    ended = {
+        "state": state,
+        "error": sentence.format(state=state),
+        "finished_at": time.time(),
+        **columns,
+    }
     return write(db, job, ended)
 
 
 def stop_over_time(job: Job) -> None:
     """Ask an attempt over its time limit to stop, unless it was asked already."""
-    sql = "UPDATE jobs SET cancel_requested_at = ?, stop_as = ? WHERE id = ? AND attempts = ? AND cancel_requested_at IS NULL"
+    sql = (
+        "UPDATE jobs SET cancel_requested_at = ?, stop_as = ? WHERE id = ? AND attempts = ? AND"
+        " cancel_requested_at IS NULL"
+    )
     with transaction(write=True) as db:
         db.execute(sql, (time.time(), CANCELLED, job.id, job.attempts))
 
 
 def to_json(value: Any) -> str:
-    """Return strict JSON on one line: numbers of array libraries become plain ones, and NaN and infinity become null."""
+    """Return strict JSON on one line: numbers of array libraries become plain ones, and NaN and
+    infinity become null.
+    """
     return json.dumps(_plain(value), allow_nan=False)
 
 

@@ -1,8 +1,9 @@
-"""Computation of a request, in this process or by the workers of a pool. A machine computes equal requests one at a time.
+"""Computation of a request, in this process or by the workers of a pool. A machine computes equal
+requests one at a time.
 
-A pool measures the missing shards of a request. The ordinary run then finds all of them. The result equals that of one process,
-bit for bit on equal CPUs, because a shard does not depend on the worker that measures it (`core.shards`). A lost worker costs
-the shard that it was measuring.
+A pool measures the missing shards of a request. The ordinary run then finds all of them. The result
+equals that of one process, bit for bit on equal CPUs, because a shard does not depend on the worker
+that measures it (`core.shards`). A lost worker costs the shard that it was measuring.
 """
 
 import contextlib
@@ -28,7 +29,8 @@ LOCAL = "analysis.jobs.runner.local_workers:LocalWorkers"
 _LOOK_S = 0.2
 """Interval of the progress reports, in seconds; the caller may cancel at each."""
 _GATHER_S = 30.0
-"""Time to wait for all workers before a model is read from disk, in seconds. Later workers do not take part."""
+"""Time to wait for all workers before a model is read from disk, in seconds. Later workers do not
+take part."""
 
 
 def answered(
@@ -40,14 +42,16 @@ def answered(
     workers: str = LOCAL,
     runners: Mapping[str, str] | None = None,
 ) -> Result:
-    """Compute a request in this process, or with `n` workers if `n` is above 1; return its stored result.
+    """Compute a request in this process, or with `n` workers if `n` is above 1; return its stored
+    result.
 
     Args:
         spec: the request.
         n: number of processes.
         on_progress: called with the progress; may raise `Cancelled`, and finished work is kept.
         load: returns the model loader of this process; the workers of a pool have their own.
-        workers: subclass of `Executor` as `module:class`, called as `workers(spec, n)` and closed after the request.
+        workers: subclass of `Executor` as `module:class`, called as `workers(spec, n)` and closed
+            after the request.
         runners: function for each kind as `module:name` (default: those of `EXPERIMENTS`).
 
     Raises:
@@ -66,14 +70,20 @@ def answered(
 
 @contextlib.contextmanager
 def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
-    """Let one process of this machine at a time compute a request; the next one waits and finds the stored result.
+    """Let one process of this machine at a time compute a request; the next one waits and finds the
+    stored result.
 
-    The system releases the lock of a process that ends in any way. Machines that share a cache folder on a network file system
-    do not see each other's locks: both compute, and the last stored result stays.
+    The system releases the lock of a process that ends in any way. Machines that share a cache
+    folder on a network file system do not see each other's locks: both compute, and the last stored
+    result stays.
     """
-    waiting = Progress("waiting", message="Another process computes the same request. Waiting for its result.")
+    waiting = Progress(
+        "waiting", message="Another process computes the same request. Waiting for its result."
+    )
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(StorageError, OSError):  # the request itself reports that the folder cannot be written
+        with contextlib.suppress(
+            StorageError, OSError
+        ):  # the request itself reports that the folder cannot be written
             file = store.local_dir() / "requests" / f"{spec.kind}-{spec.fingerprint()}.lock"
             store.make_folder(file.parent)
             stack.enter_context(disk.awaited_lock(file, lambda: on_progress(waiting)))
@@ -82,12 +92,14 @@ def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
 
 
 def share(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
-    """Compute a request, and the requests that it depends on, with the workers of a pool; return the stored result.
+    """Compute a request, and the requests that it depends on, with the workers of a pool; return
+    the stored result.
 
     Args:
         spec: request of a kind with `shards`.
         executor: pool whose workers see the cache folder. Workers may join late or never.
-        on_progress: called with the progress; may raise `Cancelled`, and finished measurements are kept.
+        on_progress: called with the progress; may raise `Cancelled`, and finished measurements are
+            kept.
 
     Raises:
         LayerscopeError: for a problem that the user can fix.
@@ -104,9 +116,13 @@ def share(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
 class _Sharing:
     """The tasks of a request, and of the requests that it depends on."""
 
-    def __init__(self, executor: Executor, common: Mapping[str, Any], on_progress: OnProgress) -> None:
+    def __init__(
+        self, executor: Executor, common: Mapping[str, Any], on_progress: OnProgress
+    ) -> None:
         """Use the workers of a pool; `common` is as in `versions.in_common`."""
-        self._executor, self._common, self._on_progress = executor, common, on_progress
+        self._executor = executor
+        self._common = common
+        self._on_progress = on_progress
 
     def answered(self, spec: Spec) -> Result:
         """Return the stored result of a resolved request, measuring it first if it is missing."""
@@ -123,12 +139,16 @@ class _Sharing:
         key = self.ask("finish", spec, lambda: Progress("putting the shards together"))
         result = EXPERIMENTS[spec.kind].result.load(spec)
         if result is None or not result.complete or key != spec.fingerprint():
-            raise JobError(f"The {spec.kind} result {key} is not in this process's cache folder. Try again.")
+            raise JobError(
+                f"The {spec.kind} result {key} is not in this process's cache folder. Try again."
+            )
         shards.forget(missing)
         return result
 
     def _measure(self, spec: Spec, missing: Sequence[Shard], *, reads_disk: bool) -> None:
-        """Let the workers measure shards; if layers are streamed from disk, each worker reads the model once for its part."""
+        """Let the workers measure shards; if layers are streamed from disk, each worker reads the
+        model once for its part.
+        """
         parts = [[shard] for shard in missing]
         if reads_disk:
             n = min(self._gathered(), len(missing))
@@ -142,7 +162,9 @@ class _Sharing:
             phase = f"measuring {len(missing)} shards in {workers} process{'es' * (n > 1)}"
             return Progress(phase, sum(sizes[number] for number in done), sum(sizes))
 
-        tasks = [self._task("measure", spec, shards=[asdict(shard) for shard in part]) for part in parts]
+        tasks = [
+            self._task("measure", spec, shards=[asdict(shard) for shard in part]) for part in parts
+        ]
         if tasks:
             self._all(tasks, how_far)
 
@@ -162,15 +184,20 @@ class _Sharing:
     def _task(self, action: str, spec: Spec, **values: Any) -> dict[str, Any]:
         return {"do": action, "kind": spec.kind, "spec": spec.to_json(), **self._common, **values}
 
-    def _all(self, tasks: Sequence[Mapping[str, Any]], how_far: Callable[[Sequence[int]], Progress]) -> list[Any]:
-        """Return the answers to tasks. A task that loses its worker is submitted again, up to `RETRIES` times.
+    def _all(
+        self, tasks: Sequence[Mapping[str, Any]], how_far: Callable[[Sequence[int]], Progress]
+    ) -> list[Any]:
+        """Return the answers to tasks. A task that loses its worker is submitted again, up to
+        `RETRIES` times.
 
         Raises:
             JobError: for the first error of a worker, or if a task loses too many workers.
         """
         answers: dict[int, Any] = {}
         n_lost = Counter[int]()
-        waiting: dict[Future[Any], int] = {self._executor.submit(task): number for number, task in enumerate(tasks)}
+        waiting: dict[Future[Any], int] = {
+            self._executor.submit(task): number for number, task in enumerate(tasks)
+        }
         while waiting:
             self._on_progress(how_far(list(answers)))
             ended, _ = wait(waiting, _LOOK_S, FIRST_COMPLETED)

@@ -1,6 +1,8 @@
-"""The interface of a worker pool. `submit` takes a task of a request and returns a future; `shard_worker` runs the task.
+"""The interface of a worker pool. `submit` takes a task of a request and returns a future;
+`shard_worker` runs the task.
 
-Two pools implement it: processes of this machine (`local_workers`) and actors of a Ray cluster (`backends.ray_workers`).
+Two pools implement it: processes of this machine (`local_workers`) and actors of a Ray cluster
+(`backends.ray_workers`).
 """
 
 import json
@@ -33,8 +35,12 @@ class Executor(ABC):
         """Number of workers that are open now."""
         self.is_closed = False
         """Whether the pool was closed."""
-        self._n_places, self._is_begun, self._lock = n, False, threading.Lock()
-        self._tasks: queue.SimpleQueue[tuple[Future[Any], Mapping[str, Any]] | None] = queue.SimpleQueue()
+        self._n_places = n
+        self._is_begun = False
+        self._lock = threading.Lock()
+        self._tasks: queue.SimpleQueue[tuple[Future[Any], Mapping[str, Any]] | None] = (
+            queue.SimpleQueue()
+        )
 
     def submit(self, task: Mapping[str, Any]) -> Future[Any]:
         """Run a task on the next free worker.
@@ -43,14 +49,18 @@ class Executor(ABC):
             task: JSON object, as `shard_worker.ShardWorker.do` takes it.
 
         Returns:
-            The future of its value. It raises `JobError` with the worker's message, or `WorkerLost`.
+            The future of its value. It raises `JobError` with the worker's message, or
+            `WorkerLost`.
         """
         future: Future[Any] = Future()
         self._tasks.put((future, task))
         with self._lock:
-            is_first, self._is_begun = not self._is_begun, True
+            is_first = not self._is_begun
+            self._is_begun = True
         for index in range(self.n if is_first else 0):
-            threading.Thread(target=self._serve, args=(index,), name=f"worker-{index}", daemon=True).start()
+            threading.Thread(
+                target=self._serve, args=(index,), name=f"worker-{index}", daemon=True
+            ).start()
         return future
 
     @abstractmethod

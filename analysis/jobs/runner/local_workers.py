@@ -1,4 +1,6 @@
-"""The worker pool of this machine: processes with one GPU each, or with a share of the cores and memory."""
+"""The worker pool of this machine: processes with one GPU each, or with a share of the cores and
+memory.
+"""
 
 import multiprocessing
 import os
@@ -18,7 +20,9 @@ from analysis.models.source.model_spec import ModelSpec
 
 
 class LocalWorkers(Executor):
-    """Processes of this machine. Each has its own `ProcessPoolExecutor`, which breaks if it loses a process."""
+    """Processes of this machine. Each has its own `ProcessPoolExecutor`, which breaks if it loses a
+    process.
+    """
 
     mp_context: BaseContext = multiprocessing.get_context("spawn")
     initializer: Callable[[Mapping[str, str]], None] = staticmethod(shard_worker.start)
@@ -33,7 +37,10 @@ class LocalWorkers(Executor):
         super().__init__(n)
         self._n_gpus = _n_gpus(spec)
         if self._n_gpus and n > self._n_gpus:
-            raise JobError(f"{n} workers need one GPU each, but this machine has {self._n_gpus}. Use --workers {self._n_gpus}.")
+            raise JobError(
+                f"{n} workers need one GPU each, but this machine has {self._n_gpus}. Use --workers"
+                f" {self._n_gpus}."
+            )
         self._share = {} if self._n_gpus else _share(n)
         self._processes: dict[int, BaseProcess] = {}
 
@@ -44,7 +51,9 @@ class LocalWorkers(Executor):
             if self.is_closed:
                 raise JobError("The request no longer needs this worker.")
             others = set(multiprocessing.active_children())
-            pool = ProcessPoolExecutor(1, self.mp_context, self.initializer, ({**self._share, **gpu},))
+            pool = ProcessPoolExecutor(
+                1, self.mp_context, self.initializer, ({**self._share, **gpu},)
+            )
             ready = pool.submit(os.getpid)
             (process,) = set(multiprocessing.active_children()) - others
             self._processes[index] = process
@@ -53,8 +62,12 @@ class LocalWorkers(Executor):
             try:
                 return pool.submit(shard_worker.do, task).result()
             except BrokenProcessPool as error:
-                pool.shutdown()  # two threads cannot both read the exit code, so wait for the thread of the pool first
-                raise WorkerLost(f"Process {process.pid} ended with exit code {process.exitcode}.") from error
+                # two threads cannot both read the exit code, so wait for the thread of the pool
+                # first
+                pool.shutdown()
+                raise WorkerLost(
+                    f"Process {process.pid} ended with exit code {process.exitcode}."
+                ) from error
 
         try:
             ready.result()
@@ -82,11 +95,13 @@ def _n_gpus(spec: Any) -> int:
         JobError: if it names a single GPU, which not every process can use.
     """
     devices = {part.device for part in spec.nested() if isinstance(part, ModelSpec)}
-    numbered = sorted(device for device in devices if device.startswith("cuda") and device != "cuda")
+    numbered = sorted(
+        device for device in devices if device.startswith("cuda") and device != "cuda"
+    )
     if numbered:
         raise JobError(
-            f"Device {numbered[0]!r} cannot be shared by several workers, which take one GPU each. Choose device cuda or "
-            "auto, or leave out --workers."
+            f"Device {numbered[0]!r} cannot be shared by several workers, which take one GPU each."
+            " Choose device cuda or auto, or leave out --workers."
         )
     if not devices & {"auto", "cuda"}:
         return 0
@@ -95,11 +110,16 @@ def _n_gpus(spec: Any) -> int:
 
 
 def _share(n: int) -> dict[str, str]:
-    """Return environment variables that give each of `n` processes its share of the cores and the free memory.
+    """Return environment variables that give each of `n` processes its share of the cores and the
+    free memory.
 
-    Without them each process would see the memory that is free before the others have loaded their models.
+    Without them each process would see the memory that is free before the others have loaded their
+    models.
     """
-    return {"OMP_NUM_THREADS": str(max(1, host.cores() // n)), host.MEMORY: f"{host.free_bytes() // n / 1e6:.0f}MB"}
+    return {
+        "OMP_NUM_THREADS": str(max(1, host.cores() // n)),
+        host.MEMORY: f"{host.free_bytes() // n / 1e6:.0f}MB",
+    }
 
 
 def gpu_name(number: int) -> str:

@@ -21,7 +21,9 @@ from analysis.jobs.queue.job import INTERRUPTED, RUNNING
 from analysis.jobs.queue.processes import SILENCE_S, Process
 from analysis.jobs.queue.reporter import Reporter
 
-LOST = "The machine or process that ran it is gone. Resume the job to continue from its saved state."
+LOST = (
+    "The machine or process that ran it is gone. Resume the job to continue from its saved state."
+)
 _BEAT_S = 3.0
 """Interval of the heartbeats, which touch the file, in seconds."""
 
@@ -55,13 +57,17 @@ class Report:
             meter: meter of the resources that this process uses (default: they are not measured).
             interval_s: minimum time between reports that differ only in their count, in seconds.
         """
-        self.file, self._stop, self._meter = file, file.with_suffix(".stop"), meter
+        self.file = file
+        self._stop = file.with_suffix(".stop")
+        self._meter = meter
         self.on_progress = Reporter(lambda progress: self.say(RUNNING), self.must_stop, interval_s)
-        """Callback that writes a report if it is due, and raises `Cancelled` if the work must stop."""
+        """Callback that writes a report if it is due, and raises `Cancelled` if the work must
+        stop."""
         self.is_told_to_stop = False
         """Whether this process was asked to stop by a signal."""
         self._result_key: str | None = None
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
 
     @cached_property
     def _me(self) -> dict[str, Any]:
@@ -87,10 +93,16 @@ class Report:
     def say(self, state: str, error: str | None = None, result_key: str | None = None) -> None:
         """Write the state of the attempt."""
         last = self.on_progress.last
-        self._result_key = result_key or str(last.values.get("result_key") or "") or self._result_key
+        self._result_key = (
+            result_key or str(last.values.get("result_key") or "") or self._result_key
+        )
         content = {
             "state": state,
-            "progress": {**asdict(last), "message": failures.redact(last.message or "")} if last.phase else None,
+            "progress": (
+                {**asdict(last), "message": failures.redact(last.message or "")}
+                if last.phase
+                else None
+            ),
             "error": error,
             "result_key": self._result_key,
             "process": self._me,
@@ -110,19 +122,30 @@ class Report:
     def read(self) -> LastReport | None:
         """Return the latest report; None if there is none."""
         try:
-            heard_at, content = self.file.stat().st_mtime, input_files.parsed_object(self.file.read_bytes())
+            heard_at = self.file.stat().st_mtime
+            content = input_files.parsed_object(self.file.read_bytes())
             progress = Progress(**content["progress"]) if content["progress"] else None
             usage = ResourceUsage.from_json(content["work"]) if content.get("work") else None
-            status = AttemptStatus(str(content["state"]), progress, content["error"], content["result_key"], usage)
-            return LastReport(status, Process(**content["process"]), max(0.0, time.time() - heard_at))
+            status = AttemptStatus(
+                str(content["state"]), progress, content["error"], content["result_key"], usage
+            )
+            return LastReport(
+                status, Process(**content["process"]), max(0.0, time.time() - heard_at)
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def status(self) -> AttemptStatus | None:
-        """Return the status of the attempt, which is interrupted if its process is gone; None if there is no report."""
+        """Return the status of the attempt, which is interrupted if its process is gone; None if
+        there is no report.
+        """
         report = self.read()
         if report is not None and report.is_gone:
             report = self.read()  # the process may have ended regularly after the report was read
         if report is None:
             return None
-        return replace(report.status, state=INTERRUPTED, error=LOST) if report.is_gone else report.status
+        return (
+            replace(report.status, state=INTERRUPTED, error=LOST)
+            if report.is_gone
+            else report.status
+        )

@@ -1,11 +1,13 @@
-"""The process that runs queued jobs, one after another: `python -m analysis.jobs.runner.worker [--idle-s SECONDS]`.
+"""The process that runs queued jobs, one after another: `python -m analysis.jobs.runner.worker
+[--idle-s SECONDS]`.
 
-The main thread runs the experiments. A watchdog thread sends heartbeats and passes on requests to stop. If the main thread does
-not react, for example inside a library call, the watchdog replaces the whole process by `execv`, because a thread cannot be
-stopped from outside.
+The main thread runs the experiments. A watchdog thread sends heartbeats and passes on requests to
+stop. If the main thread does not react, for example inside a library call, the watchdog replaces
+the whole process by `execv`, because a thread cannot be stopped from outside.
 
-The worker and its children lower their CPU priority (`lower_priority`), so that a healing run does not slow down the dashboard
-on a machine of few cores. On an idle CPU this costs nothing. Runs of the command line and of a cluster keep their priority.
+The worker and its children lower their CPU priority (`lower_priority`), so that a healing run does
+not slow down the dashboard on a machine of few cores. On an idle CPU this costs nothing. Runs of
+the command line and of a cluster keep their priority.
 """
 
 import argparse
@@ -66,7 +68,8 @@ class _Worker:
         self._folder = Path.cwd()
         self._is_leaving = False
         self._signals = _signal_pipe()
-        # Never used: while it is open, SQLite keeps its log files, so that a full disk does not prevent writing.
+        # Never used: while it is open, SQLite keeps its log files, so that a full disk does not
+        # prevent writing.
         self._table = table.waited(table.connect, _log.warning)
 
     def work(self, idle_s: float) -> None:
@@ -78,7 +81,8 @@ class _Worker:
         idle_since = time.monotonic()
         while True:
             if time.monotonic() - idle_since >= idle_s:
-                # Withdraw the record, then check the queue once more: a job submitted now is taken here or by a new worker.
+                # Withdraw the record, then check the queue once more: a job submitted now is taken
+                # here or by a new worker.
                 self._set_leaving(True)
             if self._ran_one():
                 idle_since = time.monotonic()
@@ -106,7 +110,9 @@ class _Worker:
         """Run the next queued job; return False if there is none."""
         with self._hands:
             job = table.claim(self._me)
-            run = self._run = None if job is None else Run(job, Meter(job.work, elsewhere=job.shards > 1))
+            run = self._run = (
+                None if job is None else Run(job, Meter(job.work, elsewhere=job.shards > 1))
+            )
         if run is None:
             return False
         self._set_leaving(False)
@@ -114,7 +120,9 @@ class _Worker:
             with _output_to(run.job.folder / "log.txt"):
                 state, error, columns = self._outcome(run)
         except StorageError as full:
-            state, error, columns = FAILED, str(full), {}
+            state = FAILED
+            error = str(full)
+            columns = {}
         columns |= run.work()
 
         def finish() -> None:
@@ -131,24 +139,37 @@ class _Worker:
         return True
 
     def _outcome(self, run: Run) -> tuple[str | None, str | None, dict[str, Any]]:
-        """Run a job; return its final state (None if it was asked to stop), its message, and other columns to store."""
+        """Run a job; return its final state (None if it was asked to stop), its message, and other
+        columns to store.
+        """
         try:
             run.on_progress(Progress("starting"))
             if run.job.shards > 1 and self._load is not None:
                 self._load.clear()  # the workers of the pool load the model themselves
-            result = answer.answered(run.job.spec, run.job.shards, run.on_progress, load=self._loads, runners=self._runners)
+            result = answer.answered(
+                run.job.spec,
+                run.job.shards,
+                run.on_progress,
+                load=self._loads,
+                runners=self._runners,
+            )
             columns = {"result_key": result.spec.fingerprint()}
             if run.heard_at is not None and not result.complete:
                 return None, None, columns
             return DONE, None, columns
         except Cancelled:
             return None, None, {}
-        except BaseException as error:  # libraries written in Rust panic past Exception; the queue continues all the same
-            _append(self._own_output[1], f"Job {run.job.id}:\n{''.join(traceback.format_exception(error))}")
+        # libraries written in Rust panic past Exception; the queue continues all the same
+        except BaseException as error:
+            _append(
+                self._own_output[1],
+                f"Job {run.job.id}:\n{''.join(traceback.format_exception(error))}",
+            )
             if run.heard_at is not None:  # a library replaced `Cancelled` by another error
                 return None, None, {}
             # Pages show the job's log, and they never show a traceback.
-            doing, log = f"running this {run.job.kind} job", "worker.log in the cache folder"
+            doing = f"running this {run.job.kind} job"
+            log = "worker.log in the cache folder"
             sentence = in_a_sentence(error, doing=doing, consequence="resume the job", log=log)
             _append(2, f"{sentence}\n")
             return FAILED, sentence, {}
@@ -160,16 +181,27 @@ class _Worker:
         return self._load
 
     def _release_own(self) -> None:
-        """Mark the running jobs of this process as interrupted: a restart keeps the process id, so `reap` would miss them."""
+        """Mark the running jobs of this process as interrupted: a restart keeps the process id, so
+        `reap` would miss them.
+        """
         with table.transaction() as db:
-            rows = db.execute("SELECT * FROM jobs WHERE state = ? AND pid = ?", (RUNNING, self._me.pid)).fetchall()
+            rows = db.execute(
+                "SELECT * FROM jobs WHERE state = ? AND pid = ?", (RUNNING, self._me.pid)
+            ).fetchall()
         for row in rows:
             job = table.read(row)
             if job.process is not None and job.process.same(self._me):
-                table.waited(functools.partial(attempt.interrupt, job, f"The worker restarted. {attempt.RESUME}"), _log.warning)
+                table.waited(
+                    functools.partial(
+                        attempt.interrupt, job, f"The worker restarted. {attempt.RESUME}"
+                    ),
+                    _log.warning,
+                )
 
     def _watch(self) -> None:
-        """Run the watchdog, which continues after every error: without it no job could be stopped."""
+        """Run the watchdog, which continues after every error: without it no job could be
+        stopped.
+        """
         beat_at = -_HEARTBEAT_S
         while True:
             is_signalled = bool(select.select([self._signals], [], [], _TICK_S)[0])
@@ -200,7 +232,9 @@ class _Worker:
                 self._restart()
 
     def _restart(self) -> None:
-        """Replace this process by a new worker with the same process id; the worker's lock is released in between."""
+        """Replace this process by a new worker with the same process id; the worker's lock is
+        released in between.
+        """
         processes.end_children(self._me.pid)
         for saved, number in zip(self._own_output, (1, 2), strict=True):
             os.dup2(saved, number)
@@ -216,7 +250,9 @@ class _Worker:
         """Exit at once after SIGTERM: the job is interrupted, and its saved work is kept."""
         with self._hands:
             if self._run is not None and not self._run.lost:
-                attempt.interrupt(self._run.job, f"The worker was stopped before the job ended. {attempt.RESUME}")
+                attempt.interrupt(
+                    self._run.job, f"The worker was stopped before the job ended. {attempt.RESUME}"
+                )
             processes.withdraw(self._me)
             processes.end_children(self._me.pid)
             os._exit(128 + signal.SIGTERM)
@@ -248,7 +284,9 @@ def _append(descriptor: int, text: str) -> None:
 
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Redirect all output, including that of C code, to a file by replacing file descriptors 1 and 2."""
+    """Redirect all output, including that of C code, to a file by replacing file descriptors 1 and
+    2.
+    """
     saved = os.dup(1), os.dup(2)
     try:
         with store.disk_errors_explained(path):
@@ -269,7 +307,8 @@ def serve(runners: Mapping[str, str] | None, loader: str, idle_s: float = 900.0)
     """Run as the worker of the cache folder, unless another process is the worker.
 
     Args:
-        runners: function for each kind of request as `module:name`; None for those of `EXPERIMENTS`.
+        runners: function for each kind of request as `module:name`; None for those of
+            `EXPERIMENTS`.
         loader: class of the model loader as `module:name`, which keeps the last model in memory.
         idle_s: seconds without a job after which the worker ends.
 
@@ -300,15 +339,18 @@ def serve(runners: Mapping[str, str] | None, loader: str, idle_s: float = 900.0)
 def lower_priority() -> None:
     """Lower the CPU priority of this process and its later children, if the system supports it.
 
-    With `sched_autogroup`, Linux shares the CPU between sessions first, and the niceness of a process counts only within its
-    session. The worker leads a session, so it sets the niceness of the session as well.
+    With `sched_autogroup`, Linux shares the CPU between sessions first, and the niceness of a
+    process counts only within its session. The worker leads a session, so it sets the niceness of
+    the session as well.
 
     Raises:
         SpecError: if LAYERSCOPE_NICENESS is not 0 to 19.
     """
     setting = os.environ.get("LAYERSCOPE_NICENESS", "10")
     if setting not in map(str, range(20)):
-        raise SpecError(f"LAYERSCOPE_NICENESS must be 0 (no lower CPU priority) to 19, not {setting[:20]!r}.")
+        raise SpecError(
+            f"LAYERSCOPE_NICENESS must be 0 (no lower CPU priority) to 19, not {setting[:20]!r}."
+        )
     niceness = int(setting)
     if not hasattr(os, "setpriority") or niceness == 0:
         return
@@ -324,10 +366,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     host.wait_asleep()
     escapes.guard_logs()
     parser = argparse.ArgumentParser(
-        prog="python -m analysis.jobs.runner.worker", description="Run queued jobs, one after another."
+        prog="python -m analysis.jobs.runner.worker",
+        description="Run queued jobs, one after another.",
     )
     parser.add_argument(
-        "--idle-s", type=float, default=900.0, help="Seconds without a job until the worker ends (default: 900)."
+        "--idle-s",
+        type=float,
+        default=900.0,
+        help="Seconds without a job until the worker ends (default: 900).",
     )
     idle_s = parser.parse_args(arguments).idle_s
     try:

@@ -1,1 +1,3 @@
-"""The parts of a causal language model: decoder, layers, sublayers, experts, and how families differ."""
+"""The parts of a causal language model: decoder, layers, sublayers, experts, and how families
+differ.
+"""

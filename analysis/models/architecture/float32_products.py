@@ -1,8 +1,9 @@
-"""Matrix products in half precision, computed in float32 on CPUs with slow half-precision instructions.
+"""Matrix products in half precision, computed in float32 on CPUs with slow half-precision
+instructions.
 
-Without this, a curve in bfloat16 takes 4 times as long on CPUs with AVX2 only, and 2.6 times with AVX-512. Each product casts
-its matrix to float32 in pieces, so that weights in memory are unchanged. Sums are in float32, and the result is rounded once,
-as in torch.
+Without this, a curve in bfloat16 takes 4 times as long on CPUs with AVX2 only, and 2.6 times with
+AVX-512. Each product casts its matrix to float32 in pieces, so that weights in memory are
+unchanged. Sums are in float32, and the result is rounded once, as in torch.
 """
 
 import functools
@@ -25,7 +26,9 @@ Pieces = Callable[[], Iterator[tuple[slice, Tensor]]]
 
 @functools.cache
 def is_here(dtype: torch.dtype) -> bool:
-    """Return whether this CPU multiplies a half-precision dtype faster in float32; False on other CPUs than x86."""
+    """Return whether this CPU multiplies a half-precision dtype faster in float32; False on other
+    CPUs than x86.
+    """
     flags = host.cpuinfo("flags").split()
     if "avx2" not in flags:
         return False
@@ -38,9 +41,15 @@ def is_here(dtype: torch.dtype) -> bool:
 def _is_right(dtype: torch.dtype) -> bool:
     """Compare a product with torch's own, as a self-test."""
     generator = torch.Generator().manual_seed(0)
-    inputs, matrix = (torch.randn(shape, generator=generator).to(dtype) for shape in ((8, 64), (48, 64)))
-    product: Tensor = _Product.apply(inputs, None, functools.partial(rows, matrix), len(matrix), torch.float32)
-    return torch.allclose(product.double(), inputs.double() @ matrix.double().T, rtol=0.02, atol=0.02)
+    inputs, matrix = (
+        torch.randn(shape, generator=generator).to(dtype) for shape in ((8, 64), (48, 64))
+    )
+    product: Tensor = _Product.apply(
+        inputs, None, functools.partial(rows, matrix), len(matrix), torch.float32
+    )
+    return torch.allclose(
+        product.double(), inputs.double() @ matrix.double().T, rtol=0.02, atol=0.02
+    )
 
 
 def dtype_of_products(dtype: torch.dtype) -> torch.dtype:
@@ -58,8 +67,14 @@ class InFloat32(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
         """Return inputs times the transposed matrix, plus the bias, in the dtype of both."""
-        inputs = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
-        is_usual = inputs.device.type == "cpu" and inputs.dtype == self.weight.dtype and is_here(inputs.dtype)
+        inputs = (
+            input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
+        )
+        is_usual = (
+            inputs.device.type == "cpu"
+            and inputs.dtype == self.weight.dtype
+            and is_here(inputs.dtype)
+        )
         is_trained = torch.is_grad_enabled() and self.weight.requires_grad
         if not is_usual or is_trained or inputs.shape[:-1].numel() < MIN_ROWS:
             return super().forward(input)
@@ -74,15 +89,19 @@ def prepare(modules: Iterable[Any]) -> None:
 
 
 def multiplied(inputs: Tensor, pieces: Pieces, n_out: int, bias: Tensor | None) -> Tensor:
-    """Return inputs (..., n_in) times the transpose of a matrix in pieces, plus a bias (n_out,), in the dtype of the inputs.
+    """Return inputs (..., n_in) times the transpose of a matrix in pieces, plus a bias (n_out,), in
+    the dtype of the inputs.
 
     Args:
         inputs: on a CPU. Gradients flow into them and into the bias.
-        pieces: the matrix, (n_out, n_in), in the dtype of the inputs. The backward pass calls it again.
+        pieces: the matrix, (n_out, n_in), in the dtype of the inputs. The backward pass calls it
+            again.
         n_out: number of rows of the matrix.
         bias: in the dtype of the inputs.
     """
-    dtype = dtype_of_products(inputs.dtype) if inputs.shape[:-1].numel() >= MIN_ROWS else inputs.dtype
+    dtype = (
+        dtype_of_products(inputs.dtype) if inputs.shape[:-1].numel() >= MIN_ROWS else inputs.dtype
+    )
     result: Tensor = _Product.apply(inputs, bias, pieces, n_out, dtype)
     return result
 
@@ -91,8 +110,16 @@ class _Product(torch.autograd.Function):
     """Product of inputs and a transposed matrix in pieces."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, bias: Tensor | None, pieces: Pieces, n_out: int, dtype: torch.dtype) -> Tensor:
-        ctx.pieces, ctx.dtype = pieces, dtype
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        bias: Tensor | None,
+        pieces: Pieces,
+        n_out: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        ctx.pieces = pieces
+        ctx.dtype = dtype
         result = inputs.new_empty(*inputs.shape[:-1], n_out)
         with torch.autocast("cpu", enabled=False):
             wide = inputs.to(dtype)
@@ -111,8 +138,16 @@ class _Product(torch.autograd.Function):
                 for places, piece in ctx.pieces():
                     part = change[..., places] @ piece.to(ctx.dtype)
                     of_inputs = part if of_inputs is None else of_inputs.add_(part)
-            of_bias = change.flatten(0, -2).sum(0).to(gradient.dtype) if ctx.needs_input_grad[1] else None
-        return None if of_inputs is None else of_inputs.to(gradient.dtype), of_bias, None, None, None
+            of_bias = (
+                change.flatten(0, -2).sum(0).to(gradient.dtype) if ctx.needs_input_grad[1] else None
+            )
+        return (
+            None if of_inputs is None else of_inputs.to(gradient.dtype),
+            of_bias,
+            None,
+            None,
+            None,
+        )
 
 
 def n_rows_of_piece(weight: Tensor) -> int:
@@ -121,7 +156,9 @@ def n_rows_of_piece(weight: Tensor) -> int:
 
 
 def rows(weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the rows of a matrix with their slices, as many at a time as fit into `PIECE` in float32."""
+    """Yield the rows of a matrix with their slices, as many at a time as fit into `PIECE` in
+    float32.
+    """
     step = n_rows_of_piece(weight)
     for first in range(0, len(weight), step):
         places = slice(first, first + step)

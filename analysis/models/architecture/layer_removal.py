@@ -1,4 +1,6 @@
-"""Removal of decoder layers from a model and its configuration, and their restoration, without checks."""
+"""Removal of decoder layers from a model and its configuration, and their restoration, without
+checks.
+"""
 
 import contextlib
 import math
@@ -35,7 +37,8 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     Returns:
         Function that restores the model.
     """
-    before, n_layers = decoder.layers, decoder.n_layers
+    before = decoder.layers
+    n_layers = decoder.n_layers
     family = decoder.family
     kept = [index for index in range(n_layers) if index not in block.layers]
     changes: list[tuple[Any, str, Any, Any]] = [
@@ -53,7 +56,14 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     for name in family.layer_numbers:
         indices = getattr(config, name, None)
         if indices:
-            changes.append((config, name, indices, type(indices)(kept.index(index) for index in indices if index in kept)))
+            changes.append(
+                (
+                    config,
+                    name,
+                    indices,
+                    type(indices)(kept.index(index) for index in indices if index in kept),
+                )
+            )
     for name in family.leading:
         if type(first := getattr(config, name, None)) is int and first > 0:
             changes.append((config, name, first, sum(index < first for index in kept)))
@@ -63,16 +73,26 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     for name in family.over_depth:
         if isinstance(numerator := getattr(config, name, None), int | float):
             changes.append((config, name, numerator, numerator * math.sqrt(len(kept) / n_layers)))
-    if (spec := vars(config).get("_heterogeneity_spec")) is not None:  # transformers' attribute of `per_layer_config`
-        numbers = {new: spec.per_layer_overrides[old] for new, old in enumerate(kept) if old in spec.per_layer_overrides}
-        changes.append((config, "_heterogeneity_spec", spec, replace(spec, per_layer_overrides=numbers)))
+    if (
+        spec := vars(config).get("_heterogeneity_spec")
+    ) is not None:  # transformers' attribute of `per_layer_config`
+        numbers = {
+            new: spec.per_layer_overrides[old]
+            for new, old in enumerate(kept)
+            if old in spec.per_layer_overrides
+        }
+        changes.append(
+            (config, "_heterogeneity_spec", spec, replace(spec, per_layer_overrides=numbers))
+        )
     computed = _computed_lists(config, n_layers)
     for owner, name, _, new in changes:
         setattr(owner, name, new)
     per_layer = {name: [value[index] for index in kept] for name, value in computed.items()}
     if any(list(getattr(config, name)) != value for name, value in per_layer.items()):
         # Such as a period of attention layers, which then names others than those that are there.
-        changes.append((config, "__class__", type(config), _with_fixed_lists(type(config), per_layer)))
+        changes.append(
+            (config, "__class__", type(config), _with_fixed_lists(type(config), per_layer))
+        )
         config.__class__ = changes[-1][-1]
 
     def undo() -> None:
@@ -87,12 +107,16 @@ def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dic
 
     Empty if the configuration has no such fields, or if no values describe these layers.
     """
-    numbers = [number for name in family.spaced if type(number := getattr(config, name, None)) is int]
+    numbers = [
+        number for name in family.spaced if type(number := getattr(config, name, None)) is int
+    ]
     if len(numbers) < len(family.spaced) or numbers[0] < 1:
         return {}
 
     def spaced(n: int, interval: int, first: int, last: int) -> list[int]:
-        return [index for index in range(n) if (index + 1) % interval == 0 and first <= index <= last]
+        return [
+            index for index in range(n) if (index + 1) % interval == 0 and first <= index <= last
+        ]
 
     before = spaced(n_layers, *numbers)
     marked = [new for new, old in enumerate(kept) if old in before]
@@ -104,7 +128,9 @@ def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dic
 
 
 def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:
-    """Return the per-layer lists that a configuration computes from other fields, such as `layer_types` of Jamba."""
+    """Return the per-layer lists that a configuration computes from other fields, such as
+    `layer_types` of Jamba.
+    """
     lists = {}
     for name in dir(type(config)):
         if isinstance(getattr(type(config), name, None), property):
@@ -125,7 +151,8 @@ def _with_fixed_lists(kind: type, lists: dict[str, list]) -> type:
 
 
 def as_saved(config: Any) -> Any:
-    """Return the configuration that transformers reads from a saved folder: the written fields, and values computed from them.
+    """Return the configuration that transformers reads from a saved folder: the written fields, and
+    values computed from them.
 
     Raises:
         ValueError: and other errors of transformers, if it rejects the fields.
@@ -134,7 +161,9 @@ def as_saved(config: Any) -> Any:
 
 
 def per_layer_lists(config: Any, n_layers: int, family: Family) -> dict[str, list | tuple]:
-    """Return the configuration lists with one entry per decoder layer, such as `layer_types` and `no_rope_layers`."""
+    """Return the configuration lists with one entry per decoder layer, such as `layer_types` and
+    `no_rope_layers`.
+    """
     return {
         name: value
         for name, value in vars(config).items()

@@ -14,21 +14,26 @@ from analysis.models.architecture.families import Family
 from analysis.models.source.sizes import DTYPE_BYTES, LayerFacts, ModelFacts, PartFacts
 
 QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
-"""Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
+"""Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants
+(QLoRA, 2305.14314)."""
 
 
 def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> ModelFacts:
     """Return the sizes of a model and its layers.
 
     Args:
-        decoder: the model, or its weightless skeleton. A skeleton runs on two positions of the meta device, which takes no
-            memory and shows how its cache grows.
+        decoder: the model, or its weightless skeleton. A skeleton runs on two positions of the meta
+            device, which takes no memory and shows how its cache grows.
         name: displayed name of the model.
         dtype, quantization: as in `ModelSpec`.
     """
     config = decoder.config
-    layers = [sum(parameter.numel() for parameter in layer.parameters()) for layer in decoder.layers]
-    total = sum(parameter.numel() for parameter in decoder.model.parameters())  # tied weights are yielded once
+    layers = [
+        sum(parameter.numel() for parameter in layer.parameters()) for layer in decoder.layers
+    ]
+    total = sum(
+        parameter.numel() for parameter in decoder.model.parameters()
+    )  # tied weights are yielded once
     return ModelFacts(
         name=name,
         family=config.model_type,
@@ -39,7 +44,10 @@ def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> Mode
         other_parameters=total - sum(layers),
         bytes_per_parameter=QUANTIZED_BYTES.get(quantization, DTYPE_BYTES[dtype]),
         max_positions=getattr(config, "max_position_embeddings", None),
-        layers=[_layer(layer, decoder, *cache) for layer, cache in zip(decoder.layers, _caches(decoder), strict=True)],
+        layers=[
+            _layer(layer, decoder, *cache)
+            for layer, cache in zip(decoder.layers, _caches(decoder), strict=True)
+        ],
     )
 
 
@@ -48,18 +56,25 @@ _NF4_BLOCK = 64
 _NF4_SCALES = 256
 """Number of one-byte scales per float32 scale (double quantization)."""
 _NF4_TABLES = 4 * (16 + 256 + 1)
-"""Bytes of tables per matrix: the 16 values of NF4, the 256 values of a scale and the mean of the scales, all float32."""
+"""Bytes of tables per matrix: the 16 values of NF4, the 256 values of a scale and the mean of the
+scales, all float32."""
 
 
-def _layer(layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_tokens: int | None) -> LayerFacts:
-    total, family = _sizes([layer]), decoder.family
+def _layer(
+    layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_tokens: int | None
+) -> LayerFacts:
+    total = _sizes([layer])
+    family = decoder.family
     experts = sum(
         weight.numel()
         for name, module in layer.named_modules()
         for weight in module.parameters(recurse=False)
         if is_of_experts(name, module, weight, family)
     )
-    parts = {part: _sizes([layer.get_submodule(name) for name in names]) for part, names in part_names(layer, family).items()}
+    parts = {
+        part: _sizes([layer.get_submodule(name) for name in names])
+        for part, names in part_names(layer, family).items()
+    }
     return LayerFacts(
         other_parameters=total.other_parameters,
         int8_bytes=total.int8_bytes,
@@ -75,7 +90,8 @@ def _layer(layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_to
 
 
 def is_of_experts(name: str, module: nn.Module, weight: Tensor, family: Family) -> bool:
-    """Return whether a weight belongs to routed experts, rather than to a module that all tokens go through.
+    """Return whether a weight belongs to routed experts, rather than to a module that all tokens go
+    through.
 
     Args:
         name: name of its module within the layer.
@@ -85,12 +101,19 @@ def is_of_experts(name: str, module: nn.Module, weight: Tensor, family: Family) 
     """
     if "experts" in name.split("."):  # and not `shared_experts`
         return True
-    return weight.dim() == 3 and any(word in type(module).__name__.lower() for word in family.experts)
+    return weight.dim() == 3 and any(
+        word in type(module).__name__.lower() for word in family.experts
+    )
 
 
 def _sizes(modules: Sequence[nn.Module]) -> PartFacts:
     """Return the total sizes of some modules."""
-    matrices = [inner for module in modules for inner in module.modules() if isinstance(inner, nn.Linear | Conv1D)]
+    matrices = [
+        inner
+        for module in modules
+        for inner in module.modules()
+        if isinstance(inner, nn.Linear | Conv1D)
+    ]
     # A Conv1D stores its weight transposed, and bitsandbytes transposes it back.
     outputs = [matrix.weight.shape[1 if isinstance(matrix, Conv1D) else 0] for matrix in matrices]
     weights = [matrix.weight.numel() for matrix in matrices]
@@ -114,11 +137,14 @@ def nf4_bytes(n_weights: int) -> int:
 
 _Caches = list[tuple[int | None, int | None]]
 _caches_of: dict[tuple[type, str], _Caches] = {}
-"""Cached growth of the KV cache by class and configuration: a pass takes 0.3 s, and a job plans its model twice."""
+"""Cached growth of the KV cache by class and configuration: a pass takes 0.3 s, and a job plans its
+model twice."""
 
 
 def _caches(decoder: Decoder) -> _Caches:
-    """Return the cached elements per token and the maximum number of cached tokens of each layer; None if unknown."""
+    """Return the cached elements per token and the maximum number of cached tokens of each layer;
+    None if unknown.
+    """
     if decoder.device.type != "meta":
         return _caches_of_a_pass(decoder)
     key = type(decoder.body), decoder.model.config.to_json_string(use_diff=False)
@@ -128,7 +154,9 @@ def _caches(decoder: Decoder) -> _Caches:
 
 
 def _caches_of_a_pass(decoder: Decoder) -> _Caches:
-    """Read both from the cache of a pass, since configurations name heads differently or not at all."""
+    """Read both from the cache of a pass, since configurations name heads differently or not at
+    all.
+    """
     unknown: _Caches = [(None, None)] * decoder.n_layers
     ids = torch.zeros(1, 2, dtype=torch.long, device=decoder.device)
     try:
@@ -142,7 +170,8 @@ def _caches_of_a_pass(decoder: Decoder) -> _Caches:
 
 
 def _growth(layer: Any) -> tuple[int | None, int | None]:
-    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+    keys = getattr(layer, "keys", None)
+    values = getattr(layer, "values", None)
     if keys is None or values is None or keys.dim() != 4:
         return None, None
     per_token = int(keys.shape[1] * keys.shape[3] + values.shape[1] * values.shape[3])

@@ -1,7 +1,7 @@
 """Names of the weight matrices of attention and feed-forward sublayers, experts included.
 
-Experts are separate modules or, as in transformers, one parameter (n_experts, …, …) per matrix. The weights of routers are not
-included.
+Experts are separate modules or, as in transformers, one parameter (n_experts, …, …) per matrix. The
+weights of routers are not included.
 """
 
 from collections.abc import Iterable, Iterator
@@ -41,31 +41,33 @@ class Matrices:
 def feed_forward_matrices(decoder: Decoder) -> Matrices:
     """Return every feed-forward matrix of the remaining decoder layers, shared experts included.
 
-    Names are matched inside the feed-forward part only: PEFT's usual matching by suffix would also adapt the attention
-    output of families that call both `c_proj`.
+    Names are matched inside the feed-forward part only: PEFT's usual matching by suffix would also
+    adapt the attention output of families that call both `c_proj`.
 
     Returns:
         Names as in `model.named_modules()` and `named_parameters()`, first layer first.
 
     Raises:
-        RecipeError: for layers without a recognized feed-forward part, and if the removal left none.
+        RecipeError: for layers without a recognized feed-forward part, and if the removal left
+            none.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
-    family, matrices = decoder.family, Matrices()
+    family = decoder.family
+    matrices = Matrices()
     for index, layer in enumerate(decoder.layers):
         parts = _parts(layer, family)
         matrices_of_layer = _all(_of_part(part, paths, family) for part in parts)
         if not matrices_of_layer and not any(isinstance(part, Absent) for part in parts):
             raise RecipeError(
-                f"Layer {index} of this {decoder.config.model_type} model has no known feed-forward part "
-                f"({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so LoRA has no target "
-                "there. Choose a model of another family."
+                f"Layer {index} of this {decoder.config.model_type} model has no known feed-forward"
+                f" part ({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so"
+                " LoRA has no target there. Choose a model of another family."
             )
         matrices += matrices_of_layer
     if not matrices:
         raise RecipeError(
-            "No layer keeps its feed-forward part, so LoRA has no target modules. Set lora_on to attention, or "
-            "keep some feed-forward parts."
+            "No layer keeps its feed-forward part, so LoRA has no target modules. Set lora_on to"
+            " attention, or keep some feed-forward parts."
         )
     return matrices
 
@@ -86,8 +88,9 @@ def attention_matrices(decoder: Decoder) -> Matrices:
     )
     if not matrices:
         raise RecipeError(
-            f"No remaining layer of this {decoder.config.model_type} model has a known attention part "
-            f"({', '.join(family.attention)}), so LoRA has no target modules. Set lora_on to feed_forward."
+            f"No remaining layer of this {decoder.config.model_type} model has a known attention"
+            f" part ({', '.join(family.attention)}), so LoRA has no target modules. Set lora_on to"
+            " feed_forward."
         )
     return matrices
 
@@ -98,7 +101,9 @@ def has_experts(decoder: Decoder) -> bool:
 
 
 def mixture_of(decoder: Decoder, index: int) -> tuple[str, Matrices] | None:
-    """Return name and matrices of a layer's feed-forward part if it is one module with experts, else None."""
+    """Return name and matrices of a layer's feed-forward part if it is one module with experts,
+    else None.
+    """
     paths = {module: name for name, module in decoder.model.named_modules()}
     parts = _parts(decoder.layers[index], decoder.family)
     if len(parts) != 1 or not _is_mixture(parts[0], decoder.family):
@@ -108,7 +113,12 @@ def mixture_of(decoder: Decoder, index: int) -> tuple[str, Matrices] | None:
 
 def _parts(layer: nn.Module, family: Family) -> list[nn.Module]:
     children = list(layer.named_children())
-    return [child for names in (family.feed_forward, family.feed_forward_linears) for name, child in children if name in names]
+    return [
+        child
+        for names in (family.feed_forward, family.feed_forward_linears)
+        for name, child in children
+        if name in names
+    ]
 
 
 def _all(parts: Iterable[Matrices]) -> Matrices:
@@ -118,21 +128,33 @@ def _all(parts: Iterable[Matrices]) -> Matrices:
 def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Matrices:
     """Return the matrices of a feed-forward part."""
     if not _is_mixture(part, family):
-        return Matrices([paths[module] for module in part.modules() if isinstance(module, nn.Linear | Conv1D)])
+        return Matrices(
+            [paths[module] for module in part.modules() if isinstance(module, nn.Linear | Conv1D)]
+        )
     modules = list[str]()
     for module in _beside_routers(part, family):
-        linear = [child for child in module.children() if isinstance(child, nn.Linear | Conv1D) and not _routes(child, family)]
+        linear = [
+            child
+            for child in module.children()
+            if isinstance(child, nn.Linear | Conv1D) and not _routes(child, family)
+        ]
         # A single matrix weighs or selects experts.
         if len(linear) > 1 and len(linear) == len(_linears(module)) and not list(_stacked(module)):
             modules += [
-                paths[child] for name, child in module.named_children() if child in linear and not _names_router(name, family)
+                paths[child]
+                for name, child in module.named_children()
+                if child in linear and not _names_router(name, family)
             ]
     return Matrices(modules, _experts(part, paths, family))
 
 
 def _of_other(child: nn.Module, paths: dict[nn.Module, str], family: Family) -> Matrices:
     """Return the matrices of a child other than the feed-forward part, such as attention."""
-    modules = [paths[module] for module in _beside_routers(child, family) if isinstance(module, nn.Linear | Conv1D)]
+    modules = [
+        paths[module]
+        for module in _beside_routers(child, family)
+        if isinstance(module, nn.Linear | Conv1D)
+    ]
     return Matrices(modules, _experts(child, paths, family) if _is_mixture(child, family) else [])
 
 
@@ -147,7 +169,11 @@ def _experts(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> li
 
 def _beside_routers(part: nn.Module, family: Family) -> Iterator[nn.Module]:
     """Yield the modules of a part, itself included, outside of routers."""
-    inside = [name for name, module in part.named_modules() if _names_router(name, family) or _routes(module, family)]
+    inside = [
+        name
+        for name, module in part.named_modules()
+        if _names_router(name, family) or _routes(module, family)
+    ]
     for name, module in part.named_modules():
         if not any(name == router or name.startswith(f"{router}.") for router in inside):
             yield module
@@ -169,8 +195,14 @@ def _stacked(module: nn.Module) -> Iterator[nn.Parameter]:
     """Yield the parameters with a matrix of each expert."""
     for inside in module.modules():
         if not isinstance(inside, CONVOLUTIONS):
-            yield from (parameter for parameter in inside.parameters(recurse=False) if parameter.dim() == 3)
+            yield from (
+                parameter for parameter in inside.parameters(recurse=False) if parameter.dim() == 3
+            )
 
 
 def _is_mixture(part: nn.Module, family: Family) -> bool:
-    return any(word in type(module).__name__.lower() for module in part.modules() for word in family.experts)
+    return any(
+        word in type(module).__name__.lower()
+        for module in part.modules()
+        for word in family.experts
+    )

@@ -1,11 +1,12 @@
 """The residual stream of a half-precision model in float32.
 
-Weights, products and attention stay in half precision, at the same time and memory. The stream, which is the sum of the outputs
-of all layers, is not rounded at every layer. On the starter model in bfloat16, this halved the error of the log-likelihood of
-an option.
+Weights, products and attention stay in half precision, at the same time and memory. The stream,
+which is the sum of the outputs of all layers, is not rounded at every layer. On the starter model
+in bfloat16, this halved the error of the log-likelihood of an option.
 
-A float32 stream stays in float32 by type promotion, since layers add half precision to it. The modules that read it, norms or
-linear modules before norms (OLMo 2), are replaced by subclasses that accept float32 and return the dtype of the model.
+A float32 stream stays in float32 by type promotion, since layers add half precision to it. The
+modules that read it, norms or linear modules before norms (OLMo 2), are replaced by subclasses that
+accept float32 and return the dtype of the model.
 
 `entry` returns the inputs of the layers: x[0], and the other arguments of each layer.
 """
@@ -63,8 +64,9 @@ def check(decoder: Decoder) -> None:
         handle.remove()
     if reason:
         raise UnsupportedModelError(
-            f"The residual stream of this {decoder.config.model_type} model cannot be kept in float32 with "
-            f"weights in {str(decoder.model.dtype).removeprefix('torch.')} ({reason}). Choose dtype float32."
+            f"The residual stream of this {decoder.config.model_type} model cannot be kept in"
+            f" float32 with weights in {str(decoder.model.dtype).removeprefix('torch.')}"
+            f" ({reason}). Choose dtype float32."
         )
 
 
@@ -88,15 +90,22 @@ def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
 
     class Wide(_Wide, kind):
         def forward(self, stream: Tensor, *args: Any, **named: Any) -> Tensor:
-            weight, bias = getattr(self, "weight", None), getattr(self, "bias", None)
+            weight = getattr(self, "weight", None)
+            bias = getattr(self, "bias", None)
             half = dtype if weight is None else weight.dtype
             if stream.dtype != torch.float32 or half == torch.float32:
                 return super().forward(stream, *args, **named)
             if kind in _MATRICES:
                 return super().forward(stream.to(half))
-            if kind is nn.LayerNorm:  # the only norm that requires weights in the dtype of its input
-                weight, bias = (None if tensor is None else tensor.float() for tensor in (weight, bias))
-                return nn.functional.layer_norm(stream, self.normalized_shape, weight, bias, self.eps).to(half)
+            if (
+                kind is nn.LayerNorm
+            ):  # the only norm that requires weights in the dtype of its input
+                weight, bias = (
+                    None if tensor is None else tensor.float() for tensor in (weight, bias)
+                )
+                return nn.functional.layer_norm(
+                    stream, self.normalized_shape, weight, bias, self.eps
+                ).to(half)
             return super().forward(stream, *args, **named).to(half)
 
     Wide.__name__ = Wide.__qualname__ = kind.__name__
@@ -104,13 +113,17 @@ def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
 
 
 @torch.inference_mode()
-def entry(decoder: Decoder, ids: Tensor, **arguments: Any) -> tuple[Tensor, list[tuple[tuple, dict]]]:
-    """Return x[0] of a batch, and the other arguments of every layer: masks, rotary tables, positions. The layers do not run.
+def entry(
+    decoder: Decoder, ids: Tensor, **arguments: Any
+) -> tuple[Tensor, list[tuple[tuple, dict]]]:
+    """Return x[0] of a batch, and the other arguments of every layer: masks, rotary tables,
+    positions. The layers do not run.
 
     Args:
         decoder: the model; its layers need no weights.
         ids: (batch, seq).
-        arguments: other arguments of the body: masks and positions, unless they are the plain causal ones.
+        arguments: other arguments of the body: masks and positions, unless they are the plain
+            causal ones.
 
     Raises:
         UnsupportedModelError: If the body of the family uses the outputs of its layers.
@@ -132,8 +145,9 @@ def entry(decoder: Decoder, ids: Tensor, **arguments: Any) -> tuple[Tensor, list
 def not_one_by_one(decoder: Decoder) -> UnsupportedModelError:
     """Return the error for a model whose layers cannot be run one by one."""
     return UnsupportedModelError(
-        f"The body of this {decoder.config.model_type} model does more between its layers than pass on the "
-        "residual stream, so it cannot be measured layer by layer. Use it on a machine with enough memory for the full model."
+        f"The body of this {decoder.config.model_type} model does more between its layers than pass"
+        " on the residual stream, so it cannot be measured layer by layer. Use it on a machine"
+        " with enough memory for the full model."
     )
 
 
@@ -142,7 +156,9 @@ _SKIPPING_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, A
 
 
 @contextlib.contextmanager
-def _skipped(decoder: Decoder, streams: list[Tensor], calls: list[tuple[tuple, dict]], as_tuple: bool) -> Iterator[None]:
+def _skipped(
+    decoder: Decoder, streams: list[Tensor], calls: list[tuple[tuple, dict]], as_tuple: bool
+) -> Iterator[None]:
     """Make every layer record its arguments and return the stream unchanged."""
 
     def skip(*args: Any, **kwargs: Any) -> Any:

@@ -10,9 +10,11 @@ Key = tuple[int, int, frozenset[Part]]
 
 
 class StreamCache:
-    """Least-recently-used cache of streams by batch, depth and the parts removed below it, limited in bytes.
+    """Least-recently-used cache of streams by batch, depth and the parts removed below it, limited
+    in bytes.
 
-    A stream equals that of the pruned model at its depth, so no result depends on the content of the cache.
+    A stream equals that of the pruned model at its depth, so no result depends on the content of
+    the cache.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -21,7 +23,8 @@ class StreamCache:
         Args:
             most_bytes: maximum bytes of all streams; 0 to cache none.
         """
-        self._most, self._bytes = most_bytes, 0
+        self._most = most_bytes
+        self._bytes = 0
         self._streams: OrderedDict[Key, Tensor] = OrderedDict()
 
     def keep(self, batch: int, depth: int, removed: frozenset[Part], stream: Tensor) -> None:
@@ -35,8 +38,11 @@ class StreamCache:
         while self._bytes > self._most:
             self._bytes -= self._streams.popitem(last=False)[1].nbytes
 
-    def deepest(self, batch: int, removed: frozenset[Part], depths: range) -> tuple[int, Tensor] | None:
-        """Return the deepest cached stream that a cut shares, with its depth; None if there is none.
+    def deepest(
+        self, batch: int, removed: frozenset[Part], depths: range
+    ) -> tuple[int, Tensor] | None:
+        """Return the deepest cached stream that a cut shares, with its depth; None if there is
+        none.
 
         Args:
             batch: index of the batch.

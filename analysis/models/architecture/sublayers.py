@@ -1,9 +1,11 @@
-"""The two sublayers of a decoder layer, attention and feed-forward: their paths, and running the layer without one.
+"""The two sublayers of a decoder layer, attention and feed-forward: their paths, and running the
+layer without one.
 
-A removed sublayer is replaced by a module that returns zeros. The paths of sublayers are known by name (`Family`) and verified
-on a few tokens (`find`):
+A removed sublayer is replaced by a module that returns zeros. The paths of sublayers are known by
+name (`Family`) and verified on a few tokens (`find`):
 
-* without both sublayers the layer returns the stream bit for bit, so nothing else in it writes to the stream;
+* without both sublayers the layer returns the stream bit for bit, so nothing else in it writes to
+  the stream;
 * in sequence or in parallel, the sublayers reproduce the layer;
 * without attention, no token depends on another.
 """
@@ -22,7 +24,13 @@ from transformers.pytorch_utils import Conv1D
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, PartSet, Removal
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture import residual
-from analysis.models.architecture.decoder import Absent, Decoder, input_stream, output_stream, part_names
+from analysis.models.architecture.decoder import (
+    Absent,
+    Decoder,
+    input_stream,
+    output_stream,
+    part_names,
+)
 from analysis.models.architecture.residual import entry
 
 BOTH = frozenset((ATTENTION, FEED_FORWARD))
@@ -37,12 +45,16 @@ class SublayerPlace:
     names: tuple[str, ...]
     """Children of the layer, in the order of the forward pass."""
     n_outputs: int
-    """Number of outputs of its last module, of which the first is added to the stream; 0 for a tensor."""
+    """Number of outputs of its last module, of which the first is added to the stream; 0 for a
+    tensor."""
     in_turn: bool = True
-    """Whether the feed-forward part reads the output of attention, rather than the same stream in parallel."""
+    """Whether the feed-forward part reads the output of attention, rather than the same stream in
+    parallel."""
 
 
-_found: "weakref.WeakKeyDictionary[nn.Module, dict[str, SublayerPlace]]" = weakref.WeakKeyDictionary()
+_found: "weakref.WeakKeyDictionary[nn.Module, dict[str, SublayerPlace]]" = (
+    weakref.WeakKeyDictionary()
+)
 """Results of the trials, by layer."""
 
 
@@ -52,12 +64,15 @@ def lost(removed: Collection[tuple[int, str]], layer: int) -> frozenset[str]:
 
 
 def check(decoder: Decoder, cuts: Iterable[Removal | None]) -> None:
-    """Verify the layers that lose a single part in some cuts, to refuse unsupported cuts before the work begins.
+    """Verify the layers that lose a single part in some cuts, to refuse unsupported cuts before the
+    work begins.
 
     Raises:
         UnsupportedModelError: as in `find`.
     """
-    for layer in sorted({n for cut in cuts if isinstance(cut, PartSet) for n in (*cut.attention, *cut.feed_forward)}):
+    for layer in sorted(
+        {n for cut in cuts if isinstance(cut, PartSet) for n in (*cut.attention, *cut.feed_forward)}
+    ):
         find(decoder, layer)
 
 
@@ -98,18 +113,28 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
     """
     if not parts:
         return lambda: None
-    layer, places = decoder.layers[index], find(decoder, index)
+    layer = decoder.layers[index]
+    places = find(decoder, index)
     return _exchange(layer, {part: places[part] for part in parts}, decoder)
 
 
 class _Absent(Absent):
     """Replacement of the last module of a sublayer that returns zeros."""
 
-    def __init__(self, place: SublayerPlace, original: nn.Module, decoder: Decoder, *, is_attention: bool) -> None:
+    def __init__(
+        self, place: SublayerPlace, original: nn.Module, decoder: Decoder, *, is_attention: bool
+    ) -> None:
         super().__init__()
-        self._n_outputs, self._is_attention = place.n_outputs, is_attention
-        depths = (getattr(part, name, None) for part in original.modules() for name in decoder.family.depth)
-        self.layer_idx: int | None = next((depth for depth in depths if isinstance(depth, int)), None)
+        self._n_outputs = place.n_outputs
+        self._is_attention = is_attention
+        depths = (
+            getattr(part, name, None)
+            for part in original.modules()
+            for name in decoder.family.depth
+        )
+        self.layer_idx: int | None = next(
+            (depth for depth in depths if isinstance(depth, int)), None
+        )
         """Layer index, which cuts renumber as in the original attention."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -122,22 +147,31 @@ class _Absent(Absent):
     def _count(self, stream: Tensor, arguments: Iterable[Any]) -> None:
         """Count these tokens in the KV cache.
 
-        The cache takes the number of earlier tokens from one of its layers, so an empty layer must store one number per token.
+        The cache takes the number of earlier tokens from one of its layers, so an empty layer must
+        store one number per token.
         """
-        cache = next((argument for argument in arguments if isinstance(argument, transformers.Cache)), None)
+        cache = next(
+            (argument for argument in arguments if isinstance(argument, transformers.Cache)), None
+        )
         if cache is not None and self.layer_idx is not None:
             mark = stream.new_zeros(stream.shape[0], 1, stream.shape[1], 1)
             cache.update(mark, mark[..., :0], self.layer_idx)
 
 
-def _exchange(layer: nn.Module, places: dict[str, SublayerPlace], decoder: Decoder) -> Callable[[], None]:
+def _exchange(
+    layer: nn.Module, places: dict[str, SublayerPlace], decoder: Decoder
+) -> Callable[[], None]:
     """Replace sublayers by stand-ins; the returned function restores them."""
     originals: list[tuple[str, nn.Module]] = []
     for part, place in places.items():
         for name in place.names:
             original = layer.get_submodule(name)
             is_last = name == place.names[-1]
-            stand_in = _Absent(place, original, decoder, is_attention=part == ATTENTION) if is_last else nn.Identity()
+            stand_in = (
+                _Absent(place, original, decoder, is_attention=part == ATTENTION)
+                if is_last
+                else nn.Identity()
+            )
             originals.append((name, original))
             setattr(layer, name, stand_in)
 
@@ -150,14 +184,17 @@ def _exchange(layer: nn.Module, places: dict[str, SublayerPlace], decoder: Decod
 
 @torch.inference_mode()
 def _tried(decoder: Decoder, index: int) -> dict[str, SublayerPlace]:
-    layer, family = decoder.layers[index], decoder.family
+    layer = decoder.layers[index]
+    family = decoder.family
     names = part_names(layer, family)
     for part, candidates in (
         (ATTENTION, family.attention),
         (FEED_FORWARD, (*family.feed_forward, *family.feed_forward_linears)),
     ):
         if part not in names:
-            raise _refused(decoder, index, f"it has no {part} part with a known name ({', '.join(candidates)})")
+            raise _refused(
+                decoder, index, f"it has no {part} part with a known name ({', '.join(candidates)})"
+            )
     try:
         stream, calls = entry(decoder, torch.tensor([decoder.trial_tokens(_TRIAL)]))
         args, kwargs = calls[index]
@@ -165,9 +202,13 @@ def _tried(decoder: Decoder, index: int) -> dict[str, SublayerPlace]:
     except _Unfit as error:
         raise _refused(decoder, index, str(error)) from error
     except UnsupportedModelError as error:
-        raise _refused(decoder, index, "its body does more between its layers than pass on the residual stream") from error
+        raise _refused(
+            decoder, index, "its body does more between its layers than pass on the residual stream"
+        ) from error
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise _refused(decoder, index, f"it does not run without one of them ({str(error).splitlines()[0]})") from error
+        raise _refused(
+            decoder, index, f"it does not run without one of them ({str(error).splitlines()[0]})"
+        ) from error
 
 
 class _Unfit(Exception):
@@ -177,20 +218,34 @@ class _Unfit(Exception):
 class _Trial:
     """Trial of one layer with and without its sublayers."""
 
-    def __init__(self, decoder: Decoder, layer: nn.Module, names: dict[str, tuple[str, ...]], args: Any, kwargs: Any) -> None:
-        self._decoder, self._layer, self._names, self._args, self._kwargs = decoder, layer, names, args, kwargs
+    def __init__(
+        self,
+        decoder: Decoder,
+        layer: nn.Module,
+        names: dict[str, tuple[str, ...]],
+        args: Any,
+        kwargs: Any,
+    ) -> None:
+        self._decoder = decoder
+        self._layer = layer
+        self._names = names
+        self._args = args
+        self._kwargs = kwargs
         self._places: dict[str, SublayerPlace] = {}
 
     def of(self, stream: Tensor) -> dict[str, SublayerPlace]:
         """Return the paths of the sublayers, verified."""
-        agree, changed_first = self._decoder.agree, stream.clone()
+        agree = self._decoder.agree
+        changed_first = stream.clone()
         with self._watched():
             expected = self._run(stream)
         self._places = {part: self._place(part) for part in self._names}
         if not torch.equal(self._run(stream, *BOTH), stream):
             raise _Unfit("without both the layer still changes the residual stream")
-        attended, fed = self._run(stream, FEED_FORWARD), self._run(stream, ATTENTION)
-        in_turn, side_by_side = self._run(attended, ATTENTION), attended + fed - stream
+        attended = self._run(stream, FEED_FORWARD)
+        fed = self._run(stream, ATTENTION)
+        in_turn = self._run(attended, ATTENTION)
+        side_by_side = attended + fed - stream
         is_in_turn = agree(in_turn[0], expected[0])
         if not is_in_turn and not agree(side_by_side[0], expected[0]):
             raise _Unfit("both together do not give the output of the layer")
@@ -200,7 +255,9 @@ class _Trial:
         return {part: replace(place, in_turn=is_in_turn) for part, place in self._places.items()}
 
     def _run(self, stream: Tensor, *parts: str) -> Tensor:
-        restore = _exchange(self._layer, {part: self._places[part] for part in parts}, self._decoder)
+        restore = _exchange(
+            self._layer, {part: self._places[part] for part in parts}, self._decoder
+        )
         try:
             return output_stream(self._layer(stream, *self._args, **self._kwargs))
         finally:
@@ -226,18 +283,21 @@ class _Trial:
         if part not in self._returned:
             raise _Unfit(f"its {part} part is not called as a module")
         output = self._returned[part]
-        return SublayerPlace(self._names[part], len(output) if isinstance(output, tuple | list) else 0)
+        return SublayerPlace(
+            self._names[part], len(output) if isinstance(output, tuple | list) else 0
+        )
 
 
 def _refused(decoder: Decoder, index: int, reason: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"The parts of layer {index} of this {decoder.config.model_type} model cannot be removed separately: "
-        f"{reason}. Remove whole layers."
+        f"The parts of layer {index} of this {decoder.config.model_type} model cannot be removed"
+        f" separately: {reason}. Remove whole layers."
     )
 
 
 def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
-    """Return the last matrix of a sublayer: setting it and its bias to zero is equivalent to removing the sublayer.
+    """Return the last matrix of a sublayer: setting it and its bias to zero is equivalent to
+    removing the sublayer.
 
     Args:
         decoder: the model, in memory; this layer is complete.
@@ -248,14 +308,18 @@ def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
         UnsupportedModelError: If there is no such matrix, as in mixtures of experts.
     """
     ran: list[nn.Module] = []
-    layer, place = decoder.layers[index], find(decoder, index)[part]
+    layer = decoder.layers[index]
+    place = find(decoder, index)[part]
     linears = [
         module
         for name in place.names
         for module in layer.get_submodule(name).modules()
         if isinstance(module, nn.Linear | Conv1D)
     ]
-    handles = [module.register_forward_hook(lambda module, args, output: ran.append(module)) for module in linears]
+    handles = [
+        module.register_forward_hook(lambda module, args, output: ran.append(module))
+        for module in linears
+    ]
     stream, calls = entry(decoder, torch.tensor([decoder.trial_tokens(_TRIAL)]))
     stream = residual.at_entry(decoder, stream)
     args, kwargs = calls[index]
@@ -280,8 +344,9 @@ def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
                 for name, weight in ran[-1].named_parameters():
                     weight.copy_(weights[name])
     raise UnsupportedModelError(
-        f"The {part} part of layer {index} of this {decoder.config.model_type} model has no last matrix to "
-        "set to zero, and transformers has no class without it. Export with whole layers removed."
+        f"The {part} part of layer {index} of this {decoder.config.model_type} model has no last"
+        " matrix to set to zero, and transformers has no class without it. Export with whole"
+        " layers removed."
     )
 
 

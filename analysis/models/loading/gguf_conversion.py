@@ -15,14 +15,17 @@ from analysis.models.source import conversions, gguf
 from analysis.models.source.location import Source
 
 
-def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: OnProgress = ignore) -> Source:
+def converted(
+    source: Source, n_parameters: int, free_bytes: int, on_progress: OnProgress = ignore
+) -> Source:
     """Convert a GGUF file once to a folder in the cache, which all later loads read.
 
     Args:
         source: the GGUF file.
         n_parameters: parameters of the model, which is converted and stored in float32.
         free_bytes: free memory.
-        on_progress: receives progress, and a message if memory or disk is too small for the conversion.
+        on_progress: receives progress, and a message if memory or disk is too small for the
+            conversion.
 
     Returns:
         The folder, or `source` if it is not converted.
@@ -32,11 +35,21 @@ def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: O
         StorageError: If the cache folder cannot be written.
     """
     assert source.gguf_file is not None
-    phase, folder, takes = "converting the GGUF file", conversions.folder_of(source.identity), 4 * n_parameters
-    for where, free in (("memory", free_bytes), ("the disk of the cache folder", disk.free_bytes(folder))):
+    phase = "converting the GGUF file"
+    folder = conversions.folder_of(source.identity)
+    takes = 4 * n_parameters
+    for where, free in (
+        ("memory", free_bytes),
+        ("the disk of the cache folder", disk.free_bytes(folder)),
+    ):
         if takes > free:
-            message = f"{source.gguf_file} is unpacked at every start: as a folder it needs {units.size(takes)}, but only"
-            on_progress(Progress(phase, message=f"{message} {units.size(free)} of {where} are free."))
+            message = (
+                f"{source.gguf_file} is unpacked at every start: as a folder it needs"
+                f" {units.size(takes)}, but only"
+            )
+            on_progress(
+                Progress(phase, message=f"{message} {units.size(free)} of {where} are free.")
+            )
             return source
 
     def fill(target: Path) -> None:
@@ -44,12 +57,17 @@ def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: O
             tokenizer = tokenizers.load(source)
             plain = unpacked(source, read_config(source))
             with reading_errors_explained(source, "weights"):
-                model = weights.load_all(source.name, source.folder, {**plain, "dtype": torch.float32})
+                model = weights.load_all(
+                    source.name, source.folder, {**plain, "dtype": torch.float32}
+                )
         tokenizer.save_pretrained(target)
         model.save_pretrained(target)
         conversions.sign(target, str(source.gguf_file))
 
-    message = f"Converting {source.gguf_file} once into a folder of {units.size(takes)}. Later starts load the folder."
+    message = (
+        f"Converting {source.gguf_file} once into a folder of {units.size(takes)}. Later starts"
+        " load the folder."
+    )
     on_progress(Progress(phase, 0, 1, message))
     store.write_folder(folder, fill)
     on_progress(Progress(phase, 1, 1))
@@ -63,4 +81,8 @@ def unpacked(source: Source, config: Any) -> dict[str, Any]:
         source: the file.
         config: transformers configuration, completed by `read_config`.
     """
-    return {"gguf_file": source.gguf_file, "config": config, "quantization_config": GgufConfig(dequantize=True)}
+    return {
+        "gguf_file": source.gguf_file,
+        "config": config,
+        "quantization_config": GgufConfig(dequantize=True),
+    }

@@ -13,7 +13,9 @@ from analysis.models.source.location import locate
 from analysis.models.source.model_spec import InspectResult, InspectSpec
 
 
-def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> InspectResult:
+def run(
+    spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH
+) -> InspectResult:
     """Inspect a model. Stored results are not reused, because free memory changes.
 
     Raises:
@@ -25,7 +27,9 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = m
         locate(spec.model, on_progress)  # only the file itself describes the model
     planned = planning.plan(spec.model, on_progress)
     if spec.fetch:
-        planned = replace(planned, source=locate(planned.spec, on_progress))  # of the inspected commit
+        planned = replace(
+            planned, source=locate(planned.spec, on_progress)
+        )  # of the inspected commit
     if spec.load:
         load(planned.spec, on_progress)
     remote_facts = planned.source.remote
@@ -60,9 +64,9 @@ def _notes(planned: planning.Plan) -> list[str]:
     notes = []
     if planned.facts.part_of:
         notes.append(
-            f"Layerscope loads the text part of this {planned.facts.part_of} model as a plain "
-            f"{planned.facts.family} model. It answers text as the full model does. The parts for images or sound "
-            "are left out."
+            f"Layerscope loads the text part of this {planned.facts.part_of} model as a plain"
+            f" {planned.facts.family} model. It answers text as the full model does. The parts for"
+            " images or sound are left out."
         )
     if planned.placement is not None:
         notes.append(planned.how)
@@ -70,12 +74,14 @@ def _notes(planned: planning.Plan) -> list[str]:
         notes.append(f"{planned.how} Generation, healing and export need it to fit in memory.")
     if planned.spec.quantization != "none":
         notes.append(
-            f"Decoder layers are stored in {planned.spec.quantization} and computed in {planned.spec.dtype}"
-            f"{_EIGHT_BITS if planned.spec.quantization == '8bit' else ''}. "
-            f"Embeddings and head stay in {planned.spec.dtype}. Distances and scores are those of the quantized "
-            "model."
+            f"Decoder layers are stored in {planned.spec.quantization} and computed in"
+            f" {planned.spec.dtype}{_EIGHT_BITS if planned.spec.quantization == '8bit' else ''}."
+            f" Embeddings and head stay in {planned.spec.dtype}. Distances and scores are those of"
+            " the quantized model."
         )
     share = planned.facts.other_parameters / planned.facts.n_parameters
     if share > 0.15:
-        notes.append(f"{share:.0%} of the parameters are embeddings and head, which pruning does not remove.")
+        notes.append(
+            f"{share:.0%} of the parameters are embeddings and head, which pruning does not remove."
+        )
     return notes

@@ -1,4 +1,6 @@
-"""Decoder layers whose weights stay on disk and are loaded one at a time. The next layer is read while one computes."""
+"""Decoder layers whose weights stay on disk and are loaded one at a time. The next layer is read
+while one computes.
+"""
 
 import contextlib
 import copy
@@ -32,9 +34,13 @@ class LayersOnDisk:
             assembly: loader of its weights.
             identity: identity of the weights and of their compute precision.
         """
-        self.identity, self.room_bytes = identity, 0
-        self._layers, self._assembly = list(decoder.layers), assembly
-        path = next(name for name, module in decoder.model.named_modules() if module is decoder.layers)
+        self.identity = identity
+        self.room_bytes = 0
+        self._layers = list(decoder.layers)
+        self._assembly = assembly
+        path = next(
+            name for name, module in decoder.model.named_modules() if module is decoder.layers
+        )
         self._stored = [assembly.names(f"{path}.{index}.") for index in range(len(self._layers))]
         self._tried: dict[int, dict[str, Tensor]] = {}
 
@@ -60,20 +66,26 @@ class LayersOnDisk:
         return [sum(places[name].n_bytes for name in names) for names in self._stored]
 
     def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
-        """Yield the layers from `first` on. A layer keeps its weights until the next one, read meanwhile, is requested."""
+        """Yield the layers from `first` on. A layer keeps its weights until the next one, read
+        meanwhile, is requested.
+        """
         with ThreadPoolExecutor(1, "layerscope-reader") as reader:
             next_layer = reader.submit(self._read, first) if first < self.n_layers else None
             for index in range(first, self.n_layers):
                 assert next_layer is not None
                 weights = next_layer.result()
-                next_layer = reader.submit(self._read, index + 1) if index + 1 < self.n_layers else None
+                next_layer = (
+                    reader.submit(self._read, index + 1) if index + 1 < self.n_layers else None
+                )
                 with self._held(index, weights):
                     del weights
                     yield index, self._layers[index]
 
     @contextlib.contextmanager
     def in_memory(self, like: Mapping[int, int]) -> Iterator[None]:
-        """Load layers with the weights of a layer of the same kind, for a trial. The weights are kept for the next reading."""
+        """Load layers with the weights of a layer of the same kind, for a trial. The weights are
+        kept for the next reading.
+        """
         for index in set(like.values()) - self._tried.keys():
             self._tried[index] = self._read(index)
         with contextlib.ExitStack() as stack:
@@ -88,7 +100,11 @@ class LayersOnDisk:
         before = _weights(layer)
         with _state_restored(layer):
             self._assembly.load(self._stored[index])
-            loaded = {name: weight for name, weight in _weights(layer).items() if weight is not before[name]}
+            loaded = {
+                name: weight
+                for name, weight in _weights(layer).items()
+                if weight is not before[name]
+            }
             put(layer, before)
         return loaded
 
@@ -124,12 +140,15 @@ def _state_restored(layer: nn.Module) -> Iterator[None]:
 
 
 def put(module: nn.Module, weights: dict[str, Any]) -> None:
-    """Replace parameters and buffers of a module by name. A tensor in place of a parameter becomes a parameter."""
+    """Replace parameters and buffers of a module by name. A tensor in place of a parameter becomes
+    a parameter.
+    """
     for name, value in weights.items():
         path, _, last = name.rpartition(".")
         owner = module.get_submodule(path)
         if getattr(value, "SCB", None) is not None:
-            # LLM.int8 removes the scales from the weight at its first use, and two layers may share the weight.
+            # LLM.int8 removes the scales from the weight at its first use, and two layers may share
+            # the weight.
             value = type(value)(value.data, requires_grad=False, CB=value.CB, SCB=value.SCB)
         elif isinstance(getattr(owner, last), nn.Parameter) and not isinstance(value, nn.Parameter):
             value = nn.Parameter(value, requires_grad=False)
@@ -137,7 +156,8 @@ def put(module: nn.Module, weights: dict[str, Any]) -> None:
 
 
 def kinds(decoder: Decoder) -> dict[int, int]:
-    """Return at least two layers that include one of every kind, each with the first layer of its kind.
+    """Return at least two layers that include one of every kind, each with the first layer of its
+    kind.
 
     Layers of a kind have the same attention type, class and shapes.
     """
@@ -147,7 +167,9 @@ def kinds(decoder: Decoder) -> dict[int, int]:
         attends = decoder.layer_types[index] if index < len(decoder.layer_types) else ""
         built = tuple((name, tuple(weight.shape)) for name, weight in layer.named_parameters())
         like[index] = first.setdefault((attends, built, type(layer)), index)
-    return {index: same_kind for index, same_kind in like.items() if index == same_kind or index == 1}
+    return {
+        index: same_kind for index, same_kind in like.items() if index == same_kind or index == 1
+    }
 
 
 def repeated_layers(decoder: Decoder) -> Removal | None:
@@ -161,7 +183,11 @@ def repeated_layers(decoder: Decoder) -> Removal | None:
 def in_part(decoder: Decoder) -> Iterator[Decoder]:
     """Reduce the model to one layer of every kind, in memory, for a trial."""
     left_out = repeated_layers(decoder)  # before loading, since quantized weights have other shapes
-    reading = contextlib.nullcontext() if decoder.on_disk is None else decoder.on_disk.in_memory(kinds(decoder))
+    reading = (
+        contextlib.nullcontext()
+        if decoder.on_disk is None
+        else decoder.on_disk.in_memory(kinds(decoder))
+    )
     with reading, layers_out(decoder, left_out):
         yield replace(decoder, on_disk=None)
 
@@ -178,7 +204,9 @@ def check(decoder: Decoder) -> None:
     """
     ids = torch.tensor([decoder.trial_tokens(24)])
     outputs: list[Tensor] = []
-    handle = decoder.layers[-1].register_forward_hook(lambda module, args, output: outputs.append(output_stream(output)))
+    handle = decoder.layers[-1].register_forward_hook(
+        lambda module, args, output: outputs.append(output_stream(output))
+    )
     try:
         decoder.body(input_ids=ids.to(decoder.device), use_cache=False)
     finally:

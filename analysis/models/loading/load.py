@@ -53,27 +53,27 @@ class LoadedModel:
     """Devices of its parts, if it is spread over several."""
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of a result: `machine.versions`, and the devices if there are several."""
+        """Return the versions of a result: `machine.versions`, and the devices if there are
+        several.
+        """
         return planning.versions(self.placement)
 
 
 def load(
-    spec: ModelSpec,
-    on_progress: OnProgress = ignore,
-    *,
-    by_layer: bool = False,
+    spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = False
 ) -> LoadedModel:
     """Load a model.
 
     Args:
         spec: the model.
         on_progress: receives progress.
-        by_layer: whether the layers may stay on disk (`Decoder.on_disk`) if the model does not fit in memory. Only
-            `hidden_states.finals` and `hidden_states.all_token_streams` support such a model.
+        by_layer: whether the layers may stay on disk (`Decoder.on_disk`) if the model does not fit
+            in memory. Only `hidden_states.finals` and `hidden_states.all_token_streams` support
+            such a model.
 
     Raises:
-        ModelNotFoundError, UnsupportedModelError: as in `locate` and `read_config`; also if the weights have another identity
-            than the spec.
+        ModelNotFoundError, UnsupportedModelError: as in `locate` and `read_config`; also if the
+            weights have another identity than the spec.
         NotEnoughMemoryError: If the estimate exceeds the free memory; nothing has been loaded then.
     """
     with gguf.shared_reader() if spec.is_gguf else contextlib.nullcontext():
@@ -85,24 +85,36 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     planned = planning.plan(spec, on_progress)
     resolved = planned.spec
     if not planned.fits and not (by_layer and planned.streams):
-        least = f" (layer by layer from the disk it needs {units.size(planned.layered_bytes)})" if by_layer else ""
+        least = (
+            f" (layer by layer from the disk it needs {units.size(planned.layered_bytes)})"
+            if by_layer
+            else ""
+        )
+        precision = resolved.dtype
+        if resolved.quantization != "none":
+            precision += f" with {resolved.quantization} layers"
         raise NotEnoughMemoryError(
-            f"{planned.source.name} needs about {units.size(planned.weight_bytes + planned.working_bytes)} in "
-            f"{resolved.dtype}{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, "
-            f"but only {planning.free_in_words(planned)}{least}. Choose {_smaller(resolved)}."
+            f"{planned.source.name} needs about"
+            f" {units.size(planned.weight_bytes + planned.working_bytes)} in {precision},"
+            f" but only {planning.free_in_words(planned)}{least}. Choose {_smaller(resolved)}."
         )
     source = locate(resolved, on_progress)  # of the commit of the plan
     if spec.identity not in ("", source.identity):
         raise UnsupportedModelError(
-            f"The weights of {source.name} are {source.identity}, but the request names {spec.identity[:60]}. "
-            "They were replaced since, or the identity is wrong. Send the request without an identity."
+            f"The weights of {source.name} are {source.identity}, but the request names"
+            f" {spec.identity[:60]}. They were replaced since, or the identity is wrong. Send the"
+            " request without an identity."
         )
     if source.gguf_file and planned.fits:
-        source = converted(source, planned.facts.n_parameters, machine.free_bytes("cpu"), on_progress)
-    if source.gguf_file and resolved.quantization != "none":  # bitsandbytes reads only safetensors files
+        source = converted(
+            source, planned.facts.n_parameters, machine.free_bytes("cpu"), on_progress
+        )
+    if (
+        source.gguf_file and resolved.quantization != "none"
+    ):  # bitsandbytes reads only safetensors files
         raise SpecError(
-            f"{source.name} is quantized from the folder that it is converted to, and memory or disk is too small for that "
-            "folder. Free some, or choose quantization none."
+            f"{source.name} is quantized from the folder that it is converted to, and memory or"
+            " disk is too small for that folder. Free some, or choose quantization none."
         )
     if not planned.fits:
         return _by_layer(planned, source, on_progress)
@@ -114,7 +126,10 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     else:
         options |= {"use_safetensors": True, **unquantized(planned.config)}
     if resolved.quantization != "none":
-        options |= {"quantization_config": _bitsandbytes(resolved), "device_map": planned.modules or {"": planned.where}}
+        options |= {
+            "quantization_config": _bitsandbytes(resolved),
+            "device_map": planned.modules or {"": planned.where},
+        }
     elif planned.modules and not source.gguf_file:
         options |= {"device_map": planned.modules}
     tokenizer = tokenizers.load(source, planned.facts.vocab_size)
@@ -122,17 +137,23 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         names = _names(planned, source, on_progress)
         if names is not None:
             options |= {"config": planned.config, "key_mapping": names.key_mapping}
-        model: Any = weights.load_all(source.name, source.folder, options, on_progress, names.other_parts if names else ())
+        model: Any = weights.load_all(
+            source.name, source.folder, options, on_progress, names.other_parts if names else ()
+        )
         _check_unchanged(source)
     if source.gguf_file:
-        for parameter in model.parameters():  # a transposed one sums in another order and rounds differently
+        for (
+            parameter
+        ) in model.parameters():  # a transposed one sums in another order and rounds differently
             parameter.data = parameter.data.contiguous()
     if "device_map" not in options and planned.placement is None:
         model.to(planned.where)
     model.eval()
     quantized_products.prepare(model)
     tokenizers.refuse_missing_tokens(model, tokenizer)
-    with reading_errors_explained(source, "configuration"):  # a wrong configuration may show only in a forward pass
+    with reading_errors_explained(
+        source, "configuration"
+    ):  # a wrong configuration may show only in a forward pass
         decoder = architecture.find_decoder(model)
         if planned.placement is not None:
             placement.spread(decoder, planned.placement)
@@ -153,14 +174,20 @@ def _check_unchanged(source: Source) -> None:
     Raises:
         UnsupportedModelError: If they did.
     """
-    if source.identity.startswith("files:") and identities.of_folder(source.folder) != source.identity:
+    if (
+        source.identity.startswith("files:")
+        and identities.of_folder(source.folder) != source.identity
+    ):
         raise UnsupportedModelError(
-            f"The files of {source.name} changed while they were read. Wait until they are complete, and run it again."
+            f"The files of {source.name} changed while they were read. Wait until they are"
+            " complete, and run it again."
         )
 
 
 def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress) -> LoadedModel:
-    """Load the model with its layers on disk, and check it on a few tokens with one layer of each kind."""
+    """Load the model with its layers on disk, and check it on a few tokens with one layer of each
+    kind.
+    """
     spec = planned.spec
     on_progress(Progress("loading the model", 0, 1, planned.how))
     tokenizer = tokenizers.load(source, planned.facts.vocab_size)
@@ -198,22 +225,26 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress) -
 
 
 def _names(planned: planning.Plan, source: Source, on_progress: OnProgress) -> Names | None:
-    """Return the names of a text part in the files, and report the omitted parts; None without a text part."""
+    """Return the names of a text part in the files, and report the omitted parts; None without a
+    text part.
+    """
     part = planned.part
     if part is None:
         return None
     names = text_part.names(part, WeightFiles(source.folder).places)
     left_out = weights.listed(sorted(names.other_parts)) if names.other_parts else "nothing"
     message = (
-        f"Layerscope loads the text part of {source.name}, a {part.full_config.model_type} model, as a plain "
-        f"{part.config.model_type} model. It leaves out {left_out} of other parts."
+        f"Layerscope loads the text part of {source.name}, a {part.full_config.model_type} model,"
+        f" as a plain {part.config.model_type} model. It leaves out {left_out} of other parts."
     )
     on_progress(Progress("loading the model", 0, 1, message))
     return names
 
 
 def _is_no_cast(record: logging.LogRecord) -> bool:
-    """Filter out the warning about casts to float16, which bitsandbytes repeats for each matrix and pass."""
+    """Filter out the warning about casts to float16, which bitsandbytes repeats for each matrix and
+    pass.
+    """
     return not str(record.msg).startswith("MatMul8bitLt: inputs will be cast")
 
 
@@ -239,7 +270,9 @@ def _smaller(spec: ModelSpec) -> str:
 class Loader:
     """Loader of models for experiments, without a cache."""
 
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
+    def __call__(
+        self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False
+    ) -> LoadedModel:
         """Load a model. Other loaders may share it, so callers must not modify it."""
         return load(spec, on_progress, by_layer=by_layer)
 
@@ -258,7 +291,9 @@ class ReadyModel(Loader):
         """Hold the model."""
         self._loaded = loaded
 
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
+    def __call__(
+        self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False
+    ) -> LoadedModel:
         """Return the model."""
         return self._loaded
 
@@ -270,10 +305,17 @@ class WarmModels(Loader):
         """Start with nothing loaded."""
         self._loaded: LoadedModel | None = None
 
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
+    def __call__(
+        self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False
+    ) -> LoadedModel:
         """Return the cached model if it is the requested one, else load it."""
-        resolved, loaded = resolve_model(spec), self._loaded
-        if loaded is None or loaded.spec != resolved or (loaded.decoder.on_disk is not None and not by_layer):
+        resolved = resolve_model(spec)
+        loaded = self._loaded
+        if (
+            loaded is None
+            or loaded.spec != resolved
+            or (loaded.decoder.on_disk is not None and not by_layer)
+        ):
             loaded = None  # otherwise two models would be in memory
             self.clear()
             loaded = self._loaded = load(resolved, on_progress, by_layer=by_layer)

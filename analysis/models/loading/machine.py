@@ -39,13 +39,16 @@ def cpu_name() -> str:
 
 
 def share_cores() -> None:
-    """Limit the threads of torch to the cores of the container, unless the user sets `OMP_NUM_THREADS`."""
+    """Limit the threads of torch to the cores of the container, unless the user sets
+    `OMP_NUM_THREADS`.
+    """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), host.cores()))
 
 
 def free_bytes(device: str) -> int:
-    """Return the free memory of the accelerator, or of the machine within the limits of the container and of `--memory`.
+    """Return the free memory of the accelerator, or of the machine within the limits of the
+    container and of `--memory`.
 
     On a CPU, freed memory that this process keeps is returned to the system first.
     """
@@ -56,10 +59,14 @@ def free_bytes(device: str) -> int:
 
 
 def gpus(device: str) -> dict[str, int]:
-    """Return the free bytes of each CUDA device that a model may be spread over; empty without a choice of devices."""
+    """Return the free bytes of each CUDA device that a model may be spread over; empty without a
+    choice of devices.
+    """
     if device not in ("cuda", ALL_GPUS) or torch.cuda.device_count() < 2:
         return {}
-    return {name: free_bytes(name) for name in map("cuda:{}".format, range(torch.cuda.device_count()))}
+    return {
+        name: free_bytes(name) for name in map("cuda:{}".format, range(torch.cuda.device_count()))
+    }
 
 
 def first_gpu(device: str) -> str:
@@ -75,8 +82,8 @@ def _each(device: str) -> list[str]:
 def reset_peak(device: str) -> None:
     """Reset `peak_bytes` to the memory in use now.
 
-    This works on CUDA, and on Linux if the process has the permission. Elsewhere it does nothing, and the peak is that of the
-    lifetime of the process.
+    This works on CUDA, and on Linux if the process has the permission. Elsewhere it does nothing,
+    and the peak is that of the lifetime of the process.
     """
     if device.startswith("cuda"):
         for gpu in _each(device) if torch.cuda.is_initialized() else ():
@@ -88,9 +95,11 @@ def reset_peak(device: str) -> None:
 
 
 def peak_bytes(device: str) -> int:
-    """Return the peak memory of this process since `reset_peak`: of the accelerator, or resident memory on a CPU.
+    """Return the peak memory of this process since `reset_peak`: of the accelerator, or resident
+    memory on a CPU.
 
-    On several GPUs it is the sum of their peaks. Without a reset it is the peak of the lifetime of the process.
+    On several GPUs it is the sum of their peaks. Without a reset it is the peak of the lifetime of
+    the process.
     """
     if device.startswith("cuda"):
         return sum(int(torch.cuda.max_memory_allocated(gpu)) for gpu in _each(device))
@@ -107,7 +116,8 @@ def choose_device(device: str) -> Setting:
     Raises:
         SpecError: If the requested device is not available.
     """
-    has_cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    has_cuda = torch.cuda.is_available()
+    mps = torch.backends.mps.is_available()
     if device == "auto":
         if has_cuda:
             n_more = torch.cuda.device_count() - 1
@@ -117,13 +127,21 @@ def choose_device(device: str) -> Setting:
             return Setting("mps", "mps: this is Apple silicon")
         return Setting("cpu", "cpu: no CUDA or Apple accelerator is visible to torch")
     n_gpus = torch.cuda.device_count() if has_cuda else 0
-    offered = ["cpu", *["mps"] * mps, *["cuda"] * has_cuda, *(f"cuda:{index}" for index in range(n_gpus))]
+    offered = [
+        "cpu",
+        *["mps"] * mps,
+        *["cuda"] * has_cuda,
+        *(f"cuda:{index}" for index in range(n_gpus)),
+    ]
     offered += [ALL_GPUS] * (n_gpus > 1)
     if device not in offered:
         raise SpecError(
-            f"Device {device!r} is not available: this machine offers {', '.join(offered)}. Choose one of these, or auto."
+            f"Device {device!r} is not available: this machine offers {', '.join(offered)}. Choose"
+            " one of these, or auto."
         )
-    return Setting(device, f"{device}: {f'all {n_gpus} GPUs, ' if device == ALL_GPUS else ''}chosen by you")
+    return Setting(
+        device, f"{device}: {f'all {n_gpus} GPUs, ' if device == ALL_GPUS else ''}chosen by you"
+    )
 
 
 def choose(device: str, dtype: str) -> tuple[str, str]:
@@ -133,8 +151,11 @@ def choose(device: str, dtype: str) -> tuple[str, str]:
 
 
 def seconds_per_flop(device: str, dtype: str) -> float:
-    """Return the shortest time of a floating-point operation, measured on a product of two small matrices."""
-    matrix, times = torch.ones((1024, 1024), dtype=getattr(torch, dtype), device=first_gpu(device)), []
+    """Return the shortest time of a floating-point operation, measured on a product of two small
+    matrices.
+    """
+    matrix = torch.ones((1024, 1024), dtype=getattr(torch, dtype), device=first_gpu(device))
+    times = []
     for _ in range(20):
         started = time.perf_counter()
         (matrix @ matrix)[0, 0].item()  # waits for the device
@@ -145,8 +166,8 @@ def seconds_per_flop(device: str, dtype: str) -> float:
 def n_gpus() -> int:
     """Return the number of CUDA devices, of which each worker process gets one.
 
-    `host.cards` counts without torch, but only NVIDIA GPUs on Linux. A worker pool that relied on it would put all of its
-    processes on the first GPU of another vendor.
+    `host.cards` counts without torch, but only NVIDIA GPUs on Linux. A worker pool that relied on
+    it would put all of its processes on the first GPU of another vendor.
     """
     return torch.cuda.device_count()
 
@@ -158,7 +179,10 @@ def choose_dtype(dtype: str, device: str) -> Setting:
         SpecError: If the device does not support the requested dtype.
     """
     if dtype == "bfloat16" and device == "mps" and not torch.backends.mps.is_macos_or_newer(14, 0):
-        raise SpecError("bfloat16 on mps needs macOS 14 or newer. Choose dtype float16 or float32, or device cpu.")
+        raise SpecError(
+            "bfloat16 on mps needs macOS 14 or newer. Choose dtype float16 or float32, or device"
+            " cpu."
+        )
     if dtype != "auto":
         return Setting(dtype, f"{dtype}: chosen by you")
     if device.startswith("cuda"):
@@ -168,7 +192,11 @@ def choose_dtype(dtype: str, device: str) -> Setting:
     if device == "mps":
         return Setting("float16", "float16: the widest supported fast type on Apple silicon")
     flags = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in host.cpuinfo("flags").split()]
-    has = f"this CPU has {' and '.join(flags)}" if flags else "this CPU lists no bfloat16 instructions"
+    has = (
+        f"this CPU has {' and '.join(flags)}"
+        if flags
+        else "this CPU lists no bfloat16 instructions"
+    )
     if flags and not float32_products.is_here(torch.bfloat16):
         return Setting("bfloat16", f"bfloat16: {has}, which is faster than float32")
     return Setting("float32", f"float32: {has}, and float32 is faster")
@@ -187,17 +215,27 @@ def check_quantization(quantization: str, device: str) -> None:
     if quantization == "none":
         return
     if device == "mps":
-        raise SpecError(f"{quantization} weights are not supported on mps. Choose quantization none, or device cpu.")
+        raise SpecError(
+            f"{quantization} weights are not supported on mps. Choose quantization none, or device"
+            " cpu."
+        )
     if device == ALL_GPUS and quantization == "8bit":
-        raise SpecError("8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or device cuda.")
+        raise SpecError(
+            "8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or"
+            " device cuda."
+        )
     if not device.startswith("cuda") or torch.version.hip:
         return
-    needed, capability = _NEEDED[quantization], torch.cuda.get_device_capability(first_gpu(device))
+    needed = _NEEDED[quantization]
+    capability = torch.cuda.get_device_capability(first_gpu(device))
     if capability < needed:
-        alternative = "4bit or none" if quantization == "8bit" and capability >= _NEEDED["4bit"] else "none"
+        alternative = (
+            "4bit or none" if quantization == "8bit" and capability >= _NEEDED["4bit"] else "none"
+        )
         raise SpecError(
-            f"{quantization} weights need a GPU of compute capability {needed[0]}.{needed[1]}, but this one has "
-            f"{capability[0]}.{capability[1]}. Choose quantization {alternative}, or device cpu."
+            f"{quantization} weights need a GPU of compute capability {needed[0]}.{needed[1]}, but"
+            f" this one has {capability[0]}.{capability[1]}. Choose quantization {alternative}, or"
+            " device cpu."
         )
 
 

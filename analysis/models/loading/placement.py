@@ -1,8 +1,8 @@
 """Placement of the parts of a model on several devices.
 
-Every layer moves its arguments to its own device, so layers can be run alone, skipped and restored as on one device. The hooks
-of accelerate are not used: they move masks and tables again for every layer, lose attributes of masks, and replace `forward`,
-as layer streaming does.
+Every layer moves its arguments to its own device, so layers can be run alone, skipped and restored
+as on one device. The hooks of accelerate are not used: they move masks and tables again for every
+layer, lose attributes of masks, and replace `forward`, as layer streaming does.
 """
 
 from collections.abc import Mapping
@@ -61,16 +61,37 @@ class Placement:
 
     def without(self, block: Removal) -> "Placement":
         """Return the placement of the pruned model."""
-        return replace(self, layers=tuple(device for index, device in enumerate(self.layers) if index not in block.layers))
+        return replace(
+            self,
+            layers=tuple(
+                device for index, device in enumerate(self.layers) if index not in block.layers
+            ),
+        )
 
     def in_words(self) -> str:
         """Return the devices of the layers and of the other parts, as part of a sentence."""
         phrases = []
         for device in self.devices:
-            indices = [index for index, layer_device in enumerate(self.layers) if layer_device == device]
-            layers = [f"layers {indices[0]}-{indices[-1]}" if len(indices) > 1 else f"layer {indices[0]}"] if indices else []
-            ends = ["the embeddings"] * (device == self.first) + ["the head"] * (device == self.head_on)
-            phrases.append(f"{' with '.join([*layers, *([' and '.join(ends)] if ends else [])])} on {device}")
+            indices = [
+                index for index, layer_device in enumerate(self.layers) if layer_device == device
+            ]
+            layers = (
+                [
+                    (
+                        f"layers {indices[0]}-{indices[-1]}"
+                        if len(indices) > 1
+                        else f"layer {indices[0]}"
+                    )
+                ]
+                if indices
+                else []
+            )
+            ends = ["the embeddings"] * (device == self.first) + ["the head"] * (
+                device == self.head_on
+            )
+            phrases.append(
+                f"{' with '.join([*layers, *([' and '.join(ends)] if ends else [])])} on {device}"
+            )
         return ", ".join(phrases)
 
 
@@ -84,7 +105,8 @@ def place(needs: Needs, free: Mapping[str, int]) -> Placement | None:
     Returns:
         The placement; None if it does not fit.
     """
-    low, high = 0, max(free.values(), default=0) // _STEP
+    low = 0
+    high = max(free.values(), default=0) // _STEP
     best = _filled(needs, free, 0)
     while best is not None and low < high:
         room = (low + high + 1) // 2
@@ -100,7 +122,8 @@ def _filled(needs: Needs, free: Mapping[str, int], room: int) -> Placement | Non
     free_bytes[0] -= needs.first + (needs.last + needs.logits if needs.tied else 0)
     if free_bytes[0] < 0:
         return None
-    device_index, layers = 0, list[str]()
+    device_index = 0
+    layers = list[str]()
     for part in [*needs.layers, 0 if needs.tied else needs.last + needs.logits]:
         while free_bytes[device_index] < part:
             device_index += 1
@@ -120,8 +143,15 @@ def device_map(decoder: Decoder, placement: Placement) -> dict[str, str]:
         placement: devices of its parts.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
-    layers = {paths[layer]: device for layer, device in zip(decoder.layers, placement.layers, strict=True)}
-    return {"": placement.first, paths[decoder.norm]: placement.head_on, paths[decoder.head]: placement.head_on, **layers}
+    layers = {
+        paths[layer]: device for layer, device in zip(decoder.layers, placement.layers, strict=True)
+    }
+    return {
+        "": placement.first,
+        paths[decoder.norm]: placement.head_on,
+        paths[decoder.head]: placement.head_on,
+        **layers,
+    }
 
 
 def spread(decoder: Decoder, placement: Placement) -> None:
@@ -132,7 +162,8 @@ def spread(decoder: Decoder, placement: Placement) -> None:
         placement: devices of its parts.
 
     Raises:
-        UnsupportedModelError: If the body of the family does more between its layers than pass on the stream.
+        UnsupportedModelError: If the body of the family does more between its layers than pass on
+            the stream.
     """
     _remove_accelerate_hooks(decoder.model)
     for layer, device in zip(decoder.layers, placement.layers, strict=True):
@@ -155,9 +186,9 @@ def spread(decoder: Decoder, placement: Placement) -> None:
         if "same device" not in str(error):
             raise
         raise UnsupportedModelError(
-            f"The body of this {decoder.config.model_type} model does more between its layers than pass on the "
-            f"residual stream, so it cannot be spread over {len(placement.devices)} devices. Choose one device "
-            "that fits all of it, such as cuda:0, or a smaller model."
+            f"The body of this {decoder.config.model_type} model does more between its layers than"
+            f" pass on the residual stream, so it cannot be spread over {len(placement.devices)}"
+            " devices. Choose one device that fits all of it, such as cuda:0, or a smaller model."
         ) from error
 
 
@@ -175,8 +206,12 @@ def _move_arguments(module: nn.Module, device: torch.device) -> None:
 
     def fetch(_: nn.Module, args: tuple, named: dict) -> tuple[tuple, dict]:
         # Only the stream differs from layer to layer, so copies of the others are cached.
-        stream, rest = args[:1], args[1:]
-        moved = {name: _moved(value, device, keep=name != "hidden_states") for name, value in named.items()}
+        stream = args[:1]
+        rest = args[1:]
+        moved = {
+            name: _moved(value, device, keep=name != "hidden_states")
+            for name, value in named.items()
+        }
         return (*_moved(stream, device, keep=False), *_moved(rest, device, keep=True)), moved
 
     module.register_forward_pre_hook(fetch, with_kwargs=True)

@@ -1,4 +1,6 @@
-"""Plans the loading of a `ModelSpec`: its files, dtype, device, size, and whether it fits in memory."""
+"""Plans the loading of a `ModelSpec`: its files, dtype, device, size, and whether it fits in
+memory.
+"""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +17,12 @@ from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import layer_sizes
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import machine, placement, pretrained, text_part
-from analysis.models.loading.config import check_quantization, quantization_name, read_config, reading_errors_explained
+from analysis.models.loading.config import (
+    check_quantization,
+    quantization_name,
+    read_config,
+    reading_errors_explained,
+)
 from analysis.models.loading.placement import Needs, Placement
 from analysis.models.loading.text_part import TextPart
 from analysis.models.source import sizes, weights_format
@@ -56,15 +63,23 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Whether weights and working memory fit in the free memory."""
-        return self.placement is not None or self.weight_bytes + self.working_bytes <= self.free_bytes
+        return (
+            self.placement is not None or self.weight_bytes + self.working_bytes <= self.free_bytes
+        )
 
     @property
     def where(self) -> str:
         """Name of its device or devices."""
-        return _device_name(self.placement) if self.placement is not None else machine.first_gpu(self.spec.device)
+        return (
+            _device_name(self.placement)
+            if self.placement is not None
+            else machine.first_gpu(self.spec.device)
+        )
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of a result: `machine.versions`, and the devices if there are several."""
+        """Return the versions of a result: `machine.versions`, and the devices if there are
+        several.
+        """
         return versions(self.placement)
 
     @property
@@ -79,10 +94,18 @@ class Plan:
 
     @property
     def how(self) -> str:
-        """Sentence that says how the model is spread or streamed, and why; "" if one device holds it."""
-        needs = f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)} and {free_in_words(self)}"
+        """Sentence that says how the model is spread or streamed, and why; "" if one device holds
+        it.
+        """
+        needs = (
+            f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)}"
+            f" and {free_in_words(self)}"
+        )
         if self.placement is not None:
-            return f"{needs}, so it is spread over {len(self.placement.devices)} of them: {self.placement.in_words()}."
+            return (
+                f"{needs}, so it is spread over {len(self.placement.devices)} of them:"
+                f" {self.placement.in_words()}."
+            )
         if self.fits or not self.streams:
             return ""
         return f"{needs}, so its layers are read from the disk one by one, with the same figures."
@@ -111,7 +134,9 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         part = text_part.find(config, source.name)
         config = config if part is None else part.config
         decoder = skeleton(config)
-        facts = layer_sizes.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
+        facts = layer_sizes.facts(
+            decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization
+        )
         facts = replace(
             facts,
             part_of="" if part is None else part.full_config.model_type,
@@ -119,18 +144,22 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         )
     if facts.n_layers < 2:
         raise UnsupportedModelError(
-            f"{source.name} has only one layer, so no layer can be removed. Choose a model with two layers or more."
+            f"{source.name} has only one layer, so no layer can be removed. Choose a model with two"
+            " layers or more."
         )
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
     weight_bytes = sizes.weight_bytes(facts, None, dtype.value, spec.quantization)
     assert weight_bytes is not None, "new facts have the sizes of every layer"
     stream_bytes, head_bytes = _working_memory(facts, dtype.value)
-    working_bytes, free = stream_bytes + head_bytes, machine.free_bytes(device.value)
+    working_bytes = stream_bytes + head_bytes
+    free = machine.free_bytes(device.value)
     # The scales of 8-bit weights in bitsandbytes are not moved to another GPU.
     gpus = {} if spec.quantization == "8bit" else machine.gpus(device.value)
     chosen_placement = None
     if gpus and (device.value == machine.ALL_GPUS or weight_bytes + working_bytes > free):
-        chosen_placement = placement.place(needs(decoder, facts, dtype.value, spec.quantization), gpus)
+        chosen_placement = placement.place(
+            needs(decoder, facts, dtype.value, spec.quantization), gpus
+        )
     if chosen_placement is not None:
         working_bytes = len(chosen_placement.devices) * stream_bytes + head_bytes
         free = sum(gpus[gpu] for gpu in chosen_placement.devices)
@@ -145,7 +174,8 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         working_bytes=working_bytes,
         free_bytes=free,
         # Batches are at most half as large as for a model in memory.
-        layered_bytes=_few_layers_bytes(decoder, facts, resolved, stored_as, source) + working_bytes // 2,
+        layered_bytes=_few_layers_bytes(decoder, facts, resolved, stored_as, source)
+        + working_bytes // 2,
         placement=chosen_placement,
         modules={} if chosen_placement is None else placement.device_map(decoder, chosen_placement),
         gpus=gpus,
@@ -185,7 +215,9 @@ def needs(decoder: Decoder, facts: ModelFacts, dtype: str, quantization: str) ->
         dtype, quantization: as in `sizes.weight_bytes`.
     """
     inside, at_head = _working_memory(facts, dtype)
-    last = sum(parameter.numel() for end in (decoder.norm, decoder.head) for parameter in end.parameters())
+    last = sum(
+        parameter.numel() for end in (decoder.norm, decoder.head) for parameter in end.parameters()
+    )
     tied = decoder.head.weight is decoder.model.get_input_embeddings().weight
     outside = facts.other_parameters  # tied weights counted once
     return Needs(
@@ -198,10 +230,13 @@ def needs(decoder: Decoder, facts: ModelFacts, dtype: str, quantization: str) ->
     )
 
 
-def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, spec: ModelSpec, stored_as: str, source: Source) -> int:
+def _few_layers_bytes(
+    decoder: Decoder, facts: ModelFacts, spec: ModelSpec, stored_as: str, source: Source
+) -> int:
     """Return the memory of a model with its layers on disk.
 
-    It is the sum of the other parts, the computing layer, the next layer in its stored and in its final form, and buffers.
+    It is the sum of the other parts, the computing layer, the next layer in its stored and in its
+    final form, and buffers.
     """
     item = sizes.DTYPE_BYTES[spec.dtype]
     largest_layer = max(sizes.layer_bytes(facts, None, spec.dtype, spec.quantization))
@@ -211,9 +246,14 @@ def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, spec: ModelSpec, stor
         stored = (source.folder / source.gguf_file).stat().st_size * share
         turned = 3.0 * 4 * largest  # dequantized in float32, joined, and transposed
     else:
-        joins = any(isinstance(step, WeightConverter) for step in get_model_conversion_mapping(decoder.model))
+        joins = any(
+            isinstance(step, WeightConverter)
+            for step in get_model_conversion_mapping(decoder.model)
+        )
         stored = max(facts.layer_parameters) * max(item, sizes.DTYPE_BYTES.get(stored_as, item))
-        turned = (0 if spec.quantization == "none" else 4 * largest) + (item * largest if joins else 0)
+        turned = (0 if spec.quantization == "none" else 4 * largest) + (
+            item * largest if joins else 0
+        )
     return int(facts.other_parameters * item + 2 * largest_layer + stored + turned)
 
 
@@ -222,4 +262,6 @@ def free_in_words(planned: Plan) -> str:
     if not planned.gpus:
         return host.free_in_words(planned.free_bytes, planned.where)
     per_gpu = ", ".join(f"{units.size(n_bytes)} on {gpu}" for gpu, n_bytes in planned.gpus.items())
-    return f"{units.size(sum(planned.gpus.values()))} are free on {len(planned.gpus)} GPUs ({per_gpu})"
+    return (
+        f"{units.size(sum(planned.gpus.values()))} are free on {len(planned.gpus)} GPUs ({per_gpu})"
+    )

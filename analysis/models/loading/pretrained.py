@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # imports bitsandbytes, which takes seconds
 
 
 BUILDING = threading.RLock()
-"""Lock held while a library builds a model, because it changes the default dtype of torch meanwhile."""
+"""Lock held while a library builds a model, because it changes the default dtype of torch
+meanwhile."""
 
 
 def config(folder: Path, gguf_file: str | None = None) -> Any:
@@ -43,14 +44,20 @@ def tokenizer(folder: Path, gguf_file: str | None = None) -> Any:
 
 
 def model(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return a causal language model and the names of weights that are missing, unexpected or of another shape.
+    """Return a causal language model and the names of weights that are missing, unexpected or of
+    another shape.
 
     Args:
         folder: folder of the model.
         options: options of `from_pretrained`.
     """
     # By default transformers does not report weights of another shape.
-    options = {**options, "output_loading_info": True, "ignore_mismatched_sizes": True, "trust_remote_code": False}
+    options = {
+        **options,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,
+        "trust_remote_code": False,
+    }
     gguf_file = options.pop("gguf_file", None)
     with BUILDING, model_files.reading(folder, gguf_file) as (path, gguf_options):
         pair: Any = AutoModelForCausalLM.from_pretrained(path, **options, **gguf_options)

@@ -1,7 +1,8 @@
 """Trial of a tokenizer in a separate process: it is loaded, and encodes a few texts.
 
-The rules of a tokenizer can be patterns that take minutes, character tables that crash its library, or replacements that turn a
-sentence into gigabytes. The trial does not import torch, which would take longer than the trial itself.
+The rules of a tokenizer can be patterns that take minutes, character tables that crash its library,
+or replacements that turn a sentence into gigabytes. The trial does not import torch, which would
+take longer than the trial itself.
 """
 
 import json
@@ -36,7 +37,8 @@ _PAIRS = (
     ("abc def ghi", "ihg fed cba"),
     ("ACGT TGCA", "TGAC CAGT"),
 )
-"""Pairs of texts of the same shape, of which a working tokenizer encodes at least one differently."""
+"""Pairs of texts of the same shape, of which a working tokenizer encodes at least one
+differently."""
 _MAX_ADDED = 8
 """Maximum number of special tokens around a text."""
 _MAX_GROWTH = 16
@@ -79,19 +81,29 @@ def try_out(folder: str, gguf_file: str) -> int:
 
 
 def faults(tokenizer: Any) -> Iterator[str]:
-    """Yield the problems of a tokenizer, as clauses. Rules are checked first, since they may lengthen texts."""
+    """Yield the problems of a tokenizer, as clauses. Rules are checked first, since they may
+    lengthen texts.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
-        yield from _faults_of_rules([_rule(getattr(backend, part)) for part in ("normalizer", "pre_tokenizer", "decoder")])
+        yield from _faults_of_rules(
+            [_rule(getattr(backend, part)) for part in ("normalizer", "pre_tokenizer", "decoder")]
+        )
         if getattr(backend.model, "dropout", None):
             yield "its dropout changes the tokens of a text each time"
         for step in _steps(_rule(backend.post_processor)):
-            if step.get("type") == "TemplateProcessing" and sum("Sequence" in piece for piece in step["single"]) != 1:
+            if (
+                step.get("type") == "TemplateProcessing"
+                and sum("Sequence" in piece for piece in step["single"]) != 1
+            ):
                 yield "its template must have the text exactly once"
     plain, with_special = (
-        [list(tokenizer(text, add_special_tokens=added).input_ids) for text in _TEXTS] for added in (False, True)
+        [list(tokenizer(text, add_special_tokens=added).input_ids) for text in _TEXTS]
+        for added in (False, True)
     )
-    added = max(len(ids) - len(plain_ids) for ids, plain_ids in zip(with_special, plain, strict=True))
+    added = max(
+        len(ids) - len(plain_ids) for ids, plain_ids in zip(with_special, plain, strict=True)
+    )
     if added > _MAX_ADDED:
         yield f"it adds {added:,} tokens around a text, but at most {_MAX_ADDED} are possible"
     if not with_special[0]:
@@ -115,7 +127,11 @@ def _faults_of_rules(rules: Sequence[Any]) -> Iterator[str]:
     for rule in rules:
         growth = 1
         for step in _steps(rule):
-            content = [str(step[name]) for name in ("content", "prepend", "replacement", "prefix", "suffix") if step.get(name)]
+            content = [
+                str(step[name])
+                for name in ("content", "prepend", "replacement", "prefix", "suffix")
+                if step.get(name)
+            ]
             growth *= max(map(len, content), default=1)
             if growth > _MAX_GROWTH:
                 yield f"its rules lengthen a text more than {_MAX_GROWTH} times"
@@ -127,17 +143,24 @@ def _steps(rule: Any) -> Iterator[dict[str, Any]]:
     """Yield a rule and all rules within it."""
     if isinstance(rule, dict):
         yield rule
-    for inner in rule.values() if isinstance(rule, dict) else rule if isinstance(rule, list) else ():
+    for inner in (
+        rule.values() if isinstance(rule, dict) else rule if isinstance(rule, list) else ()
+    ):
         if isinstance(inner, dict | list):
             yield from _steps(inner)
 
 
 def faults_of_letters(letters: Any) -> Iterator[str]:
-    """Check the character table of a sentencepiece normalizer: index size, index, and NUL-terminated texts."""
+    """Check the character table of a sentencepiece normalizer: index size, index, and
+    NUL-terminated texts.
+    """
     import base64
 
     table = base64.b64decode(letters) if isinstance(letters, str) else bytes(letters)
     texts = table[4 + int.from_bytes(table[:4], "little") :]
     longest = max(map(len, texts.split(b"\0")))
     if longest > _MAX_LETTERS:
-        yield (f"its table of letters replaces a letter by {longest:,} bytes, but at most {_MAX_LETTERS} are possible")
+        yield (
+            f"its table of letters replaces a letter by {longest:,} bytes, but at most"
+            f" {_MAX_LETTERS} are possible"
+        )

@@ -1,8 +1,9 @@
-"""Reads tensors of safetensors and GGUF files, each once, in the order of the file and without copies.
+"""Reads tensors of safetensors and GGUF files, each once, in the order of the file and without
+copies.
 
-Both formats begin with a header with the position of each tensor. The tensors of a layer are a few contiguous ranges, which are
-read directly into their destination. Source: the specifications of the formats, github.com/huggingface/safetensors and
-docs/gguf.md in github.com/ggml-org/ggml.
+Both formats begin with a header with the position of each tensor. The tensors of a layer are a few
+contiguous ranges, which are read directly into their destination. Source: the specifications of the
+formats, github.com/huggingface/safetensors and docs/gguf.md in github.com/ggml-org/ggml.
 """
 
 import math
@@ -112,19 +113,25 @@ class WeightFiles:
             by_file.setdefault(self.places[name].file, []).append(name)
         tensors: dict[str, Tensor] = {}
         for file, names_in_file in by_file.items():
-            tensors |= self._of_file(file, sorted(names_in_file, key=lambda name: self.places[name].begin))
+            tensors |= self._of_file(
+                file, sorted(names_in_file, key=lambda name: self.places[name].begin)
+            )
         return tensors
 
     def _of_file(self, file: Path, names: Sequence[str]) -> dict[str, Tensor]:
         tensors = {}
         handle = os.open(file, os.O_RDONLY)
         try:
-            if self._file_identities.get(file, _file_identity(os.fstat(handle))) != _file_identity(os.fstat(handle)):
+            if self._file_identities.get(file, _file_identity(os.fstat(handle))) != _file_identity(
+                os.fstat(handle)
+            ):
                 raise UnsupportedModelError(
-                    f"{file.name} changed while it was read. Wait until it is complete, and run it again."
+                    f"{file.name} changed while it was read. Wait until it is complete, and run it"
+                    " again."
                 )
             for names_in_range in _contiguous_ranges(names, self.places):
-                begin, end = self.places[names_in_range[0]].begin, self.places[names_in_range[-1]].end
+                begin = self.places[names_in_range[0]].begin
+                end = self.places[names_in_range[-1]].end
                 before = begin % _ALIGNED
                 buffer = torch.empty(before + end - begin, dtype=torch.uint8)
                 _fill(handle, buffer[before:], begin, file)
@@ -148,7 +155,8 @@ def _file_identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _fill(handle: int, buffer: Tensor, begin: int, file: Path) -> None:
-    view, done = buffer.numpy().data, 0
+    view = buffer.numpy().data
+    done = 0
     while done < len(view):
         n_read = os.preadv(handle, [view[done : done + _MAX_READ_BYTES]], begin + done)
         if not n_read:
@@ -170,19 +178,26 @@ def _contiguous_ranges(names: Sequence[str], places: Mapping[str, TensorPlace]) 
 def _of_gguf(file: Path) -> dict[str, TensorPlace]:
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-    size, places = file.stat().st_size, {}
+    size = file.stat().st_size
+    places = {}
     for entry in gguf.tensors(file):
         try:
             n_numbers, n_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(entry.kind)]
         except (KeyError, ValueError) as error:
             raise UnsupportedModelError(
-                f"{file.name} holds weights of the ggml type {entry.kind}, which cannot be read. Choose another quantization."
+                f"{file.name} holds weights of the ggml type {entry.kind}, which cannot be read."
+                " Choose another quantization."
             ) from error
-        dtype, shape, blocks = _GGUF_DTYPES.get(entry.kind), entry.shape or (1,), None
+        dtype = _GGUF_DTYPES.get(entry.kind)
+        shape = entry.shape or (1,)
+        blocks = None
         if dtype is None:
-            dtype, blocks = torch.uint8, (entry.kind, n_numbers, n_bytes)
+            dtype = torch.uint8
+            blocks = (entry.kind, n_numbers, n_bytes)
             if shape[-1] % n_numbers:
-                raise UnsupportedModelError(f"{file.name} holds {entry.name} in blocks that do not fill it. Get it again.")
+                raise UnsupportedModelError(
+                    f"{file.name} holds {entry.name} in blocks that do not fill it. Get it again."
+                )
             shape = (*shape[:-1], shape[-1] // n_numbers * n_bytes)
         end = entry.begin + math.prod(shape) * dtype.itemsize
         if end > size:
@@ -204,15 +219,21 @@ def _header(file: Path) -> dict[str, TensorPlace]:
         places = {}
         for name, entry in header.items():
             begin, end = (int(offset) + 8 + length for offset in entry["data_offsets"])
-            dtype, shape = _DTYPES[entry["dtype"]], tuple(int(n) for n in entry["shape"])
-            if not (8 + length <= begin <= end <= size and end - begin == math.prod(shape) * dtype.itemsize):
+            dtype = _DTYPES[entry["dtype"]]
+            shape = tuple(int(n) for n in entry["shape"])
+            if not (
+                8 + length <= begin <= end <= size
+                and end - begin == math.prod(shape) * dtype.itemsize
+            ):
                 raise ValueError(f"the position of {name} does not match its shape or the file")
             places[name] = TensorPlace(file, begin, end, dtype, shape)
         return places
     except KeyError as error:
         raise UnsupportedModelError(
-            f"{file.name} holds weights of the type {error}, which cannot be read layer by layer. Choose a model "
-            "in float32, float16 or bfloat16."
+            f"{file.name} holds weights of the type {error}, which cannot be read layer by layer."
+            " Choose a model in float32, float16 or bfloat16."
         ) from error
     except (OSError, ValueError, struct.error, TypeError, AttributeError) as error:
-        raise UnsupportedModelError(f"{file.name} is not a safetensors file: {error}. Get it again.") from error
+        raise UnsupportedModelError(
+            f"{file.name} is not a safetensors file: {error}. Get it again."
+        ) from error

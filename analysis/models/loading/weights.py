@@ -1,4 +1,6 @@
-"""Loads all weights, or all but the decoder layers. Missing weights are errors, and unused ones are reported."""
+"""Loads all weights, or all but the decoder layers. Missing weights are errors, and unused ones are
+reported.
+"""
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
@@ -41,15 +43,18 @@ def load_all(
         folder: folder of its files.
         options: options of `from_pretrained`.
         on_progress: receives a message about unused weights.
-        other_parts: weights in the files that belong to other parts than the text part, which `load` reports.
+        other_parts: weights in the files that belong to other parts than the text part, which
+            `load` reports.
 
     Raises:
-        UnsupportedModelError: If weights are missing or have another shape than in the configuration.
+        UnsupportedModelError: If weights are missing or have another shape than in the
+            configuration.
     """
     _quiet()
     before = transformers_logging.get_verbosity()
     if other_parts:
-        transformers_logging.set_verbosity_error()  # transformers would list all weights of the other parts
+        # transformers would list all weights of the other parts
+        transformers_logging.set_verbosity_error()
     try:
         model, info = pretrained.model(folder, options)
     except RuntimeError as error:
@@ -58,7 +63,10 @@ def load_all(
         raise _not_joined(name) from error
     finally:
         transformers_logging.set_verbosity(before)
-    if "gguf_file" not in options and getattr(pretrained.config(folder), "quantization_config", None) is None:
+    if (
+        "gguf_file" not in options
+        and getattr(pretrained.config(folder), "quantization_config", None) is None
+    ):
         steps = get_model_conversion_mapping(model, options.get("key_mapping"))
         _check_numbers(name, model, called(model, steps, WeightFiles(folder).integers))
     if "key_mapping" in options:
@@ -80,15 +88,16 @@ def _check(name: str, report: Any, on_progress: OnProgress, other_parts: Collect
     missing = sorted(report.missing_keys)
     if missing:
         raise UnsupportedModelError(
-            f"{name} lacks {listed(missing)}, which would be filled with random numbers. Get its files again, or "
-            "the configuration that belongs to them."
+            f"{name} lacks {listed(missing)}, which would be filled with random numbers. Get its"
+            " files again, or the configuration that belongs to them."
         )
     if report.mismatched_keys:
         key, shape, expected = min(report.mismatched_keys)
         raise UnsupportedModelError(
-            f"{name} has {listed(sorted(key for key, *_ in report.mismatched_keys))} in another shape than in its "
-            f"configuration ({key}: {tuple(shape)}, not {tuple(expected)}). They would be filled with random "
-            "numbers. Get the configuration that belongs to the weights."
+            f"{name} has {listed(sorted(key for key, *_ in report.mismatched_keys))} in another"
+            f" shape than in its configuration ({key}: {tuple(shape)}, not {tuple(expected)}). They"
+            " would be filled with random numbers. Get the configuration that belongs to the"
+            " weights."
         )
     unexpected = sorted(set(report.unexpected_keys) - set(other_parts))
     if unexpected:
@@ -97,7 +106,8 @@ def _check(name: str, report: Any, on_progress: OnProgress, other_parts: Collect
                 "loading the model",
                 0,
                 1,
-                f"{name} also holds {listed(unexpected)}, which its configuration does not use. They are left out.",
+                f"{name} also holds {listed(unexpected)}, which its configuration does not use."
+                " They are left out.",
             )
         )
 
@@ -108,27 +118,31 @@ def _check_numbers(name: str, model: Any, places: Mapping[str, str]) -> None:
     Args:
         name: name of the model, for the error.
         model: transformers model.
-        places: names in the model of integer tensors, by their names in the files. Buffers, such as masks, are allowed.
+        places: names in the model of integer tensors, by their names in the files. Buffers, such as
+            masks, are allowed.
     """
     weights = dict(model.named_parameters(remove_duplicate=False))
     if wrong := sorted(stored for stored, model_name in places.items() if model_name in weights):
         raise UnsupportedModelError(
-            f"{name} stores {listed(wrong)} as integers, but its configuration declares no quantization with "
-            "their scale. Get the model in float32, float16 or bfloat16."
+            f"{name} stores {listed(wrong)} as integers, but its configuration declares no"
+            " quantization with their scale. Get the model in float32, float16 or bfloat16."
         )
 
 
 def _not_joined(name: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"{name} lacks weights: some weights that are joined on loading, such as those of experts, are "
-        "missing or do not match. Get its files again."
+        f"{name} lacks weights: some weights that are joined on loading, such as those of experts,"
+        " are missing or do not match. Get its files again."
     )
 
 
 def listed(names: Sequence[str]) -> str:
     """Return the number of names and the first few: "3 weights (a, b, c)"."""
     ellipsis = ", …" if len(names) > _MAX_NAMES else ""
-    return f"{len(names)} {'weight' if len(names) == 1 else 'weights'} ({', '.join(names[:_MAX_NAMES])}{ellipsis})"
+    return (
+        f"{len(names)} {'weight' if len(names) == 1 else 'weights'}"
+        f" ({', '.join(names[:_MAX_NAMES])}{ellipsis})"
+    )
 
 
 def without_layers(
@@ -159,17 +173,26 @@ def without_layers(
         other_parts: as in `load_all`.
 
     Raises:
-        UnsupportedModelError: If weights are missing, or the files or the family do not allow reading layers one by one.
+        UnsupportedModelError: If weights are missing, or the files or the family do not allow
+            reading layers one by one.
     """
     _quiet()
     checkpoint = WeightFiles(path)
     if getattr(config, "quantization_config", None) is not None:
         raise UnsupportedModelError(
-            f"{name} is quantized in its files, which cannot be read layer by layer. Use the original weights."
+            f"{name} is quantized in its files, which cannot be read layer by layer. Use the"
+            " original weights."
         )
     with pretrained.BUILDING, init_empty_weights(include_buffers=False):
         model: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)
-    assembly = Assembly(model, checkpoint, dtype=dtype, device=device, quantization=quantization, key_mapping=key_mapping)
+    assembly = Assembly(
+        model,
+        checkpoint,
+        dtype=dtype,
+        device=device,
+        quantization=quantization,
+        key_mapping=key_mapping,
+    )
     model.eval()
     _check(name, assembly.report, on_progress, other_parts)
     if path.is_dir():
@@ -177,7 +200,8 @@ def without_layers(
     decoder = architecture.find_decoder(model)
     layers = layers_on_disk.LayersOnDisk(decoder, assembly, identity=identity)
     decoder = replace(decoder, on_disk=layers)
-    decoder.check_layers_are_apart()  # before a trial, in which layers of the same kind share weights
+    # before a trial, in which layers of the same kind share weights
+    decoder.check_layers_are_apart()
     report = assembly.load(checkpoint.places.keys() - layers.stored - set(other_parts))
     model.tie_weights(missing_keys=report.missing_keys, recompute_mapping=False)
     for buffer_name, buffer in list(model.named_buffers()):

@@ -12,7 +12,12 @@ from torch import nn
 
 from analysis.core import failures, host, input_files, store, units
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal
-from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError, UnsupportedModelError
+from analysis.core.errors import (
+    LayerscopeError,
+    NotEnoughMemoryError,
+    RecipeError,
+    UnsupportedModelError,
+)
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import machine, pretrained, weights
 from analysis.models.loading.load import LoadedModel
@@ -28,7 +33,8 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 _BRIDGE_FILE = "bridge.safetensors"
 _MAX_RECORD_BYTES = 8 << 20
 UNMATCHED_PATTERNS = r"The following (rank|alpha)_pattern keys did not match any targeted module"
-"""Pattern of a warning of PEFT, which looks for these keys among modules only, not among parameters."""
+"""Pattern of a warning of PEFT, which looks for these keys among modules only, not among
+parameters."""
 
 
 def check_adapter(adapter: str, block: Removal | None) -> None:
@@ -40,31 +46,38 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
         RecipeError: If it is not.
         NotEnoughMemoryError: If its files do not fit in memory.
     """
-    if not os.path.isfile(Path(adapter) / adapter_config.FILE):  # `Path.is_file` raises for invalid names
+    if not os.path.isfile(
+        Path(adapter) / adapter_config.FILE
+    ):  # `Path.is_file` raises for invalid names
         raise RecipeError(
-            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter. Give an adapter that "
-            "a healing run saved."
+            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter. Give an"
+            " adapter that a healing run saved."
         )
     _check_files(Path(adapter))
     if not (Path(adapter) / WEIGHTS_FILE).exists():
         raise RecipeError(
-            f"The adapter {adapter} has no {WEIGHTS_FILE}. Layerscope never reads pickled weights (.bin), which "
-            "can run code. Save it again with `save_pretrained(..., safe_serialization=True)` in an environment "
-            "you trust."
+            f"The adapter {adapter} has no {WEIGHTS_FILE}. Layerscope never reads pickled weights"
+            " (.bin), which can run code. Save it again with `save_pretrained(...,"
+            " safe_serialization=True)` in an environment you trust."
         )
     if (Path(adapter) / _BRIDGE_FILE).exists():
         raise RecipeError(
-            f"The adapter {adapter} needs its {_BRIDGE_FILE}, an extra layer of earlier versions that PEFT cannot load. "
-            "Heal the model again."
+            f"The adapter {adapter} needs its {_BRIDGE_FILE}, an extra layer of earlier versions"
+            " that PEFT cannot load. Heal the model again."
         )
     adapter_config.read(Path(adapter))
     _check_sizes(Path(adapter))
     recorded_cut = _healed(Path(adapter) / "layerscope.json")
     if block is None or recorded_cut is None or recorded_cut == block.to_json():
         return
-    description = f"without {_cut(recorded_cut).describe()}" if recorded_cut else "as a control, with no layer removed"
+    description = (
+        f"without {_cut(recorded_cut).describe()}"
+        if recorded_cut
+        else "as a control, with no layer removed"
+    )
     raise RecipeError(
-        f"The adapter {adapter} was healed {description}, but you remove {block.describe()}. Give the block of its healing run."
+        f"The adapter {adapter} was healed {description}, but you remove {block.describe()}. Give"
+        " the block of its healing run."
     )
 
 
@@ -80,12 +93,15 @@ def _check_files(folder: Path) -> None:
         raise RecipeError(f"The adapter cannot be used: {error}") from error
     except OSError as error:
         raise RecipeError(
-            f"The {Path(error.filename or folder).name} of {folder} cannot be read: {error.strerror or error}. Heal again."
+            f"The {Path(error.filename or folder).name} of {folder} cannot be read:"
+            f" {error.strerror or error}. Heal again."
         ) from error
 
 
 def _healed(record: Path) -> dict | None:
-    """Return the removed block that a healing run recorded with its adapter; {} for a control, None without a record."""
+    """Return the removed block that a healing run recorded with its adapter; {} for a control, None
+    without a record.
+    """
     try:
         heal = input_files.parsed(input_files.read(record, _MAX_RECORD_BYTES).decode())["heal"]
         return {} if heal.get("control") else _cut(heal["block"]).to_json()
@@ -101,7 +117,10 @@ def healed_cut(adapter: str) -> Removal:
     """
     noted = _healed(adapter_config.located(adapter) / "layerscope.json")
     if not noted:
-        raise RecipeError(f"The adapter {adapter} does not say which layers were removed. Give one that a healing run saved.")
+        raise RecipeError(
+            f"The adapter {adapter} does not say which layers were removed. Give one that a healing"
+            " run saved."
+        )
     return _cut(noted)
 
 
@@ -147,9 +166,9 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
         if failures.is_of_machine(error):
             raise
         raise RecipeError(
-            f"The adapter {adapter} does not fit this model without "
-            f"{block.describe() if block else 'any layer removed'} ({failures.clause(error)}). Give the block of "
-            "its healing run."
+            f"The adapter {adapter} does not fit this model without"
+            f" {block.describe() if block else 'any layer removed'} ({failures.clause(error)})."
+            " Give the block of its healing run."
         ) from error
     return replace(loaded, model=model, decoder=find_decoder(model))
 
@@ -170,14 +189,15 @@ def _check_sizes(adapter: Path) -> None:
             n_bytes = input_files.regular(file).st_size
         except OSError as error:
             raise RecipeError(
-                f"The {file.name} of {adapter} cannot be read: {error.strerror}. Give an adapter that a healing run saved."
+                f"The {file.name} of {adapter} cannot be read: {error.strerror}. Give an adapter"
+                " that a healing run saved."
             ) from error
         free = machine.free_bytes("cpu")
         free_in_words = host.free_in_words(free, "this machine")
         if n_bytes > max(free, _MIN_CHECKED_BYTES):
             raise NotEnoughMemoryError(
-                f"The {file.name} of {adapter} takes {units.size(n_bytes)}, but only {free_in_words}. Give a smaller adapter, "
-                "or free memory."
+                f"The {file.name} of {adapter} takes {units.size(n_bytes)}, but only"
+                f" {free_in_words}. Give a smaller adapter, or free memory."
             )
 
 
@@ -214,13 +234,16 @@ def untie_head(model: Any, adapter: Path) -> None:
     """
     targets = adapter_config.read(adapter).get("target_modules")
     targets = targets if isinstance(targets, list) else []
-    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    head = model.get_output_embeddings()
+    embeddings = model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is head)
     is_adapted = any(name == target or name.endswith(f".{target}") for target in targets)
     if not is_adapted or head.weight is not embeddings.weight:
         return
     head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
-    for config in {id(config): config for config in (model.config, model.config.get_text_config())}.values():
+    for config in {
+        id(config): config for config in (model.config, model.config.get_text_config())
+    }.values():
         config.tie_word_embeddings = False
     model.all_tied_weights_keys = {}
 

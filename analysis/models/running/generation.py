@@ -17,11 +17,13 @@ from analysis.models.running.head import log_probabilities
 
 _MAX_BATCH_SIZE = 16
 """Maximum number of prompts per batch."""
-_N_PREFILL, _N_DECODE = 20, 6
+_N_PREFILL = 20
+_N_DECODE = 6
 """Numbers of trial tokens for the cache: of the prefill, and decoded one by one after it."""
 _CACHE_TOLERANCE = 0.05
-"""Tolerance of the relative error of the logits with a cache. Recurrent layers use other code for single tokens, which rounds
-more. A cache that wrongly drops tokens has three times this error from the first token on."""
+"""Tolerance of the relative error of the logits with a cache. Recurrent layers use other code for
+single tokens, which rounds more. A cache that wrongly drops tokens has three times this error from
+the first token on."""
 _TRIED: WeakSet[nn.Module] = WeakSet()
 """Models whose cache passed the trial."""
 OnStep = Callable[[int, int], None]
@@ -39,7 +41,8 @@ class Cached:
             is_trial: whether this is the trial of the cache, which runs once per model.
 
         Raises:
-            UnsupportedModelError: If reading tokens one by one gives other logits than reading all at once.
+            UnsupportedModelError: If reading tokens one by one gives other logits than reading all
+                at once.
         """
         if not is_trial:
             _try_cache(decoder)
@@ -58,7 +61,11 @@ class Cached:
         Raises:
             UnsupportedModelError: If the family does not return a cache.
         """
-        output = self._model(input_ids=ids, **self._settings, **({} if self._cache is None else {self._name: self._cache}))
+        output = self._model(
+            input_ids=ids,
+            **self._settings,
+            **({} if self._cache is None else {self._name: self._cache}),
+        )
         self._cache = cache_of(self._model, output, self._name)
         logits: Tensor = output.logits[:, -1]
         return logits
@@ -75,10 +82,15 @@ def _try_cache(decoder: Decoder) -> None:
     cached.read(ids[:, :_N_PREFILL])
     one_by_one = torch.cat([cached.read(token) for token in ids[:, _N_PREFILL:].split(1, dim=1)])
     distance = (one_by_one - at_once).float().norm(dim=-1) / at_once.float().norm(dim=-1)
-    if distance.isfinite().all() and distance.median() > _CACHE_TOLERANCE and not decoder.agree(one_by_one, at_once):
+    if (
+        distance.isfinite().all()
+        and distance.median() > _CACHE_TOLERANCE
+        and not decoder.agree(one_by_one, at_once)
+    ):
         raise UnsupportedModelError(
-            f"{type(decoder.model).__name__} gives other outputs with its cache than without it, by its code in "
-            "transformers, so generation is not available. Distances, scores and healing are available."
+            f"{type(decoder.model).__name__} gives other outputs with its cache than without it, by"
+            " its code in transformers, so generation is not available. Distances, scores and"
+            " healing are available."
         )
     _TRIED.add(decoder.model)
 
@@ -106,7 +118,11 @@ def greedy(
     for index, prompt in enumerate(prompts):
         by_length[len(prompt)].append(index)
     size = _MAX_BATCH_SIZE
-    groups = [indices[first : first + size] for indices in by_length.values() for first in range(0, len(indices), size)]
+    groups = [
+        indices[first : first + size]
+        for indices in by_length.values()
+        for first in range(0, len(indices), size)
+    ]
     written: list[list[int]] = [[] for _ in prompts]
     for number, group in enumerate(groups):
         ids = torch.tensor([list(prompts[index]) for index in group], device=decoder.device)
@@ -141,7 +157,9 @@ def encode(tokenizer: Any, prompt: str) -> list[int]:
     """
     ids = [int(token) for token in tokenizer(prompt).input_ids]
     if not ids:
-        raise SpecError("The tokenizer of this model returns no token for this prompt. Write another prompt.")
+        raise SpecError(
+            "The tokenizer of this model returns no token for this prompt. Write another prompt."
+        )
     return ids
 
 
@@ -155,7 +173,9 @@ class TextPieces:
         self._n_returned = len(self._decode())
 
     def add(self, token: int) -> str:
-        """Return the text that a token adds; empty until the last token of a multi-token character."""
+        """Return the text that a token adds; empty until the last token of a multi-token
+        character.
+        """
         self._ids.append(token)
         text = self._decode()
         if text.endswith(_UNFINISHED):
@@ -184,7 +204,9 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def token_text(tokenizer: Any, token: int) -> str:
-    """Return the text of a token inside a text, with its leading space; the replacement character for incomplete bytes."""
+    """Return the text of a token inside a text, with its leading space; the replacement character
+    for incomplete bytes.
+    """
     pieces = TextPieces(tokenizer, tokenizer("a", add_special_tokens=False).input_ids)
     return pieces.add(token) or pieces.rest()
 
@@ -197,14 +219,16 @@ class GeneratedToken:
     surprise: float
     """-log of its probability under the model itself, at temperature 1; nats, at least 0."""
     seconds: float
-    """Time of the forward pass and the choice; the first step includes the prefill of the prompt."""
+    """Time of the forward pass and the choice; the first step includes the prefill of the
+    prompt."""
 
 
 class Chooser:
     """Chooses the next token: the most likely one, or one drawn by the model's probabilities.
 
-    A draw adds seeded Gumbel noise to the logits and takes the largest, which is an exact draw from their softmax. Two models
-    with the same seed get the same noise at each step, so their texts diverge because the models differ, not by chance.
+    A draw adds seeded Gumbel noise to the logits and takes the largest, which is an exact draw from
+    their softmax. Two models with the same seed get the same noise at each step, so their texts
+    diverge because the models differ, not by chance.
     """
 
     def __init__(self, temperature: float, seed: int) -> None:
@@ -224,10 +248,14 @@ class Chooser:
 @torch.inference_mode()
 def warm_up(decoder: Decoder) -> None:
     """Run one token untimed, since the first access to the weights is slow."""
-    decoder.model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=decoder.device), use_cache=False)
+    decoder.model(
+        input_ids=torch.zeros(1, 1, dtype=torch.long, device=decoder.device), use_cache=False
+    )
 
 
-def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser: Chooser) -> Iterator[GeneratedToken]:
+def generate(
+    decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser: Chooser
+) -> Iterator[GeneratedToken]:
     """Continue a prompt, with a KV cache. The model must be in the same state at each step.
 
     Args:
@@ -248,7 +276,8 @@ def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, choos
         surprise = -float(logits.log_softmax(-1)[token])
         if not surprise < float("inf"):
             raise UnsupportedModelError(
-                "The model's output is not a finite number, because its precision is too low. Choose float32."
+                "The model's output is not a finite number, because its precision is too low."
+                " Choose float32."
             )
         yield GeneratedToken(token, max(0.0, surprise), time.perf_counter() - started)
         ids = [token]
@@ -266,5 +295,7 @@ def surprisals(decoder: Decoder, prompt: Sequence[int], written: Sequence[int]) 
     states = decoder.body(input_ids=ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
     indices = torch.arange(len(written), device=decoder.head_device)
     targets = ids[0, len(prompt) :].to(decoder.head_device)
-    nats: list[float] = (-log_probabilities(decoder, states, indices, targets)).clamp(min=0).tolist()
+    nats: list[float] = (
+        (-log_probabilities(decoder, states, indices, targets)).clamp(min=0).tolist()
+    )
     return nats

@@ -1,9 +1,10 @@
 """Log-probabilities of tokens under the vocabulary head, without storing the logits of a batch.
 
-The vocabulary is processed in pieces that fit CPU caches, and only the sum of exponentials is kept. In half precision, a
-product is accumulated in float32 and then rounded, by some hundredths of a nat for logits around 16. Here the float32 logit of
-the row's own token is subtracted before the rounding. If the probability is large, the difference and its rounding are small.
-The cost is one pass over the weights, as for a plain head.
+The vocabulary is processed in pieces that fit CPU caches, and only the sum of exponentials is kept.
+In half precision, a product is accumulated in float32 and then rounded, by some hundredths of a nat
+for logits around 16. Here the float32 logit of the row's own token is subtracted before the
+rounding. If the probability is large, the difference and its rounding are small. The cost is one
+pass over the weights, as for a plain head.
 """
 
 import torch
@@ -27,12 +28,13 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     Args:
         decoder: the model.
         states: (n_states, hidden_size), normed.
-        indices: (n_targets,), index of the state before each token, on the device of the head; every state has at least one.
+        indices: (n_targets,), index of the state before each token, on the device of the head;
+            every state has at least one.
         tokens: (n_targets,), token ids, on the head's device.
 
     Returns:
-        (n_targets,), float64, on the CPU, with one synchronization. Compared with float64 for logits up to 20, the error is at
-        most 1e-5 nats in float32 and 0.001 on average in bfloat16.
+        (n_targets,), float64, on the CPU, with one synchronization. Compared with float64 for
+        logits up to 20, the error is at most 1e-5 nats in float32 and 0.001 on average in bfloat16.
     """
     states = states.to(decoder.head_device)
     if not float32_products.is_plain(decoder.head):
@@ -40,11 +42,14 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     assert isinstance(decoder.head, nn.Linear)
     if states.device.type == "cpu":
         states = states.to(float32_products.dtype_of_products(states.dtype))
-    weight, bias = decoder.head.weight, decoder.head.bias
+    weight = decoder.head.weight
+    bias = decoder.head.bias
     raw = torch.cat(
         [
             (states[rows].float() * weight[ids].float()).sum(-1)
-            for rows, ids in zip(indices.split(_MAX_TARGETS), tokens.split(_MAX_TARGETS), strict=True)
+            for rows, ids in zip(
+                indices.split(_MAX_TARGETS), tokens.split(_MAX_TARGETS), strict=True
+            )
         ]
     )
     # The most likely target of each state: the smaller the difference, the smaller its rounding.
@@ -55,10 +60,16 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     total = _sums(decoder, decoder.head, states, shift, reference)
     values = (chosen - reference[indices] - total.log()[indices]).double().cpu()
     # For nearly impossible tokens the exponentials overflow float32.
-    return values if bool(values.isfinite().all()) else _from_full_rows(decoder, states, indices, tokens)
+    return (
+        values
+        if bool(values.isfinite().all())
+        else _from_full_rows(decoder, states, indices, tokens)
+    )
 
 
-def _sums(decoder: Decoder, head: nn.Linear, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:
+def _sums(
+    decoder: Decoder, head: nn.Linear, states: Tensor, shift: Tensor, reference: Tensor
+) -> Tensor:
     """Return the sum of exponentials over the vocabulary of each state, float32.
 
     Args:
@@ -67,7 +78,8 @@ def _sums(decoder: Decoder, head: nn.Linear, states: Tensor, shift: Tensor, refe
         states: (n_states, hidden_size).
         shift, reference: as in `log_probabilities`.
     """
-    weight, bias = head.weight, head.bias
+    weight = head.weight
+    bias = head.bias
     width = max(1, (_MAX_LOGITS_CPU if states.device.type == "cpu" else _MAX_LOGITS) // len(states))
     if weight.dtype != states.dtype:
         width = min(width, float32_products.n_rows_of_piece(weight))

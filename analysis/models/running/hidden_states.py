@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Part, Removal
 from analysis.models.architecture import residual, sublayers
-from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, output_stream
+from analysis.models.architecture.decoder import (
+    Decoder,
+    input_stream,
+    other_arguments,
+    output_stream,
+)
 from analysis.models.architecture.streams import StreamCache
 from analysis.models.running import layer_streaming
 from analysis.models.running.layer_streaming import Inputs, OnStep, Scratch, removed_parts, through
@@ -20,17 +25,23 @@ from analysis.models.running.pruning import without_block
 
 
 def tokens_per_batch(device: torch.device) -> int:
-    """Return the number of tokens per forward pass: enough to use the device, and few enough to cancel within a second."""
+    """Return the number of tokens per forward pass: enough to use the device, and few enough to
+    cancel within a second.
+    """
     return 1024 if device.type == "cpu" else 16384
 
 
 @contextlib.contextmanager
 def _hooks(decoder: Decoder, on_input: Any, on_last_output: Any) -> Iterator[None]:
-    """Call `on_input(layer index, args, kwargs)` before every layer and `on_last_output(x[L])` after the last one."""
+    """Call `on_input(layer index, args, kwargs)` before every layer and `on_last_output(x[L])`
+    after the last one.
+    """
     handles = []
     for index, layer in enumerate(decoder.layers):
 
-        def before(module: nn.Module, args: Any, kwargs: Any, index: int = index) -> tuple[Any, Any]:
+        def before(
+            module: nn.Module, args: Any, kwargs: Any, index: int = index
+        ) -> tuple[Any, Any]:
             if index == 0:
                 args, kwargs = residual.entering(decoder, args, kwargs)
             on_input(index, args, kwargs)
@@ -52,7 +63,9 @@ def _hooks(decoder: Decoder, on_input: Any, on_last_output: Any) -> Iterator[Non
 @contextlib.contextmanager
 def before_each_layer(decoder: Decoder, call: Callable[[], None]) -> Iterator[None]:
     """Call a function before every layer. An exception ends the pass."""
-    handles = [layer.register_forward_pre_hook(lambda module, args: call()) for layer in decoder.layers]
+    handles = [
+        layer.register_forward_pre_hook(lambda module, args: call()) for layer in decoder.layers
+    ]
     try:
         yield
     finally:
@@ -61,7 +74,8 @@ def before_each_layer(decoder: Decoder, call: Callable[[], None]) -> Iterator[No
 
 
 def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group sequences into batches of at most `budget` padded tokens, longest first to reduce padding.
+    """Group sequences into batches of at most `budget` padded tokens, longest first to reduce
+    padding.
 
     Returns:
         Indices into `lengths`, each once.
@@ -79,10 +93,13 @@ def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def right_padded(sequences: Sequence[Sequence[int]]) -> Tensor:
     """Return token ids as a right-padded (batch, longest) tensor.
 
-    It needs no attention mask, because under a causal mask no token attends to padding on its right.
+    It needs no attention mask, because under a causal mask no token attends to padding on its
+    right.
     """
     longest = max(len(sequence) for sequence in sequences)
-    return torch.tensor([[*sequence, *[sequence[-1]] * (longest - len(sequence))] for sequence in sequences])
+    return torch.tensor(
+        [[*sequence, *[sequence[-1]] * (longest - len(sequence))] for sequence in sequences]
+    )
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -101,11 +118,15 @@ def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[
         sequences: token ids of one batch.
 
     Returns:
-        L+1 tensors (n_tokens, hidden_size), in the dtype and on the device of the model. They contain the tokens of all
-        sequences in order, without padding. x[L] is before the final norm.
+        L+1 tensors (n_tokens, hidden_size), in the dtype and on the device of the model. They
+        contain the tokens of all sequences in order, without padding. x[L] is before the final
+        norm.
     """
-    padded, real = right_padded(sequences), _real(sequences)
-    real_on = functools.cache(functools.partial(sent, real))  # once per device instead of once per layer
+    padded = right_padded(sequences)
+    real = _real(sequences)
+    real_on = functools.cache(
+        functools.partial(sent, real)
+    )  # once per device instead of once per layer
     streams: list[Tensor] = []
 
     def keep(stream: Tensor) -> None:
@@ -123,9 +144,12 @@ def _real(sequences: Sequence[Sequence[int]]) -> Tensor:
 
 
 def all_token_streams(
-    decoder: Decoder, groups: Sequence[Sequence[Sequence[int]]], on_step: OnStep = lambda done, total: None
+    decoder: Decoder,
+    groups: Sequence[Sequence[Sequence[int]]],
+    on_step: OnStep = lambda done, total: None,
 ) -> Iterator[list[Tensor]]:
-    """Yield `token_streams` of each batch. If the layers are on disk, all batches share one reading.
+    """Yield `token_streams` of each batch. If the layers are on disk, all batches share one
+    reading.
 
     Args:
         decoder: the model.
@@ -172,12 +196,20 @@ def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tens
     """
     last_on = functools.cache(functools.partial(sent, torch.tensor(lengths).cumsum(0) - 1))
     # On the first device, so that the CPU waits for one copy instead of one per depth.
-    return torch.stack([stream[last_on(stream.device)].to(streams[0].device) for stream in streams], dim=1).float().cpu()
+    return (
+        torch.stack(
+            [stream[last_on(stream.device)].to(streams[0].device) for stream in streams], dim=1
+        )
+        .float()
+        .cpu()
+    )
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """A forward pass of the unpruned model with its stored streams, from which pruned models continue."""
+    """A forward pass of the unpruned model with its stored streams, from which pruned models
+    continue.
+    """
 
     states: dict[int, Tensor]
     """x[l] at the requested depths, (batch, seq, hidden_size)."""
@@ -186,8 +218,11 @@ class Trunk:
 
 
 @torch.inference_mode()
-def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arguments: Any) -> Trunk:
-    """Run the unpruned body once and store x[l] at the depths in `keep` (0..L; x[L] is before the final norm).
+def run_trunk(
+    decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arguments: Any
+) -> Trunk:
+    """Run the unpruned body once and store x[l] at the depths in `keep` (0..L; x[L] is before the
+    final norm).
 
     Args:
         decoder: the model.
@@ -217,9 +252,9 @@ def finals(
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Yield x[L] of every batch for each of its cuts, identical to that of the pruned model.
 
-    With the model in memory, batches are taken from `inputs` one after the other, and the cuts of a batch share one trunk. For
-    a single cut the pruned model itself runs, if layers can be removed. If the layers are on disk, all batches share one
-    reading.
+    With the model in memory, batches are taken from `inputs` one after the other, and the cuts of a
+    batch share one trunk. For a single cut the pruned model itself runs, if layers can be removed.
+    If the layers are on disk, all batches share one reading.
 
     Args:
         decoder: the unpruned model; it is not changed.
@@ -227,8 +262,8 @@ def finals(
         on_step: called for each layer if the layers are on disk; may raise `Cancelled`.
 
     Yields:
-        (index of the batch, index into its cuts, (batch, seq, hidden_size) before the final norm), in no particular order. The
-        second index of a batch with `every_depth` is the depth, 0..L.
+        (index of the batch, index into its cuts, (batch, seq, hidden_size) before the final norm),
+        in no particular order. The second index of a batch with `every_depth` is the depth, 0..L.
     """
     if decoder.on_disk is not None:
         together = list(inputs)
@@ -260,10 +295,12 @@ def run_tails(
     cache: StreamCache | None = None,
     batch: int = 0,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield x[L] of the pruned model for each cut, from the stored streams, with as few layer passes as possible.
+    """Yield x[L] of the pruned model for each cut, from the stored streams, with as few layer
+    passes as possible.
 
-    It is identical to the forward pass of the pruned model. A cut uses the unpruned stream up to its first removed layer. Cuts
-    with the same removed layers up to a depth share one stream up to that depth.
+    It is identical to the forward pass of the pruned model. A cut uses the unpruned stream up to
+    its first removed layer. Cuts with the same removed layers up to a depth share one stream up to
+    that depth.
 
     Args:
         decoder: the unpruned model; it is not changed.
@@ -273,7 +310,8 @@ def run_tails(
         batch: index of the batch in `cache`.
 
     Yields:
-        (index into `cuts`, (batch, seq, hidden_size) before the final norm), in no particular order.
+        (index into `cuts`, (batch, seq, hidden_size) before the final norm), in no particular
+        order.
     """
     if any(cut is not None for cut in cuts):
         decoder.check_states_are_own()
@@ -284,7 +322,9 @@ def run_tails(
         if cut is None:
             yield index, trunk.states[decoder.n_layers]
             continue
-        cached = cache and cache.deepest(batch, removed_by_cut[index], range(cut.start + 1, decoder.n_layers + 1))
+        cached = cache and cache.deepest(
+            batch, removed_by_cut[index], range(cut.start + 1, decoder.n_layers + 1)
+        )
         start, stream = cached or (cut.start, trunk.states[cut.start])
         started.setdefault(id(stream), (start, stream, []))[2].append(index)
 
@@ -308,7 +348,9 @@ def carried(decoder: Decoder, trunk: Trunk, depth: int, cut: Removal | None) -> 
     """
     sublayers.check(decoder, [cut])
     states = trunk.states[depth]
-    ((_, stream),) = _tails(decoder, trunk, removed_parts([cut]), states, depth, [0], lambda *_: None)
+    ((_, stream),) = _tails(
+        decoder, trunk, removed_parts([cut]), states, depth, [0], lambda *_: None
+    )
     return stream
 
 
@@ -341,11 +383,18 @@ def _tails(
 def layer_passes(cuts: Sequence[Removal | None], n_layers: int) -> int:
     """Return the number of layer passes of `finals` for a batch, the minimum for exact results.
 
-    A layer runs once for every distinct set of removed parts up to it. The trunk is not needed for a single cut.
+    A layer runs once for every distinct set of removed parts up to it. The trunk is not needed for
+    a single cut.
     """
     distinct = set(removed_parts(cuts))
-    passes = {(layer, frozenset[Part]()) for layer in range(n_layers)} if len(distinct) > 1 else set()
+    passes = (
+        {(layer, frozenset[Part]()) for layer in range(n_layers)} if len(distinct) > 1 else set()
+    )
     for removed in distinct:
-        kept = [layer for layer in range(n_layers) if sublayers.lost(removed, layer) != sublayers.BOTH]
-        passes |= {(layer, frozenset(part for part in removed if part[0] <= layer)) for layer in kept}
+        kept = [
+            layer for layer in range(n_layers) if sublayers.lost(removed, layer) != sublayers.BOTH
+        ]
+        passes |= {
+            (layer, frozenset(part for part in removed if part[0] <= layer)) for layer in kept
+        }
     return len(passes)

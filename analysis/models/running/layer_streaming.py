@@ -1,8 +1,9 @@
 """Layer streaming: decoder layers stay on disk, each is read once, and all batches pass through it.
 
-Embeddings, final norm, head, the computing layer, the next layer and the residual streams are in memory. Streams are moved to
-files if memory is short (`Scratch`). Results are identical to those with the model in memory. Checkpoints are written every few
-seconds, so that a stopped or killed run resumes after the last of them.
+Embeddings, final norm, head, the computing layer, the next layer and the residual streams are in
+memory. Streams are moved to files if memory is short (`Scratch`). Results are identical to those
+with the model in memory. Checkpoints are written every few seconds, so that a stopped or killed run
+resumes after the last of them.
 """
 
 import contextlib
@@ -57,10 +58,12 @@ class Scratch:
         top = store.cache_dir() / "scratch"
         store.make_folder(top)
         _remove_old(top)
-        self._folder, lock = top / key, disk.lock(top / f"{key}.lock")
+        self._folder = top / key
+        lock = disk.lock(top / f"{key}.lock")
         if lock is None:
             folder_name = f"{key}-{secrets.token_hex(4)}"
-            self._folder, lock = top / folder_name, disk.lock(top / f"{folder_name}.lock")
+            self._folder = top / folder_name
+            lock = disk.lock(top / f"{folder_name}.lock")
         self._lock = lock
         self._free = memory_bytes
         self._files = WeakIdKeyDictionary()
@@ -108,10 +111,19 @@ class Scratch:
             for _, path in written.values():
                 disk.sync(path)  # otherwise a power cut could leave a checkpoint without its data
             checkpoint = [
-                [number, list(label), written[id(stream)][1].name, list(stream.shape), str(stream.dtype).removeprefix("torch.")]
+                [
+                    number,
+                    list(label),
+                    written[id(stream)][1].name,
+                    list(stream.shape),
+                    str(stream.dtype).removeprefix("torch."),
+                ]
                 for (number, label), stream in streams.items()
             ]
-            store.write_atomic(self._folder / _CHECKPOINT_FILE, json.dumps({"depth": depth, "streams": checkpoint}).encode())
+            store.write_atomic(
+                self._folder / _CHECKPOINT_FILE,
+                json.dumps({"depth": depth, "streams": checkpoint}).encode(),
+            )
             used = {path.name for _, path in written.values()}
             for file in self._folder.glob("*.stream"):
                 if file.name not in used:
@@ -119,15 +131,20 @@ class Scratch:
         self._checkpoint_time = time.monotonic()
 
     def resumed(self) -> tuple[int, dict[StreamKey, Tensor]]:
-        """Return the depth and the streams of the last checkpoint; 0 and no streams if it is missing or unreadable."""
+        """Return the depth and the streams of the last checkpoint; 0 and no streams if it is
+        missing or unreadable.
+        """
         streams: dict[StreamKey, Tensor] = {}
         by_name: dict[str, Tensor] = {}
         try:
-            checkpoint = input_files.parsed_object((self._folder / _CHECKPOINT_FILE).read_text(encoding="utf-8"))
+            checkpoint = input_files.parsed_object(
+                (self._folder / _CHECKPOINT_FILE).read_text(encoding="utf-8")
+            )
             depth = int(checkpoint["depth"])
             for number, label, name, shape, dtype in checkpoint["streams"]:
                 if name not in by_name:
-                    path, kind = self._folder / Path(name).name, getattr(torch, dtype)
+                    path = self._folder / Path(name).name
+                    kind = getattr(torch, dtype)
                     if path.stat().st_size != math.prod(shape) * kind.itemsize:
                         raise ValueError("a stream is cut off")
                     by_name[name] = _mapped(path, tuple(shape), kind)
@@ -162,7 +179,9 @@ def _remove_old(top: Path) -> None:
 
 
 def _allocate(path: Path, n_bytes: int) -> None:
-    """Create a file with its space allocated, since writing to a mapped file on a full disk kills the process."""
+    """Create a file with its space allocated, since writing to a mapped file on a full disk kills
+    the process.
+    """
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, n_bytes)
@@ -195,13 +214,7 @@ def removed_parts(cuts: Sequence[Removal | None]) -> list[frozenset[Part]]:
 
 
 def through(
-    decoder: Decoder,
-    index: int,
-    stream: Tensor,
-    args: tuple,
-    named: dict,
-    *,
-    loses: frozenset[str],
+    decoder: Decoder, index: int, stream: Tensor, args: tuple, named: dict, *, loses: frozenset[str]
 ) -> Tensor:
     """Return the stream after a layer without some of its sublayers; without both it is unchanged.
 
@@ -219,12 +232,16 @@ def through(
 
 
 @torch.inference_mode()
-def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step: OnStep) -> Iterator[tuple[int, int, Tensor]]:
-    """Yield x[L] of every batch for each of its cuts, layer by layer; arguments and output as in `hidden_states.finals`.
+def finals(
+    decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step: OnStep
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield x[L] of every batch for each of its cuts, layer by layer; arguments and output as in
+    `hidden_states.finals`.
 
-    A cut shares the unpruned stream up to its first removed part. Cuts with the same removed parts share one stream up to the
-    depth at which they differ. So the number of layer passes is `hidden_states.layer_passes`. For a batch with `every_depth`,
-    the second index is the depth, 0..L, and the streams are scratch files.
+    A cut shares the unpruned stream up to its first removed part. Cuts with the same removed parts
+    share one stream up to the depth at which they differ. So the number of layer passes is
+    `hidden_states.layer_passes`. For a batch with `every_depth`, the second index is the depth,
+    0..L, and the streams are scratch files.
     """
     _try_parts(decoder, inputs)
     removed_by_cut = [removed_parts(batch.cuts) for batch in inputs]
@@ -232,14 +249,22 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
         decoder.check_states_are_own()
 
     def streams_at(depth: int) -> dict[StreamKey, set[frozenset[str]]]:
-        """Return the sublayers that the streams at a depth lose in its layer, by batch and parts removed below it."""
+        """Return the sublayers that the streams at a depth lose in its layer, by batch and parts
+        removed below it.
+        """
         streams: dict[StreamKey, set[frozenset[str]]] = {}
         for number, removed_of_batch in enumerate(removed_by_cut):
             for removed in removed_of_batch:
-                streams.setdefault((number, _below(removed, depth)), set()).add(sublayers.lost(removed, depth))
+                streams.setdefault((number, _below(removed, depth)), set()).add(
+                    sublayers.lost(removed, depth)
+                )
         return streams
 
-    total = sum(len(parts - {sublayers.BOTH}) for depth in range(decoder.n_layers) for parts in streams_at(depth).values())
+    total = sum(
+        len(parts - {sublayers.BOTH})
+        for depth in range(decoder.n_layers)
+        for parts in streams_at(depth).values()
+    )
     done = 0
     with _walk(decoder, inputs, scratch) as walk:
         for depth, _ in walk.layers():
@@ -264,7 +289,11 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
                 yield number, decoder.n_layers, walk.streams[number, ()]
                 continue
             for index, removed in enumerate(removed_of_batch):
-                yield number, index, walk.streams[number, _below(removed, decoder.n_layers)].to(decoder.device)
+                yield (
+                    number,
+                    index,
+                    walk.streams[number, _below(removed, decoder.n_layers)].to(decoder.device),
+                )
 
 
 def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
@@ -275,7 +304,11 @@ def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
                 sublayers.find(part, index)
 
 
-_LABELS = {sublayers.BOTH: 0, frozenset((ATTENTION,)): MOST_LAYERS, frozenset((FEED_FORWARD,)): 2 * MOST_LAYERS}
+_LABELS = {
+    sublayers.BOTH: 0,
+    frozenset((ATTENTION,)): MOST_LAYERS,
+    frozenset((FEED_FORWARD,)): 2 * MOST_LAYERS,
+}
 """Offset of a layer index in the label of a stream, by the removed sublayers of the layer."""
 
 
@@ -285,7 +318,9 @@ def _below(removed: frozenset[Part], depth: int) -> tuple[int, ...]:
 
 
 def _depth_label(depth: int) -> tuple[int, ...]:
-    """Return the label of a stored stream at a depth; other streams are labelled by their removed layers."""
+    """Return the label of a stored stream at a depth; other streams are labelled by their removed
+    layers.
+    """
     return (-1 - depth,)
 
 
@@ -293,7 +328,8 @@ class _Walk:
     """The streams of a pass through the layers."""
 
     def __init__(self, decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> None:
-        self._decoder, self._scratch = decoder, scratch
+        self._decoder = decoder
+        self._scratch = scratch
         entered = [entry(decoder, batch.ids, **batch.arguments) for batch in inputs]
         self._calls = [calls for _, calls in entered]
         self.streams: dict[StreamKey, Tensor] = {}
@@ -302,7 +338,9 @@ class _Walk:
             self.streams = streams
         else:
             first = [residual.at_entry(decoder, stream).cpu() for stream, _ in entered]
-            self.streams = {(number, ()): scratch.keep(stream) for number, stream in enumerate(first)}
+            self.streams = {
+                (number, ()): scratch.keep(stream) for number, stream in enumerate(first)
+            }
 
     def layers(self) -> Iterator[tuple[int, nn.Module]]:
         """Yield the remaining layers."""
@@ -314,7 +352,13 @@ class _Walk:
         """Return the stream of a batch after the current layer without some of its sublayers."""
         if loses == sublayers.BOTH:
             return stream
-        output = through(self._decoder, depth, stream.to(self._decoder.device), *self._calls[number][depth], loses=loses)
+        output = through(
+            self._decoder,
+            depth,
+            stream.to(self._decoder.device),
+            *self._calls[number][depth],
+            loses=loses,
+        )
         return self._scratch.keep(output.cpu())
 
     def passed(self, depth: int, streams: dict[StreamKey, Tensor]) -> None:

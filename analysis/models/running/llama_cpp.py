@@ -28,13 +28,19 @@ def version() -> str:
 
 
 def complete(
-    file: Path, requests: list[dict[str, Any]], n_ctx: int = 512, *, in_float32: bool = False, adapter: Path | None = None
+    file: Path,
+    requests: list[dict[str, Any]],
+    n_ctx: int = 512,
+    *,
+    in_float32: bool = False,
+    adapter: Path | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Run greedy completions with a GGUF file, one after the other.
 
     Args:
         file: the model.
-        requests: `prompt` (text or token ids), `max_tokens` and `logprobs`, as in the OpenAI interface.
+        requests: `prompt` (text or token ids), `max_tokens` and `logprobs`, as in the OpenAI
+            interface.
         n_ctx: length of the context in tokens.
         in_float32: whether the KV cache is in float32 instead of half precision.
         adapter: GGUF file of a LoRA adapter to apply.
@@ -51,27 +57,40 @@ def complete(
     memory = _MEMORY_BYTES + 3 * file.stat().st_size
     function = f"{__name__}:_complete"
     try:
-        arguments = (str(file.absolute()), json.dumps(requests), str(n_ctx), str(int(in_float32)), str(adapter or ""))
+        arguments = (
+            str(file.absolute()),
+            json.dumps(requests),
+            str(n_ctx),
+            str(int(in_float32)),
+            str(adapter or ""),
+        )
         reply = sandbox.answer(function, *arguments, memory_bytes=memory, seconds=_SECONDS)
     except (RuntimeError, sandbox.OverLimitError) as error:
         raise UnsupportedModelError(
-            f"llama.cpp does not run {file.name} ({str(error).strip().splitlines()[-1][:200]}). Export a model folder (hf)."
+            f"llama.cpp does not run {file.name} ({str(error).strip().splitlines()[-1][:200]})."
+            " Export a model folder (hf)."
         ) from error
     return reply["answers"], reply["peak_bytes"]
 
 
-def _complete(file: str, requests: str, n_ctx: str, in_float32: str, adapter: str) -> dict[str, Any]:
+def _complete(
+    file: str, requests: str, n_ctx: str, in_float32: str, adapter: str
+) -> dict[str, Any]:
     xllamacpp: Any = importlib.import_module("xllamacpp")  # without types
     params = xllamacpp.CommonParams()
-    params.model.path, params.n_ctx, params.n_parallel = file, int(n_ctx), 1
+    params.model.path = file
+    params.n_ctx = int(n_ctx)
+    params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = N_THREADS
-    params.warmup, params.verbosity = False, 0
+    params.warmup = False
+    params.verbosity = 0
     if adapter:
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter)]
     if in_float32 == "1":
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    server, answers = xllamacpp.Server(params), []
+    server = xllamacpp.Server(params)
+    answers = []
     for request in json.loads(requests):
         answer = server.handle_completions({"temperature": 0, "cache_prompt": False, **request})
         if "choices" not in answer:
@@ -81,7 +100,9 @@ def _complete(file: str, requests: str, n_ctx: str, in_float32: str, adapter: st
 
 
 def _peak_bytes() -> int:
-    """Return the peak memory of this process on Linux, else 0. `getrusage` would include the parent process."""
+    """Return the peak memory of this process on Linux, else 0. `getrusage` would include the parent
+    process.
+    """
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)

@@ -63,10 +63,11 @@ class PrunedBlock:
 
 
 def cut(decoder: Decoder, block: Removal) -> PrunedBlock:
-    """Remove `block` permanently. The model then saves, reloads and generates like a smaller model of its family.
+    """Remove `block` permanently. The model then saves, reloads and generates like a smaller model
+    of its family.
 
-    A model without sublayers generates too, but transformers has no class for it. It is saved with these sublayers set to zero
-    (`zeroed`).
+    A model without sublayers generates too, but transformers has no class for it. It is saved with
+    these sublayers set to zero (`zeroed`).
 
     Raises:
         BlockRangeError: If the block is not inside the model.
@@ -76,17 +77,20 @@ def cut(decoder: Decoder, block: Removal) -> PrunedBlock:
 
 
 def zeroed(decoder: Decoder, block: PartSet) -> None:
-    """Remove the full layers of `block` permanently, and set the last matrices of its single sublayers to zero.
+    """Remove the full layers of `block` permanently, and set the last matrices of its single
+    sublayers to zero.
 
-    The outputs are exactly those without these sublayers. The model can be saved and reloaded by transformers, but is as large
-    and as slow as with them.
+    The outputs are exactly those without these sublayers. The model can be saved and reloaded by
+    transformers, but is as large and as slow as with them.
 
     Raises:
         BlockRangeError: If the block is not inside the model.
         UnsupportedModelError: If the sublayers cannot be separated, or have no such matrix.
     """
     block.check_depth(decoder.n_layers)
-    for matrix in [sublayers.output_projection(decoder, *part) for part in blocks.single_parts(block)]:
+    for matrix in [
+        sublayers.output_projection(decoder, *part) for part in blocks.single_parts(block)
+    ]:
         sublayers.zero(matrix)
     if block.layers:
         cut(decoder, blocks.removal(block.layers))

@@ -1,4 +1,6 @@
-"""GGUF files converted to model folders in the cache, since reading a GGUF file takes longer than all later steps."""
+"""GGUF files converted to model folders in the cache, since reading a GGUF file takes longer than
+all later steps.
+"""
 
 import json
 from pathlib import Path
@@ -33,7 +35,9 @@ def sign(folder: Path, name: str) -> None:
 
 
 def stored_conversions() -> list[tuple[str, str, int]]:
-    """Return identity, file name and bytes of each conversion on this machine, the largest first."""
+    """Return identity, file name and bytes of each conversion on this machine, the largest
+    first.
+    """
     conversions = []
     for folder in (store.cache_dir() / _FOLDER).glob(f"{_PREFIX}*"):
         try:

@@ -1,4 +1,5 @@
-"""The header of a GGUF file: the model's metadata, its tensors, and a check that the file is complete.
+"""The header of a GGUF file: the model's metadata, its tensors, and a check that the file is
+complete.
 
 Source: the format's description in ggml-org/ggml, docs/gguf.md.
 """
@@ -19,13 +20,29 @@ from analysis.core.errors import UnsupportedModelError
 
 SUFFIX = ".gguf"
 """Suffix of GGUF files."""
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_NUMBERS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 """`struct` format of a value by the number of its type."""
-_TEXT, _ARRAY = 8, 9
+_TEXT = 8
+_ARRAY = 9
 _VERSIONS = (2, 3)
 _MAX_ITEMS = 8_000_000
 """Limit of the entries of all lists together; a vocabulary with its merges has a million."""
-_MAX_KEYS, _MAX_TENSORS, _MAX_DIMENSIONS, _MAX_TEXT_BYTES = 10_000, 1_000_000, 8, 65_535
+_MAX_KEYS = 10_000
+_MAX_TENSORS = 1_000_000
+_MAX_DIMENSIONS = 8
+_MAX_TEXT_BYTES = 65_535
 _ALIGNED = 32
 """Default alignment of tensors in bytes."""
 
@@ -51,12 +68,14 @@ class TensorEntry:
 def shared_reader() -> Iterator[None]:
     """Let configuration, tokenizer and weights in transformers share one reader of a GGUF file.
 
-    Transformers creates a `gguf.GGUFReader` for each of them, which takes seconds each for the vocabulary alone. It also
-    looks up the tensor names of a family once per module, which takes seconds for hundreds of modules.
+    Transformers creates a `gguf.GGUFReader` for each of them, which takes seconds each for the
+    vocabulary alone. It also looks up the tensor names of a family once per module, which takes
+    seconds for hundreds of modules.
     """
     import gguf as library
 
-    library_reader, readers = library.GGUFReader, dict[str, Any]()
+    library_reader = library.GGUFReader
+    readers = dict[str, Any]()
     library_names = library.get_tensor_name_map
 
     def reader(path: Any, *args: Any) -> Any:
@@ -75,7 +94,8 @@ def shared_reader() -> Iterator[None]:
 
 
 def header(path: Path) -> dict[str, Any]:
-    """Return the metadata of a header by key: numbers, switches and short texts; other values are skipped.
+    """Return the metadata of a header by key: numbers, switches and short texts; other values are
+    skipped.
 
     Raises:
         UnsupportedModelError: If the file is not a complete GGUF file of a supported version.
@@ -104,16 +124,23 @@ _SETTLED_NS = 1_000_000_000
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, state: tuple[int, ...]) -> tuple[dict[str, Any], list[TensorEntry]]:
-    """Read a header; cached per state of the file, since its lists have a hundred thousand entries."""
+    """Read a header; cached per state of the file, since its lists have a hundred thousand
+    entries.
+    """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
             reader = _HeaderReader(content)
             return reader.settings, reader.tensors
     except ValueError as error:  # an empty file cannot be mapped
         raise UnsupportedModelError(f"{path.name} is empty. Get it again.") from error
     except (_BrokenError, struct.error) as error:
         reason = str(error) if isinstance(error, _BrokenError) else "it ends within its header"
-        raise UnsupportedModelError(f"{path.name} is not a readable GGUF file: {reason}. Get it again.") from error
+        raise UnsupportedModelError(
+            f"{path.name} is not a readable GGUF file: {reason}. Get it again."
+        ) from error
 
 
 class _HeaderReader:
@@ -132,9 +159,12 @@ class _HeaderReader:
         version = self._number("I")
         if version not in _VERSIONS:
             raise _BrokenError(f"its version is {version}, but only 2 and 3 can be read")
-        n_tensors, n_keys = self._number("Q"), self._number("Q")
+        n_tensors = self._number("Q")
+        n_keys = self._number("Q")
         if n_tensors > _MAX_TENSORS or n_keys > _MAX_KEYS:
-            raise _BrokenError(f"it names {n_tensors:,} tensors and {n_keys:,} settings, more than can be read")
+            raise _BrokenError(
+                f"it names {n_tensors:,} tensors and {n_keys:,} settings, more than can be read"
+            )
         for _ in range(n_keys):
             key = self._name()
             self.settings[key] = self._value(self._number("I"))
@@ -143,18 +173,25 @@ class _HeaderReader:
     def _tensors(self, count: int) -> None:
         entries = []
         for _ in range(count):
-            name, n_dimensions = self._name(), self._number("I")
+            name = self._name()
+            n_dimensions = self._number("I")
             if n_dimensions > _MAX_DIMENSIONS:
-                raise _BrokenError(f"one of its tensors has {n_dimensions:,} dimensions, more than can be read")
+                raise _BrokenError(
+                    f"one of its tensors has {n_dimensions:,} dimensions, more than can be read"
+                )
             shape = tuple(self._number("Q") for _ in range(n_dimensions))[::-1]
             entries.append((name, shape, self._number("I"), self._number("Q")))
         aligned = self.settings.get("general.alignment", _ALIGNED)
         if not isinstance(aligned, int) or aligned < 1:
-            raise _BrokenError(f"its tensors are aligned to {aligned!r} bytes, which is not possible")
+            raise _BrokenError(
+                f"its tensors are aligned to {aligned!r} bytes, which is not possible"
+            )
         data = -(-self._at // aligned) * aligned
         if any(data + offset >= len(self._content) for *_, offset in entries):
             raise _BrokenError("it ends within its weights")
-        self.tensors = [TensorEntry(name, shape, kind, data + offset) for name, shape, kind, offset in entries]
+        self.tensors = [
+            TensorEntry(name, shape, kind, data + offset) for name, shape, kind, offset in entries
+        ]
 
     def _value(self, kind: int, depth: int = 0) -> Any:
         if kind in _NUMBERS:
@@ -163,7 +200,8 @@ class _HeaderReader:
             return self._text()
         if kind != _ARRAY or depth > 2:
             raise _BrokenError(f"one of its settings has the unknown type {kind}")
-        item_type, length = self._number("I"), self._number("Q")
+        item_type = self._number("I")
+        length = self._number("Q")
         if item_type in _NUMBERS:
             self._skip(length * struct.calcsize(_NUMBERS[item_type]))
             return None
@@ -205,8 +243,13 @@ class _HeaderReader:
 
 _LARGEST_GEMMA = 62
 """Layers of Gemma 3 27B, the only size that scales queries by hidden size over heads."""
-_LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-"""RoPE scaling of Llama 3.1 and later without its factor, which follows from the divisors in the file."""
+_LLAMA_3 = {
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+"""RoPE scaling of Llama 3.1 and later without its factor, which follows from the divisors in the
+file."""
 _FLOAT32 = 0
 """Number of the type float32 in ggml."""
 
@@ -224,19 +267,29 @@ def complete(config: Any, path: Path) -> None:
     settings, tensors = contents(path)
     _scale(config, settings, {entry.name: entry for entry in tensors}, path)
     size = settings.get(f"{settings.get('general.architecture')}.attention.key_length")
-    if hasattr(config, "head_dim") and isinstance(size, int):  # transformers assumes that of the released models
+    if hasattr(config, "head_dim") and isinstance(
+        size, int
+    ):  # transformers assumes that of the released models
         config.head_dim = size
     if config.model_type == "gemma3_text":
         is_largest = config.num_hidden_layers == _LARGEST_GEMMA
-        config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if is_largest else config.head_dim
-    if "tokenizer.ggml.padding_token_id" not in settings and (getattr(config, "pad_token_id", None) or 0) >= config.vocab_size:
+        config.query_pre_attn_scalar = (
+            config.hidden_size // config.num_attention_heads if is_largest else config.head_dim
+        )
+    if (
+        "tokenizer.ggml.padding_token_id" not in settings
+        and (getattr(config, "pad_token_id", None) or 0) >= config.vocab_size
+    ):
         config.pad_token_id = None  # the family's default, which is no token of this model
 
 
-def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry], path: Path) -> None:
+def _scale(
+    config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry], path: Path
+) -> None:
     """Set the RoPE scaling of the file, or refuse one that a configuration cannot express.
 
-    Source: Llama 3's rule as in transformers' `rope_type="llama3"`; linear scaling as in arXiv:2306.15595.
+    Source: Llama 3's rule as in transformers' `rope_type="llama3"`; linear scaling as in
+    arXiv:2306.15595.
     """
     family = settings.get("general.architecture")
     if family == "gpt-oss":  # the only family whose scaling transformers reads
@@ -244,7 +297,9 @@ def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry
     if any(name.startswith("rope_factors_") for name in entries):
         raise _unreadable_scaling(path, "with separate tables for short and long texts")
     kind = settings.get(f"{family}.rope.scaling.type", "none")
-    factor = settings.get(f"{family}.rope.scaling.factor", settings.get(f"{family}.rope.scale_linear", 1.0))
+    factor = settings.get(
+        f"{family}.rope.scaling.factor", settings.get(f"{family}.rope.scale_linear", 1.0)
+    )
     if kind not in ("none", "linear"):
         raise _unreadable_scaling(path, f"by the rule {kind}")
     if factor not in (0.0, 1.0):
@@ -256,7 +311,9 @@ def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry
             rule = {"rope_type": "llama3", "factor": float(max(divisors)), **_LLAMA_3}
             expected = _divisors(theta, rule, len(divisors)) if theta else []
             if len(expected) != len(divisors) or not all(map(_is_same, divisors, expected)):
-                raise _unreadable_scaling(path, "with frequency divisors that differ from those of Llama 3.1")
+                raise _unreadable_scaling(
+                    path, "with frequency divisors that differ from those of Llama 3.1"
+                )
             _set_scaling(config, rule)
 
 
@@ -265,18 +322,24 @@ def _is_same(a: float, b: float) -> bool:
 
 
 def _divisors(theta: float, rule: dict[str, Any], n: int) -> list[float]:
-    """Return Llama 3's divisor of each of n frequencies: the factor for long waves, 1 for short ones, a mean between."""
+    """Return Llama 3's divisor of each of n frequencies: the factor for long waves, 1 for short
+    ones, a mean between.
+    """
     divisors = []
     for index in range(n):
         waves = rule["original_max_position_embeddings"] * theta ** (-index / n) / (2 * math.pi)
-        share = (waves - rule["low_freq_factor"]) / (rule["high_freq_factor"] - rule["low_freq_factor"])
+        share = (waves - rule["low_freq_factor"]) / (
+            rule["high_freq_factor"] - rule["low_freq_factor"]
+        )
         share = min(1.0, max(0.0, share))
         divisors.append(1 / ((1 - share) / rule["factor"] + share))
     return divisors
 
 
 def _set_scaling(config: Any, rule: dict[str, Any]) -> None:
-    """Set the RoPE scaling of a configuration, or of its full-attention layers if it has two kinds of layers."""
+    """Set the RoPE scaling of a configuration, or of its full-attention layers if it has two kinds
+    of layers.
+    """
     parameters = config.rope_parameters
     chosen = parameters.get("full_attention", parameters)
     chosen.update(rule)
@@ -296,5 +359,6 @@ def _numbers(path: Path, entry: TensorEntry) -> list[float]:
 
 def _unreadable_scaling(path: Path, how: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"{path.name} scales its rotary positions {how}, which Layerscope cannot read from a GGUF file. Use the original model."
+        f"{path.name} scales its rotary positions {how}, which Layerscope cannot read from a GGUF"
+        " file. Use the original model."
     )

@@ -1,4 +1,6 @@
-"""The identity of a model's weights, computed from samples of the files and independent of their path."""
+"""The identity of a model's weights, computed from samples of the files and independent of their
+path.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +11,8 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models.source import model_files
 
 Stamps = tuple[tuple[str, int, int], ...]
-"""Name, size in bytes and time of the last change in nanoseconds of every file that makes up the identity."""
+"""Name, size in bytes and time of the last change in nanoseconds of every file that makes up the
+identity."""
 
 
 def of_file(path: Path) -> str:
@@ -20,7 +23,8 @@ def of_file(path: Path) -> str:
 def of_folder(path: Path) -> str:
     """Return the identity of a Hugging Face folder: its configuration and its safetensors files.
 
-    These are all files of weights that are opened: a folder whose index or configuration names others is refused.
+    These are all files of weights that are opened: a folder whose index or configuration names
+    others is refused.
 
     Raises:
         UnsupportedModelError: If the folder refers to files outside it.
@@ -31,7 +35,8 @@ def of_folder(path: Path) -> str:
 
 
 def of_local(source: str) -> str:
-    """Return the identity of a folder or GGUF file on this machine; "" if it does not exist or cannot be read.
+    """Return the identity of a folder or GGUF file on this machine; "" if it does not exist or
+    cannot be read.
 
     Args:
         source: As in `ModelSpec.source`.
@@ -54,7 +59,9 @@ def stamps(source: str) -> Stamps:
     path = Path(source).expanduser()
     try:
         files = [path] if _is_gguf(path) else _files(path)
-        return tuple((file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files)
+        return tuple(
+            (file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files
+        )
     except OSError:
         return ()
 
@@ -69,7 +76,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _digest(files: Sequence[Path]) -> str:
-    """Return a digest of the files' names, sizes and sixteen samples of their content (small files: all of it)."""
+    """Return a digest of the files' names, sizes and sixteen samples of their content (small files:
+    all of it).
+    """
     digest = hashlib.sha256()
     for file in files:
         size = input_files.regular(file).st_size

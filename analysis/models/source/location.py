@@ -6,7 +6,12 @@ from pathlib import Path
 
 from analysis import hub
 from analysis.core import escapes, input_files
-from analysis.core.errors import LayerscopeError, ModelNotFoundError, UnsupportedModelError, did_you_mean
+from analysis.core.errors import (
+    LayerscopeError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+    did_you_mean,
+)
 from analysis.core.progress import OnProgress, ignore
 from analysis.data import gallery, starter
 from analysis.models.source import conversions, gguf, model_files, plausible, remote
@@ -15,11 +20,12 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import Remote, download
 
 _CONVERT = (
-    'python -c "import glob, torch, safetensors.torch as s; s.save_file({k: t.contiguous().clone() for f in '
-    "glob.glob('pytorch_model*.bin') for k, t in torch.load(f, map_location='cpu', weights_only=True).items()}, "
-    "'model.safetensors', {'format': 'pt'})\""
+    'python -c "import glob, torch, safetensors.torch as s; s.save_file({k: t.contiguous().clone()'
+    " for f in glob.glob('pytorch_model*.bin') for k, t in torch.load(f, map_location='cpu',"
+    " weights_only=True).items()}, 'model.safetensors', {'format': 'pt'})\""
 )
-"""Command that converts pickled weights in the current folder. PyTorch reads only tensors with it."""
+"""Command that converts pickled weights in the current folder. PyTorch reads only tensors with
+it."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -42,9 +48,11 @@ _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 def depth(spec: ModelSpec) -> int | None:
-    """Return the number of decoder layers from `config.json` or the header of a GGUF file, without a model library.
+    """Return the number of decoder layers from `config.json` or the header of a GGUF file, without
+    a model library.
 
-    Returns None if it is not stated, or if the model cannot be found or read; the loader reports the reason.
+    Returns None if it is not stated, or if the model cannot be found or read; the loader reports
+    the reason.
     """
     try:
         source = locate(spec, weights=False)
@@ -71,7 +79,8 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     Args:
         spec: Spec of the model.
         on_progress: Receives reports of the download.
-        weights: Whether to download weights too; if False, a GGUF file from the Hub must already be on this machine.
+        weights: Whether to download weights too; if False, a GGUF file from the Hub must already be
+            on this machine.
 
     Raises:
         ModelNotFoundError: If there is no such model, or the Hub cannot be reached.
@@ -81,9 +90,16 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         return _of_gguf(starter.gguf_file(), starter.NAME, starter.model_identity())
     try:
         path = Path(spec.source).expanduser()
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except (OSError, ValueError, RuntimeError):  # an invalid file name, or the home of an unknown user
-        path, is_file, is_folder = Path("/"), False, False
+        is_file = path.is_file()
+        is_folder = path.is_dir()
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ):  # an invalid file name, or the home of an unknown user
+        path = Path("/")
+        is_file = False
+        is_folder = False
     try:
         if not is_file and not is_folder and remote.file_of(spec.source):
             path = remote.download_file(spec.source, spec.revision, on_progress, weights=weights)
@@ -96,7 +112,8 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     except OSError as error:
         name = Path(error.filename or path).name
         raise ModelNotFoundError(
-            f"The model {path.name} cannot be read: {name}: {error.strerror or error}. Get it again."
+            f"The model {path.name} cannot be read: {name}: {error.strerror or error}. Get it"
+            " again."
         ) from error
     if not is_folder and (reason := refusal(spec.source)):
         raise ModelNotFoundError(reason)
@@ -105,7 +122,9 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     try:
         return _hub(spec, on_progress, weights=weights)
     except LayerscopeError as error:
-        nearest = did_you_mean(spec.source, (entry.source for entry in gallery.EXHIBITS if entry.source != spec.source))
+        nearest = did_you_mean(
+            spec.source, (entry.source for entry in gallery.EXHIBITS if entry.source != spec.source)
+        )
         error.args = (f"{error} {nearest}".rstrip(),)
         raise
 
@@ -123,15 +142,21 @@ def _check_complete(path: Path) -> None:
     if part is not None and int(part[1]) > 1:
         first = f"{path.name[: part.start()]}-00001-of-{part[1]}.gguf"
         raise UnsupportedModelError(
-            f"{path.name} is a part of a split model. Merge the parts with llama.cpp: "
-            f"`llama-gguf-split --merge {escapes.command([first, path.name[: part.start()] + gguf.SUFFIX])}`."
+            f"{path.name} is a part of a split model. Merge the parts with llama.cpp:"
+            " `llama-gguf-split --merge"
+            f" {escapes.command([first, path.name[: part.start()] + gguf.SUFFIX])}`."
         )
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
-    # A request with the identity of its weights refers to that commit, even if the branch has moved.
+    # A request with the identity of its weights refers to that commit, even if the branch has
+    # moved.
     pinned = spec.identity.removeprefix("hub:")
-    revision = pinned if spec.identity.startswith("hub:") and hub.repository.is_commit(pinned) else spec.revision
+    revision = (
+        pinned
+        if spec.identity.startswith("hub:") and hub.repository.is_commit(pinned)
+        else spec.revision
+    )
     folder, remote_facts = download(spec.source, revision, on_progress, weights=weights)
     model_files.check(folder)
     return Source(folder, None, spec.source, f"hub:{remote_facts.commit}", remote_facts)
@@ -143,30 +168,37 @@ def _local_folder(path: Path) -> Source:
         if (path / "adapter_config.json").is_file():
             raise UnsupportedModelError(_adapter_alone(path))
         raise ModelNotFoundError(
-            f"The folder {path} has no config.json, so it is not a Hugging Face model folder. Give the folder "
-            "that `save_pretrained` wrote."
+            f"The folder {path} has no config.json, so it is not a Hugging Face model folder. Give"
+            " the folder that `save_pretrained` wrote."
         )
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
         pickles = sorted(file.name for file in path.iterdir() if file.suffix in _PICKLES)
         if pickles:
             raise UnsupportedModelError(
-                f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can run code when loaded. "
-                f"Convert them without running it: `cd {escapes.command([str(path)])} && {_CONVERT}`. "
-                "Then load the folder again."
+                f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can"
+                " run code when loaded. Convert them without running it: `cd"
+                f" {escapes.command([str(path)])} && {_CONVERT}`. Then load the folder again."
             )
-        raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights. Add the weights.")
+        raise ModelNotFoundError(
+            f"The folder {path} has a config.json but no .safetensors weights. Add the weights."
+        )
     return Source(path, None, path.name, identities.of_folder(path))
 
 
 def _adapter_alone(folder: Path) -> str:
     """Return the error message for an adapter given as a model."""
     try:
-        base = input_files.parsed_object((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path")
+        base = input_files.parsed_object((folder / "adapter_config.json").read_bytes()).get(
+            "base_model_name_or_path"
+        )
     except (OSError, ValueError):
         base = None
     made_for = f"{base}" if isinstance(base, str) and base else "its base model"
-    return f"{folder.name} is an adapter, not a model. Give {made_for} as the model, and --adapter {folder} with it."
+    return (
+        f"{folder.name} is an adapter, not a model. Give {made_for} as the model, and --adapter"
+        f" {folder} with it."
+    )
 
 
 def gguf_of(spec: ModelSpec) -> Path | None:
@@ -180,14 +212,36 @@ def gguf_of(spec: ModelSpec) -> Path | None:
     if not spec.source.endswith(gguf.SUFFIX):
         return None
     path = Path(spec.source).expanduser()
-    return path if path.is_file() else remote.download_file(spec.source, spec.revision, ignore, weights=False)
+    return (
+        path
+        if path.is_file()
+        else remote.download_file(spec.source, spec.revision, ignore, weights=False)
+    )
 
 
-_ENDINGS = ("bin", "ckpt", "ggml", "h5", "json", "onnx", "pickle", "pkl", "pt", "pth", "safetensors", "txt", "zip")
+_ENDINGS = (
+    "bin",
+    "ckpt",
+    "ggml",
+    "h5",
+    "json",
+    "onnx",
+    "pickle",
+    "pkl",
+    "pt",
+    "pth",
+    "safetensors",
+    "txt",
+    "zip",
+)
 """Endings of model files; other letters after a dot may be part of a Hub id, as in Qwen2.5."""
-_FIX = "Give a .gguf file, a folder with a config.json, `starter`, or a Hub id such as HuggingFaceTB/SmolLM2-135M."
+_FIX = (
+    "Give a .gguf file, a folder with a config.json, `starter`, or a Hub id such as"
+    " HuggingFaceTB/SmolLM2-135M."
+)
 _PLAIN_ENDING = re.compile(r"[^/\\]*\.[A-Za-z]{2,12}")
-"""Pattern of a name without a folder that ends in letters after a dot, which no model on the Hub has."""
+"""Pattern of a name without a folder that ends in letters after a dot, which no model on the Hub
+has."""
 
 
 def refusal(source: str, *, as_gguf: bool = False) -> str:
@@ -201,17 +255,30 @@ def refusal(source: str, *, as_gguf: bool = False) -> str:
     """
     if source.endswith(gguf.SUFFIX):
         return ""
-    path = Path(source).expanduser() if not source.startswith("~") or "/" in source else Path(source)
+    path = (
+        Path(source).expanduser() if not source.startswith("~") or "/" in source else Path(source)
+    )
     try:
-        is_file, is_folder = path.is_file(), path.is_dir()
+        is_file = path.is_file()
+        is_folder = path.is_dir()
     except (OSError, ValueError):
         return ""
     if is_file:
-        advice = " For safetensors weights, give their folder." if path.suffix == ".safetensors" else ""
-        return f"{source!r} is not a GGUF file: its name does not end in {gguf.SUFFIX}.{advice} {_FIX}"
+        advice = (
+            " For safetensors weights, give their folder." if path.suffix == ".safetensors" else ""
+        )
+        return (
+            f"{source!r} is not a GGUF file: its name does not end in {gguf.SUFFIX}.{advice} {_FIX}"
+        )
     if as_gguf and is_folder:
-        return f"{source!r} is a folder, not a GGUF file. Choose Folder, or give the path of a file that ends in {gguf.SUFFIX}."
+        return (
+            f"{source!r} is a folder, not a GGUF file. Choose Folder, or give the path of a file"
+            f" that ends in {gguf.SUFFIX}."
+        )
     ending = path.suffix.removeprefix(".").lower()
     if as_gguf or ending in _ENDINGS or (ending and _PLAIN_ENDING.fullmatch(source)):
-        return f"The file {source!r} does not exist, and its name does not end in {gguf.SUFFIX}. {_FIX}"
+        return (
+            f"The file {source!r} does not exist, and its name does not end in {gguf.SUFFIX}."
+            f" {_FIX}"
+        )
     return ""

@@ -27,7 +27,8 @@ class ModelSpec(Spec):
     kind: ClassVar[str] = "model"
 
     source: Annotated[str, Option("MODEL", required=True)] = "starter"
-    """Model: `starter`, a Hub id, a folder, or a GGUF file (a path, or ORG/NAME/FILE.gguf on the Hub)."""
+    """Model: `starter`, a Hub id, a folder, or a GGUF file (a path, or ORG/NAME/FILE.gguf on the
+    Hub)."""
     revision: Annotated[str | None, Option()] = None
     """Branch, tag or commit of a Hub id (default: the default branch)."""
     dtype: Annotated[str, Option(choices=DTYPES)] = "auto"
@@ -51,39 +52,55 @@ class ModelSpec(Spec):
 
     @property
     def precision(self) -> str:
-        """Precision in words: "float32", or "NF4, bfloat16" for quantized layers that compute in bfloat16."""
+        """Precision in words: "float32", or "NF4, bfloat16" for quantized layers that compute in
+        bfloat16.
+        """
         return ", ".join(part for part in (_QUANTIZED.get(self.quantization), self.dtype) if part)
 
     def format_of_weights(self, facts: ModelFacts | None = None) -> str:
         """Return the format of the stored weights, for example "Q4_1"; "" if unknown.
 
         Args:
-            facts: Facts of a result. Without a format in them, only those of the gallery models are known.
+            facts: Facts of a result. Without a format in them, only those of the gallery models are
+                known.
         """
-        return facts.weights_format if facts and facts.weights_format else formats.of_gallery(self.identity, self.source)
+        return (
+            facts.weights_format
+            if facts and facts.weights_format
+            else formats.of_gallery(self.identity, self.source)
+        )
 
     def precision_in_words(self, facts: ModelFacts | None = None) -> str:
         """Return `precision` with the format of the stored weights: "float32 from Q4_1 weights"."""
         return formats.in_words(self.precision, self.format_of_weights(facts))
 
     def also_keyed(self) -> dict[str, str]:
-        """Return what distinguishes half-precision results from older ones, whose residual stream was in half precision."""
+        """Return what distinguishes half-precision results from older ones, whose residual stream
+        was in half precision.
+        """
         return {"stream": "float32"} if self.dtype in HALF else {}
 
     def __post_init__(self) -> None:
-        require(bool(self.source.strip()), "No model is given. Give `starter`, a Hub id, a folder or a GGUF file.")
+        require(
+            bool(self.source.strip()),
+            "No model is given. Give `starter`, a Hub id, a folder or a GGUF file.",
+        )
         one_of("dtype", self.dtype, DTYPES)
         one_of("quantization", self.quantization, QUANTIZATIONS)
 
 
 @spec_dataclass
 class InspectSpec(Spec):
-    """A request for a model's facts and whether it fits, from its configuration; `fetch` also downloads the weights."""
+    """A request for a model's facts and whether it fits, from its configuration; `fetch` also
+    downloads the weights.
+    """
 
     kind: ClassVar[str] = "inspect"
     later: ClassVar[tuple[str, ...]] = ("fetch",)
 
-    model: Annotated[ModelSpec, RequestPart(optional=("source",))] = field(default_factory=ModelSpec)
+    model: Annotated[ModelSpec, RequestPart(optional=("source",))] = field(
+        default_factory=ModelSpec
+    )
     load: bool = False
     """Load the model too, and keep it loaded."""
     fetch: Annotated[bool, Option()] = False
@@ -118,9 +135,11 @@ class InspectResult(Result):
     notes: list[str]
     """Sentences to display: on quantization, a window that was shortened, a family with caveats."""
     by_layer: bool = False
-    """Whether a model that does not fit can be measured with its layers read from the disk one by one."""
+    """Whether a model that does not fit can be measured with its layers read from the disk one by
+    one."""
     layered_bytes: int = 0
-    """Estimated least memory in bytes with layers read from the disk; 0 in results that are older than this field."""
+    """Estimated least memory in bytes with layers read from the disk; 0 in results that are older
+    than this field."""
     commit: str = ""
     """Commit of a Hub id, forty hexadecimal digits."""
     file_bytes: int = 0
@@ -129,4 +148,12 @@ class InspectResult(Result):
     """Bytes of `file_bytes` that are not downloaded yet."""
 
 
-register(Experiment(InspectSpec, InspectResult, run="analysis.models.loading.inspection:run", title="Model check", place=0))
+register(
+    Experiment(
+        InspectSpec,
+        InspectResult,
+        run="analysis.models.loading.inspection:run",
+        title="Model check",
+        place=0,
+    )
+)

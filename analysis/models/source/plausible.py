@@ -1,7 +1,8 @@
-"""Limits of the sizes in a model's configuration, checked before a library builds anything from them.
+"""Limits of the sizes in a model's configuration, checked before a library builds anything from
+them.
 
-A library that reads a configuration builds every layer and module that it states, so one wrong number could fill the
-memory of the machine.
+A library that reads a configuration builds every layer and module that it states, so one wrong
+number could fill the memory of the machine.
 """
 
 import math
@@ -38,11 +39,14 @@ _BOUNDS = (
     (re.compile(r"size|dim|embd|inner|rank|d_model|length"), 1_000_000),
     (re.compile(r"^(n|num)_|_num_|count"), 10_000),
 )
-"""Patterns of names with the maximum of a whole number, many times that of any model; the first match counts."""
+"""Patterns of names with the maximum of a whole number, many times that of any model; the first
+match counts."""
 _MAX_OTHER_NUMBER = 2**40
 _NUMBERS = (
     (
-        re.compile(r"^rope_(local_)?(theta|base_freq|base)$|^rotary_emb_base$|^(global|local)_rope_theta$|^freq_base(_\w+)?$"),
+        re.compile(
+            r"^rope_(local_)?(theta|base_freq|base)$|^rotary_emb_base$|^(global|local)_rope_theta$|^freq_base(_\w+)?$"
+        ),
         Bound(1, 1e15),
     ),
     (re.compile(r"(^|_)eps(ilon)?$"), Bound(0, 1)),
@@ -55,7 +59,8 @@ _NUMBERS = (
 _FACTOR = re.compile(r"^((long|short)_)?factor$")
 """Pattern of divisors in `rope_parameters`. A GGUF file without one has 0 there."""
 _CODE = re.compile(r"implementation|kernel")
-"""Pattern of keys that select code. A value with a slash names a repository, whose code transformers would run."""
+"""Pattern of keys that select code. A value with a slash names a repository, whose code
+transformers would run."""
 _UNBOUNDED = re.compile(r"limit$")
 """Pattern of keys with a minimum and a maximum, which may be infinite."""
 _MAX_EXPERTS = 1_000_000
@@ -77,23 +82,32 @@ def check(config: Mapping[str, Any], name: str) -> None:
     """
     for part in _parts(config, 0, name):
         for key, value in part.items():
-            if _CODE.search(str(key)) and (repository := next((text for text in _texts(value) if "/" in text), None)):
+            if _CODE.search(str(key)) and (
+                repository := next((text for text in _texts(value) if "/" in text), None)
+            ):
                 raise UnsupportedModelError(
-                    f"{name} is not loaded: {str(key)[:60]} of its configuration names code to fetch, "
-                    f"{shown(repository)}. Layerscope never runs such code. Remove the entry."
+                    f"{name} is not loaded: {str(key)[:60]} of its configuration names code to"
+                    f" fetch, {shown(repository)}. Layerscope never runs such code. Remove the"
+                    " entry."
                 )
             _check_entry(str(key), value, name)
-        layers, experts = (_largest(part, pattern) for pattern in (r"layers?$|block_count$", r"(local|routed|num)_experts$"))
+        layers, experts = (
+            _largest(part, pattern)
+            for pattern in (r"layers?$|block_count$", r"(local|routed|num)_experts$")
+        )
         if layers * experts > _MAX_EXPERTS:
             raise UnsupportedModelError(
-                f"{name} cannot be a language model: its configuration names {experts:,} experts in each of "
-                f"{layers:,} layers. Get the configuration that belongs to its weights."
+                f"{name} cannot be a language model: its configuration names {experts:,} experts in"
+                f" each of {layers:,} layers. Get the configuration that belongs to its weights."
             )
 
 
 def _parts(config: Mapping[str, Any], depth: int, name: str) -> Iterator[Mapping[str, Any]]:
     if depth > _MAX_DEPTH:
-        raise UnsupportedModelError(f"{name} cannot be a language model: its configuration is nested too deeply. Get it again.")
+        raise UnsupportedModelError(
+            f"{name} cannot be a language model: its configuration is nested too deeply. Get it"
+            " again."
+        )
     yield config
     for value in config.values():
         if isinstance(value, Mapping):
@@ -111,16 +125,27 @@ def _texts(value: Any, depth: int = 0) -> Iterator[str]:
 
 def _check_entry(key: str, value: Any, name: str) -> None:
     last = key.rpartition(".")[2]
-    if last in _CORE and value is not None and not isinstance(value, list) and (type(value) is not int or value < 1):
+    if (
+        last in _CORE
+        and value is not None
+        and not isinstance(value, list)
+        and (type(value) is not int or value < 1)
+    ):
         raise _wrong(name, key, f"must be a whole number of at least 1, not {shown(value)}")
     most = next((most for pattern, most in _BOUNDS if pattern.search(last)), _MAX_OTHER_NUMBER)
     if isinstance(value, list) and len(value) > _MAX_ENTRIES:
-        raise _wrong(name, key, f"has {len(value):,} entries, but at most {_MAX_ENTRIES:,} are possible")
+        raise _wrong(
+            name, key, f"has {len(value):,} entries, but at most {_MAX_ENTRIES:,} are possible"
+        )
     bound = next((bound for pattern, bound in _NUMBERS if pattern.search(last)), None)
     if bound is None and _FACTOR.search(key):
         bound = Bound(0, 1_000_000, above=True)
     for number in value if isinstance(value, list) else [value]:
-        if isinstance(number, float) and not math.isfinite(number) and (math.isnan(number) or not _UNBOUNDED.search(last)):
+        if (
+            isinstance(number, float)
+            and not math.isfinite(number)
+            and (math.isnan(number) or not _UNBOUNDED.search(last))
+        ):
             raise _wrong(name, key, f"is {number}, but must be a finite number")
         if bound is not None and isinstance(number, int | float) and not bound.holds(number):
             raise _wrong(name, key, f"must be {bound.describe()}, not {shown(number)}")
@@ -130,10 +155,17 @@ def _check_entry(key: str, value: Any, name: str) -> None:
 
 def _wrong(name: str, key: str, problem: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"{name} cannot be a language model: {key[:60]} of its configuration {problem}. Get the configuration "
-        "that belongs to its weights."
+        f"{name} cannot be a language model: {key[:60]} of its configuration {problem}. Get the"
+        " configuration that belongs to its weights."
     )
 
 
 def _largest(part: Mapping[str, Any], pattern: str) -> int:
-    return max((value for key, value in part.items() if isinstance(value, int) and re.search(pattern, str(key))), default=0)
+    return max(
+        (
+            value
+            for key, value in part.items()
+            if isinstance(value, int) and re.search(pattern, str(key))
+        ),
+        default=0,
+    )

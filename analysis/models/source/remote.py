@@ -38,7 +38,9 @@ class Remote:
     """Bytes of `n_bytes` that are not downloaded yet."""
 
 
-def download(id: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> tuple[Path, Remote]:
+def download(
+    id: str, revision: str | None, on_progress: OnProgress, *, weights: bool
+) -> tuple[Path, Remote]:
     """Download the missing files of a model.
 
     Args:
@@ -59,18 +61,26 @@ def download(id: str, revision: str | None, on_progress: OnProgress, *, weights:
         files = of_model(repository)
         needed = files if weights else [file for file in files if file.path == _CONFIG]
         folder = _fetched(repository, needed, on_progress if weights else ignore)
-        return folder, Remote(repository.commit, sum(file.size for file in files), hub.cache.missing_bytes(repository, files))
+        return folder, Remote(
+            repository.commit,
+            sum(file.size for file in files),
+            hub.cache.missing_bytes(repository, files),
+        )
     except HubError as error:
         raise ModelNotFoundError(str(error)) from error
 
 
 def file_of(source: str) -> tuple[str, str] | None:
-    """Return repository and file name of a source like ORG/NAME/FILE.gguf; None for other sources."""
+    """Return repository and file name of a source like ORG/NAME/FILE.gguf; None for other
+    sources.
+    """
     match = _FILE.fullmatch(source)
     return None if match is None else (match[1], match[2])
 
 
-def download_file(source: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> Path:
+def download_file(
+    source: str, revision: str | None, on_progress: OnProgress, *, weights: bool
+) -> Path:
     """Download a GGUF file from the Hub if it is not on this machine.
 
     Args:
@@ -94,8 +104,12 @@ def download_file(source: str, revision: str | None, on_progress: OnProgress, *,
         repository = hub.cache.resolve(id, revision)
         file = repository.file(name)
         if file is None:
-            gguf_files = [candidate.path for candidate in repository.files if candidate.path.endswith(_GGUF)]
-            raise HubError(f"{id} has no file {name}. Its GGUF files: {', '.join(gguf_files) or 'none'}.")
+            gguf_files = [
+                candidate.path for candidate in repository.files if candidate.path.endswith(_GGUF)
+            ]
+            raise HubError(
+                f"{id} has no file {name}. Its GGUF files: {', '.join(gguf_files) or 'none'}."
+            )
         return hub.download.fetch(repository, [file], on_progress) / name
     except HubError as error:
         raise ModelNotFoundError(f"{absent(source)} {error}") from error
@@ -108,17 +122,27 @@ def _downloaded_file(id: str, name: str, revision: str | None) -> Path | None:
         hub.cache.recall_unlisted(MODEL, id, revision),
     ):
         file = None if repository is None else repository.file(name)
-        if repository is not None and file is not None and not hub.cache.missing_bytes(repository, [file]):
+        if (
+            repository is not None
+            and file is not None
+            and not hub.cache.missing_bytes(repository, [file])
+        ):
             return hub.download.fetch(repository, [file]) / name
     return None
 
 
 def reason_unavailable(source: str, revision: str | None) -> str | None:
-    """Return the error message if a source is the starter or a GGUF file on the Hub and not on this machine, else None."""
+    """Return the error message if a source is the starter or a GGUF file on the Hub and not on this
+    machine, else None.
+    """
     if source == "starter":
         return None if starter.is_installed() else starter.NOT_INSTALLED
     id_and_file = file_of(source)
-    if id_and_file is None or Path(source).is_file() or _downloaded_file(*id_and_file, revision) is not None:
+    if (
+        id_and_file is None
+        or Path(source).is_file()
+        or _downloaded_file(*id_and_file, revision) is not None
+    ):
         return None
     return absent(source)
 
@@ -127,13 +151,15 @@ def absent(source: str) -> str:
     """Return the error message for a GGUF file from the Hub that is not on this machine."""
     id, name = file_of(source) or ("the Hub", source)
     return (
-        f"The weights of {name.removesuffix(_GGUF)} are not on this machine. Download them with `python -m "
-        f"analysis models {source} --fetch`, or get {name} of {id} and give its path."
+        f"The weights of {name.removesuffix(_GGUF)} are not on this machine. Download them with"
+        f" `python -m analysis models {source} --fetch`, or get {name} of {id} and give its path."
     )
 
 
 def missing_bytes(id: str, commit: str) -> int | None:
-    """Return the bytes of a model at a commit that are not downloaded yet; None if its file list is unknown."""
+    """Return the bytes of a model at a commit that are not downloaded yet; None if its file list is
+    unknown.
+    """
     repository = hub.cache.recall(MODEL, id, commit)
     return None if repository is None else hub.cache.missing_bytes(repository, of_model(repository))
 
@@ -141,10 +167,11 @@ def missing_bytes(id: str, commit: str) -> int | None:
 def _repository(id: str, revision: str | None, on_progress: OnProgress) -> Repository:
     """Return the repository of a model.
 
-    The Hub is asked for the current commit of a branch or tag. For a full commit, or if the Hub cannot be reached, the cached
-    list of files is returned.
+    The Hub is asked for the current commit of a branch or tag. For a full commit, or if the Hub
+    cannot be reached, the cached list of files is returned.
     """
-    is_offline, cached = constants.is_offline_mode(), hub.cache.recall(MODEL, id, revision)
+    is_offline = constants.is_offline_mode()
+    cached = hub.cache.recall(MODEL, id, revision)
     if cached is not None and (is_offline or hub.repository.is_commit(revision)):
         return cached
     cached = cached or hub.cache.recall_unlisted(MODEL, id, revision)
@@ -172,18 +199,26 @@ def of_model(repository: Repository) -> list[File]:
     names = [file.path for file in top]
     if "adapter_config.json" in names and _CONFIG not in names:
         raise UnsupportedModelError(
-            f"{repository.id} is an adapter, not a model. Give its base model as the model, and the adapter's "
-            "folder as --adapter."
+            f"{repository.id} is an adapter, not a model. Give its base model as the model, and the"
+            " adapter's folder as --adapter."
         )
     if not safe:
         ggufs = [name for name in names if name.endswith(_GGUF)]
-        instead = f"Choose one of its GGUF files ({', '.join(ggufs[:2])}), as {repository.id}/{ggufs[0]}" if ggufs else ""
+        instead = (
+            f"Choose one of its GGUF files ({', '.join(ggufs[:2])}), as {repository.id}/{ggufs[0]}"
+            if ggufs
+            else ""
+        )
         raise UnsupportedModelError(
-            f"{repository.id} offers no safetensors weights at commit {repository.commit[:12]}, and Layerscope "
-            f"never loads pickled weights. {instead or 'Choose a model that offers them'}."
+            f"{repository.id} offers no safetensors weights at commit {repository.commit[:12]}, and"
+            " Layerscope never loads pickled weights."
+            f" {instead or 'Choose a model that offers them'}."
         )
     if _CONFIG not in names:
-        raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so transformers cannot load it. Choose another model.")
+        raise UnsupportedModelError(
+            f"{repository.id} has no {_CONFIG}, so transformers cannot load it. Choose another"
+            " model."
+        )
     # Some repositories repeat the weights in another layout, for example consolidated.safetensors.
     chosen = [file for file in safe if file.path.startswith("model")] or safe
     return [*(file for file in top if file.path.endswith(_METADATA_SUFFIXES)), *chosen]
@@ -193,9 +228,9 @@ def _fetched(repository: Repository, files: list[File], on_progress: OnProgress)
     missing = hub.cache.missing_bytes(repository, files)
     if missing and constants.is_offline_mode():
         raise HubError(
-            f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this "
-            "machine, and HF_HUB_OFFLINE blocks requests to the Hub. Unset HF_HUB_OFFLINE to download them, or "
-            "use `starter` or a local folder."
+            f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not"
+            " on this machine, and HF_HUB_OFFLINE blocks requests to the Hub. Unset HF_HUB_OFFLINE"
+            " to download them, or use `starter` or a local folder."
         )
     return hub.download.fetch(repository, files, on_progress)
 
@@ -211,8 +246,9 @@ def _is_complete(repository: Repository) -> bool:
 def _not_here(id: str, revision: str | None) -> str:
     revision_text = f" at revision {revision!r}" if revision else ""
     return (
-        f"{id!r}{revision_text} is neither a local folder nor in the local Hub cache, and HF_HUB_OFFLINE blocks requests "
-        "to the Hub. Unset HF_HUB_OFFLINE, or use `starter` or a local folder."
+        f"{id!r}{revision_text} is neither a local folder nor in the local Hub cache, and"
+        " HF_HUB_OFFLINE blocks requests to the Hub. Unset HF_HUB_OFFLINE, or use `starter` or a"
+        " local folder."
     )
 
 

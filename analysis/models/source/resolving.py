@@ -1,4 +1,6 @@
-"""Resolution of requests: the identities of model, texts and questions, and the dtype and device of this machine."""
+"""Resolution of requests: the identities of model, texts and questions, and the dtype and device of
+this machine.
+"""
 
 import contextlib
 import os
@@ -20,10 +22,11 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 
 def resolve(spec: SpecT) -> SpecT:
-    """Return a request with the identities of its own model, texts and questions, but not those of nested requests.
+    """Return a request with the identities of its own model, texts and questions, but not those of
+    nested requests.
 
-    A model's identity that is already set stays, so a request keeps its identity when it is passed on. `load` compares it
-    with the files.
+    A model's identity that is already set stays, so a request keeps its identity when it is passed
+    on. `load` compares it with the files.
 
     Raises:
         LayerscopeError: If a file, a text or a model cannot be found or read.
@@ -31,14 +34,26 @@ def resolve(spec: SpecT) -> SpecT:
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     changes: dict[str, Any] = {}
     # Questions first, so that an unreadable file is refused before a model is looked up.
-    changes |= {name: questions.resolve(value) for name, value in values.items() if isinstance(value, BenchmarkSpec)}
-    changes |= {name: corpora.resolve(value) for name, value in values.items() if isinstance(value, CorpusSpec)}
-    changes |= {name: resolve_model(value) for name, value in values.items() if isinstance(value, ModelSpec)}
+    changes |= {
+        name: questions.resolve(value)
+        for name, value in values.items()
+        if isinstance(value, BenchmarkSpec)
+    }
+    changes |= {
+        name: corpora.resolve(value)
+        for name, value in values.items()
+        if isinstance(value, CorpusSpec)
+    }
+    changes |= {
+        name: resolve_model(value) for name, value in values.items() if isinstance(value, ModelSpec)
+    }
     return replace(spec, **changes)
 
 
 def resolve_model(spec: ModelSpec) -> ModelSpec:
-    """Return the model with `auto` replaced by the chosen dtype and device, and with the identity of its weights."""
+    """Return the model with `auto` replaced by the chosen dtype and device, and with the identity
+    of its weights.
+    """
     if spec.identity and AUTO not in (spec.dtype, spec.device):
         return spec
     device, dtype = _settings(spec.device, spec.dtype)
@@ -46,7 +61,9 @@ def resolve_model(spec: ModelSpec) -> ModelSpec:
 
 
 def _settings(device: str, dtype: str) -> tuple[str, str]:
-    """Return the device and dtype of this machine; the last choice if torch is not imported, which takes seconds."""
+    """Return the device and dtype of this machine; the last choice if torch is not imported, which
+    takes seconds.
+    """
     key = _key(device, dtype)
     cached = machine_file.content().get(key)
     if "torch" not in sys.modules and isinstance(cached, list):
@@ -58,9 +75,16 @@ def _settings(device: str, dtype: str) -> tuple[str, str]:
 
 
 def _key(device: str, dtype: str) -> str:
-    """Return the key of a choice: the request, and all it depends on that is known without torch."""
+    """Return the key of a choice: the request, and all it depends on that is known without
+    torch.
+    """
     torch = ""
     with contextlib.suppress(metadata.PackageNotFoundError):
         torch = metadata.version("torch")
-    limits = {name: os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
-    return f"{dtype} on {device}: {host.processor()}, {host.cores()} cores, {host.cards()} GPUs, torch {torch}, {limits}"
+    limits = {
+        name: os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+    }
+    return (
+        f"{dtype} on {device}: {host.processor()}, {host.cores()} cores, {host.cards()} GPUs, torch"
+        f" {torch}, {limits}"
+    )

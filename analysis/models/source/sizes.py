@@ -22,21 +22,26 @@ class LayerFacts:
     """Sizes of one decoder layer."""
 
     other_parameters: int
-    """Parameters that stay in the dtype of the rest when layers are quantized: norms, biases, fused experts."""
+    """Parameters that stay in the dtype of the rest when layers are quantized: norms, biases, fused
+    experts."""
     int8_bytes: int
     """Bytes of the matrices in 8 bits, with a float32 scale for each output."""
     nf4_bytes: int
-    """Bytes of the matrices in NF4 with double quantization, including scales and tables: `layer_sizes.nf4_bytes`."""
+    """Bytes of the matrices in NF4 with double quantization, including scales and tables:
+    `layer_sizes.nf4_bytes`."""
     cache_width: int | None
-    """Elements of the cached keys and values per token; None if they are not cached token by token."""
+    """Elements of the cached keys and values per token; None if they are not cached token by
+    token."""
     cache_tokens: int | None
     """Maximum number of cached tokens, one less than the sliding window; None without a maximum."""
     attention: PartFacts | None = None
-    """Sizes of the attention part; None in results that are older than this field, and if the part has no known name."""
+    """Sizes of the attention part; None in results that are older than this field, and if the part
+    has no known name."""
     feed_forward: PartFacts | None = None
     """Sizes of the feed-forward part; None as for `attention`."""
     expert_parameters: int = 0
-    """Parameters of the routed experts; 0 without experts, and in results that are older than this field."""
+    """Parameters of the routed experts; 0 without experts, and in results that are older than this
+    field."""
     idle_parameters: int = 0
     """Expert parameters that a token does not use."""
     n_experts: int = 0
@@ -65,15 +70,21 @@ class ModelFacts:
     layers: list[LayerFacts] = field(default_factory=list)
     """Sizes of each decoder layer; empty in results that are older than this field."""
     part_of: str = ""
-    """Family of the multimodal model that this is the text part of, for example llava; "" for other models."""
+    """Family of the multimodal model that this is the text part of, for example llava; "" for other
+    models."""
 
     weights_format: str = ""
-    """Format of the stored weights, for example "Q4_1" or "bfloat16"; "" in results that are older than this field."""
+    """Format of the stored weights, for example "Q4_1" or "bfloat16"; "" in results that are older
+    than this field."""
 
     @property
     def family_in_words(self) -> str:
         """Family in words: "llama", or "llama, the text part of a llava model"."""
-        return f"{self.family}, the text part of a {self.part_of} model" if self.part_of else self.family
+        return (
+            f"{self.family}, the text part of a {self.part_of} model"
+            if self.part_of
+            else self.family
+        )
 
     @property
     def n_parameters(self) -> int:
@@ -82,7 +93,9 @@ class ModelFacts:
 
     @property
     def expert_parameters(self) -> int:
-        """Parameters of the routed experts; 0 without experts, and in results that are older than this field."""
+        """Parameters of the routed experts; 0 without experts, and in results that are older than
+        this field.
+        """
         return sum(layer.expert_parameters for layer in self.layers)
 
     @property
@@ -91,8 +104,13 @@ class ModelFacts:
         return self.n_parameters - sum(layer.idle_parameters for layer in self.layers)
 
     def flop(self, layers: float, heads: float) -> float:
-        """Return the floating-point operations of a token that passes through `layers` layers and `heads` heads."""
-        return 2 * (layers * sum(self.layer_parameters) / self.n_layers + heads * self.hidden_size * self.vocab_size)
+        """Return the floating-point operations of a token that passes through `layers` layers and
+        `heads` heads.
+        """
+        return 2 * (
+            layers * sum(self.layer_parameters) / self.n_layers
+            + heads * self.hidden_size * self.vocab_size
+        )
 
 
 DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
@@ -117,10 +135,22 @@ def savings(model: ModelFacts, block: Removal | None) -> Savings:
     Raises:
         SpecError: If the size of a removed part is not known (`knows`).
     """
-    removed = sum(model.layer_parameters[layer] for layer in block.layers) if block is not None else 0
-    removed += sum(part.parameters for parts in _lost_parts(model, block).values() for part in parts)
-    without_experts = frozenset[int]() if block is None else {layer for layer, part in block.parts if part == FEED_FORWARD}
-    idle = sum(layer.idle_parameters for index, layer in enumerate(model.layers) if index not in without_experts)
+    removed = (
+        sum(model.layer_parameters[layer] for layer in block.layers) if block is not None else 0
+    )
+    removed += sum(
+        part.parameters for parts in _lost_parts(model, block).values() for part in parts
+    )
+    without_experts = (
+        frozenset[int]()
+        if block is None
+        else {layer for layer, part in block.parts if part == FEED_FORWARD}
+    )
+    idle = sum(
+        layer.idle_parameters
+        for index, layer in enumerate(model.layers)
+        if index not in without_experts
+    )
     return Savings(
         parameters=removed,
         fraction=removed / model.n_parameters,
@@ -129,23 +159,30 @@ def savings(model: ModelFacts, block: Removal | None) -> Savings:
     )
 
 
-COUNTED = "Size: weights in memory. Embeddings, head and norms stay in the dtype if the layers are quantized."
+COUNTED = (
+    "Size: weights in memory. Embeddings, head and norms stay in the dtype if the layers are"
+    " quantized."
+)
 """Definition of `weight_bytes` for people."""
 
 
-def weight_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantization: str = "none") -> int | None:
-    """Return the bytes in memory of the weights that are left without `block`, as `COUNTED` defines them.
+def weight_bytes(
+    model: ModelFacts, block: Removal | None, dtype: str, quantization: str = "none"
+) -> int | None:
+    """Return the bytes in memory of the weights that are left without `block`, as `COUNTED` defines
+    them.
 
     Args:
         model: The unpruned model.
         block: The removed layers; None for the unpruned model.
-        dtype: Dtype of the weights. With a quantization, this is the dtype of embeddings, head, norms, biases and fused
-            experts.
-        quantization: Quantization of the matrices of the decoder layers: `8bit`, `4bit` (NF4 with double quantization) or
-            `none`.
+        dtype: Dtype of the weights. With a quantization, this is the dtype of embeddings, head,
+            norms, biases and fused experts.
+        quantization: Quantization of the matrices of the decoder layers: `8bit`, `4bit` (NF4 with
+            double quantization) or `none`.
 
     Returns:
-        The bytes including quantization constants; None for a quantization if the sizes of the layers are not known.
+        The bytes including quantization constants; None for a quantization if the sizes of the
+        layers are not known.
     """
     if quantization == "none":
         return int(savings(model, block).kept_parameters * DTYPE_BYTES[dtype])
@@ -153,21 +190,31 @@ def weight_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantizat
     return sum(layers) + int(model.other_parameters * DTYPE_BYTES[dtype]) if layers else None
 
 
-def removed_bytes(model: ModelFacts, block: Removal, dtype: str, quantization: str = "none") -> int | None:
-    """Return the bytes of weights that removing `block` saves; arguments and None as in `weight_bytes`."""
+def removed_bytes(
+    model: ModelFacts, block: Removal, dtype: str, quantization: str = "none"
+) -> int | None:
+    """Return the bytes of weights that removing `block` saves; arguments and None as in
+    `weight_bytes`.
+    """
     before, after = (weight_bytes(model, removed, dtype, quantization) for removed in (None, block))
     return None if before is None or after is None else before - after
 
 
-def layer_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantization: str = "none") -> list[int]:
+def layer_bytes(
+    model: ModelFacts, block: Removal | None, dtype: str, quantization: str = "none"
+) -> list[int]:
     """Return the bytes of the weights of each remaining layer; arguments as in `weight_bytes`.
 
     Returns:
         The bytes by layer; empty for a quantization if the sizes of the layers are not known.
     """
-    lost, kept = _lost_parts(model, block), _remaining_layers(model, block)
+    lost = _lost_parts(model, block)
+    kept = _remaining_layers(model, block)
     if quantization == "none":
-        n_parameters = [model.layer_parameters[layer] - sum(part.parameters for part in lost.get(layer, ())) for layer in kept]
+        n_parameters = [
+            model.layer_parameters[layer] - sum(part.parameters for part in lost.get(layer, ()))
+            for layer in kept
+        ]
         return [int(n * DTYPE_BYTES[dtype]) for n in n_parameters]
 
     def quantized(facts: LayerFacts | PartFacts) -> int:
@@ -175,29 +222,40 @@ def layer_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantizati
             facts.other_parameters * DTYPE_BYTES[dtype]
         )
 
-    return [quantized(model.layers[layer]) - sum(map(quantized, lost.get(layer, ()))) for layer in kept if model.layers]
+    return [
+        quantized(model.layers[layer]) - sum(map(quantized, lost.get(layer, ())))
+        for layer in kept
+        if model.layers
+    ]
 
 
-def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str) -> int | None:
+def kv_cache_bytes(
+    model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str
+) -> int | None:
     """Return the bytes of the KV cache of a context, without `block`.
 
     Args:
         model: The unpruned model.
-        block: The removed layers; None for the unpruned model. A layer without its attention caches nothing.
+        block: The removed layers; None for the unpruned model. A layer without its attention caches
+            nothing.
         tokens: Length of the context; a sliding-window layer caches no more than its window.
         batch_size: Number of contexts.
         dtype: Dtype of the model's computation.
 
     Returns:
-        The bytes, or None in results that are older than this figure and for families that cache something other than keys
-        and values for each token.
+        The bytes, or None in results that are older than this figure and for families that cache
+        something other than keys and values for each token.
     """
     silent = frozenset[tuple[int, str]]() if block is None else block.parts
     elements = 0
-    for layer in (facts for index, facts in enumerate(model.layers) if (index, ATTENTION) not in silent):
+    for layer in (
+        facts for index, facts in enumerate(model.layers) if (index, ATTENTION) not in silent
+    ):
         if layer.cache_width is None:
             return None
-        elements += layer.cache_width * (tokens if layer.cache_tokens is None else min(tokens, layer.cache_tokens))
+        elements += layer.cache_width * (
+            tokens if layer.cache_tokens is None else min(tokens, layer.cache_tokens)
+        )
     return int(elements * batch_size * DTYPE_BYTES[dtype]) if model.layers else None
 
 
@@ -208,7 +266,9 @@ def _remaining_layers(model: ModelFacts, block: Removal | None) -> list[int]:
 
 
 def knows(model: ModelFacts, block: Removal | None) -> bool:
-    """Return whether the sizes of the parts in `block` are known; older results lack those of parts of layers."""
+    """Return whether the sizes of the parts in `block` are known; older results lack those of parts
+    of layers.
+    """
     return block is None or all(_part(model, part) is not None for part in single_parts(block))
 
 
@@ -226,8 +286,9 @@ def _lost_parts(model: ModelFacts, block: Removal | None) -> dict[int, list[Part
         facts = _part(model, (layer, kind))
         if facts is None:
             raise SpecError(
-                f"The size of the {kind} part of layer {layer} of {model.name} is not recorded. Look at the model "
-                "again (page Model, or the command models), or remove whole layers."
+                f"The size of the {kind} part of layer {layer} of {model.name} is not recorded."
+                " Look at the model again (page Model, or the command models), or remove whole"
+                " layers."
             )
         removed_parts.setdefault(layer, []).append(facts)
     return removed_parts

@@ -1,7 +1,8 @@
-"""The format that a model's weights are stored in: a GGUF type such as Q4_1, or the dtype of safetensors files.
+"""The format that a model's weights are stored in: a GGUF type such as Q4_1, or the dtype of
+safetensors files.
 
-A model that computes in float32 still has the rounding errors of its file, so results record the format among the
-model's facts.
+A model that computes in float32 still has the rounding errors of its file, so results record the
+format among the model's facts.
 """
 
 import math
@@ -22,7 +23,8 @@ _LAYERS = "blk."
 
 
 def of_gguf(path: Path) -> str:
-    """Return the format of a GGUF file: its mixture, for example Q4_K_M, or the type of most decoder-layer weights.
+    """Return the format of a GGUF file: its mixture, for example Q4_K_M, or the type of most
+    decoder-layer weights.
 
     Raises:
         UnsupportedModelError: If it is not a complete GGUF file.
@@ -46,18 +48,29 @@ def of_gallery(weights_identity: str, source: str) -> str:
         weights_identity: As in `ModelSpec.identity`; "" for a model that is not resolved yet.
         source: As in `ModelSpec.source`.
     """
-    return "Q4_1" if source == "starter" or weights_identity.startswith(_STARTER) else _GALLERY.get(weights_identity, "")
+    return (
+        "Q4_1"
+        if source == "starter" or weights_identity.startswith(_STARTER)
+        else _GALLERY.get(weights_identity, "")
+    )
 
 
 IN_LLAMA_CPP = "llama.cpp"
-"""Precision of a GGUF file in llama.cpp, which computes with the weights as they are in the file."""
+"""Precision of a GGUF file in llama.cpp, which computes with the weights as they are in the
+file."""
 
 
 def in_words(precision: str, weights_format: str) -> str:
-    """Return precision and weights format in one phrase: "float32 from Q4_1 weights"; the format only if it differs."""
+    """Return precision and weights format in one phrase: "float32 from Q4_1 weights"; the format
+    only if it differs.
+    """
     if precision == IN_LLAMA_CPP:
         return f"{weights_format} file in llama.cpp"
-    return precision if weights_format in ("", precision) else f"{precision} from {weights_format} weights"
+    return (
+        precision
+        if weights_format in ("", precision)
+        else f"{precision} from {weights_format} weights"
+    )
 
 
 def _sizes(tensors: Sequence[Any]) -> Counter[str]:

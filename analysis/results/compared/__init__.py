@@ -1,1 +1,3 @@
-"""Comparisons of stored results: changes, their significance, selections, costs, speed, recovery and durations."""
+"""Comparisons of stored results: changes, their significance, selections, costs, speed, recovery
+and durations.
+"""

@@ -1,4 +1,6 @@
-"""Per-question results of removed layers: the answers of the unpruned and of the pruned model, and their margins."""
+"""Per-question results of removed layers: the answers of the unpruned and of the pruned model, and
+their margins.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,10 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, Condition
 
-LOST, GAINED, RIGHT, WRONG = "lost", "gained", "right before and after", "wrong before and after"
+LOST = "lost"
+GAINED = "gained"
+RIGHT = "right before and after"
+WRONG = "wrong before and after"
 OUTCOMES = (LOST, GAINED, RIGHT, WRONG)
 """Possible outcomes of a question; each question has one of them."""
 _BY_HITS = {(True, False): LOST, (False, True): GAINED, (True, True): RIGHT, (False, False): WRONG}
@@ -37,16 +42,23 @@ class QuestionOutcome:
     @property
     def outcome(self) -> str:
         """Return its outcome, one of `OUTCOMES`."""
-        return _BY_HITS[self.before.prediction == self.before.gold, self.after.prediction == self.after.gold]
+        return _BY_HITS[
+            self.before.prediction == self.before.gold, self.after.prediction == self.after.gold
+        ]
 
     @property
     def margins(self) -> tuple[float, float]:
-        """Return the lead of the right option over the most likely wrong one before and after, nats; below 0 if wrong."""
+        """Return the lead of the right option over the most likely wrong one before and after,
+        nats; below 0 if wrong.
+        """
         return _margin(self.before), _margin(self.after)
 
 
-def outcomes(before: Sequence[QuestionScore], after: Sequence[QuestionScore]) -> list[QuestionOutcome]:
-    """Return the outcome of every question that both models answered, sorted by the change of the margin.
+def outcomes(
+    before: Sequence[QuestionScore], after: Sequence[QuestionScore]
+) -> list[QuestionOutcome]:
+    """Return the outcome of every question that both models answered, sorted by the change of the
+    margin.
 
     Args:
         before: answers of the unpruned model.
@@ -66,26 +78,37 @@ def table(cases: Sequence[QuestionOutcome], questions: Mapping[str, Question]) -
     """
     rows = []
     for case in cases:
-        question, picks = questions.get(case.before.id), (case.before.gold, case.before.prediction, case.after.prediction)
+        question = questions.get(case.before.id)
+        picks = (case.before.gold, case.before.prediction, case.after.prediction)
         options = (_option(question, index) for index in picks)
-        text = "" if question is None else question.context.rpartition("\n\n")[2].strip()  # without worked examples
+        text = (
+            "" if question is None else question.context.rpartition("\n\n")[2].strip()
+        )  # without worked examples
         values = (case.outcome, text, *options, *case.margins, case.before.id)
         rows.append(dict(zip((column.name for column in _COLUMNS), values, strict=True)))
     return Table("Per-question results", _COLUMNS, rows)
 
 
-def stored_answers(results: Sequence[Any], removed: Removal | None, condition: Condition) -> Sequence[QuestionScore]:
-    """Return the stored answers of a block under a condition, from the first result that kept them; else empty.
+def stored_answers(
+    results: Sequence[Any], removed: Removal | None, condition: Condition
+) -> Sequence[QuestionScore]:
+    """Return the stored answers of a block under a condition, from the first result that kept them;
+    else empty.
 
     Args:
-        results: curves, evaluations and heals of one model, strongest evidence first; healed models are ignored.
+        results: curves, evaluations and heals of one model, strongest evidence first; healed models
+            are ignored.
         removed: the removed layers; None for the unpruned model.
         condition: the dataset, the number of questions and the precision.
     """
     for result in results:
         for readings in reading.of_all(result):
             score = readings.get(ACCURACY)
-            if score is None or score.repair or (score.cut, score.condition) != (removed, condition):
+            if (
+                score is None
+                or score.repair
+                or (score.cut, score.condition) != (removed, condition)
+            ):
                 continue
             if score.answers and score.answers[0].id:
                 return score.answers

@@ -13,7 +13,8 @@ from analysis.results.stored import reading
 _DIGITS = 4
 """Decimals of all numbers, which keep the data of a hundred layers small."""
 Rows = list[list[float | None]]
-"""Row n-1 holds the blocks of n layers, entry l of it the one that starts at layer l; None if nothing is known."""
+"""Row n-1 holds the blocks of n layers, entry l of it the one that starts at layer l; None if
+nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +45,35 @@ class BlockValues:
 
 
 def of_results(distances: DistanceResult, damage: DamageResult | None) -> BlockValues:
-    """Return the values of every block from a distance map, and from a loss-increase map if there is one.
+    """Return the values of every block from a distance map, and from a loss-increase map if there
+    is one.
 
     Args:
         distances: the map on screen.
-        damage: of the same model. Only blocks on which the most texts were read are included, so that all numbers compare.
+        damage: of the same model. Only blocks on which the most texts were read are included, so
+            that all numbers compare.
     """
-    facts, spec = distances.model, distances.spec
+    facts = distances.model
+    spec = distances.spec
     has_error = distances.n_texts > 1
     half = stats.t_quantile(distances.n_texts - 1) if has_error else 0.0
-    texts = f"{distances.n_texts} {'text' if distances.n_texts == 1 else 'texts'} of {corpora.title(spec.corpus)}"
+    texts = (
+        f"{distances.n_texts} {'text' if distances.n_texts == 1 else 'texts'} of"
+        f" {corpora.title(spec.corpus)}"
+    )
     return BlockValues(
         n_layers=distances.n_layers,
-        shares=[round(n_parameters / facts.n_parameters, 6) for n_parameters in facts.layer_parameters],
+        shares=[
+            round(n_parameters / facts.n_parameters, 6) for n_parameters in facts.layer_parameters
+        ],
         distance=OverBlocks(
             name="angle" if spec.metric == "angular" else metrics.title(spec.metric),
             unit="",
             values=[[round(value, _DIGITS) for value in row] for row in distances.mean],
-            halves=[[round(half * error, _DIGITS) if has_error else None for error in row] for row in distances.stderr],
+            halves=[
+                [round(half * error, _DIGITS) if has_error else None for error in row]
+                for row in distances.stderr
+            ],
             on=f"{texts}, {distances.precision_in_words}",
         ),
         damage=_of_damage(damage) if damage else None,
@@ -71,7 +83,10 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> BlockV
 def _of_damage(damage: DamageResult) -> OverBlocks | None:
     max_texts = max((n for row in damage.n_measured for n in row if n), default=None)
     read = [
-        [reading.of_damage(damage, Block(start, size)) if n == max_texts else None for start, n in enumerate(row)]
+        [
+            reading.of_damage(damage, Block(start, size)) if n == max_texts else None
+            for start, n in enumerate(row)
+        ]
         for size, row in enumerate(damage.n_measured, start=1)
     ]
     first = next((entry for row in read for entry in row if entry), None)

@@ -1,8 +1,9 @@
-"""Candidates: every measured form of the model, and other models, on the same questions and the same texts.
+"""Candidates: every measured form of the model, and other models, on the same questions and the
+same texts.
 
-A form is a precision, a removal and a repair. Each one has its size, its speed, and its accuracy and loss against one
-reference: the unpruned model in full precision. A GGUF quantization of the model is a form of it if its architecture, sizes and
-name without the format are equal.
+A form is a precision, a removal and a repair. Each one has its size, its speed, and its accuracy
+and loss against one reference: the unpruned model in full precision. A GGUF quantization of the
+model is a form of it if its architecture, sizes and name without the format are equal.
 """
 
 import math
@@ -54,7 +55,8 @@ class Candidate:
     is_quantized: bool
     """Whether its weights have fewer bits than those of the reference."""
     memory: int
-    """Bytes of its weights in memory (`sizes.COUNTED`), or of its file in llama.cpp. An adapter counts as merged."""
+    """Bytes of its weights in memory (`sizes.COUNTED`), or of its file in llama.cpp. An adapter
+    counts as merged."""
     disk: Bytes | None
     """Bytes on disk; None if they are not known."""
     readings: Readings
@@ -102,7 +104,9 @@ class Candidate:
 
     @property
     def precision(self) -> str:
-        """Return the precision with the format of the stored weights: "NF4, bfloat16 from Q4_1 weights"."""
+        """Return the precision with the format of the stored weights: "NF4, bfloat16 from Q4_1
+        weights".
+        """
         return self.condition.precision_in_words()
 
     @property
@@ -122,7 +126,9 @@ class Candidate:
 
     @property
     def gain(self) -> SpeedGain | None:
-        """Return the measured speed gain over the reference in generation; None if it was not timed."""
+        """Return the measured speed gain over the reference in generation; None if it was not
+        timed.
+        """
         return None if self.pace is None else self.pace.gain
 
     @property
@@ -132,7 +138,9 @@ class Candidate:
 
 
 def is_same_model(first: ModelFacts, second: ModelFacts) -> bool:
-    """Return whether two sets of weights are one model in two formats: equal architecture, sizes and name without format."""
+    """Return whether two sets of weights are one model in two formats: equal architecture, sizes
+    and name without format.
+    """
     return _shape(first) == _shape(second) and has_same_name(first.name, second.name)
 
 
@@ -143,7 +151,14 @@ def has_same_name(first: str, second: str) -> bool:
 
 def _shape(facts: ModelFacts) -> tuple[Any, ...]:
     layers = tuple(facts.layer_parameters)
-    return facts.family, facts.n_layers, facts.hidden_size, facts.vocab_size, layers, facts.other_parameters
+    return (
+        facts.family,
+        facts.n_layers,
+        facts.hidden_size,
+        facts.vocab_size,
+        layers,
+        facts.other_parameters,
+    )
 
 
 def _stem(name: str) -> str:
@@ -154,10 +169,12 @@ def _stem(name: str) -> str:
 
 
 def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> list[Candidate]:
-    """Return one candidate for each form, with the readings of the strongest results on the chosen materials.
+    """Return one candidate for each form, with the readings of the strongest results on the chosen
+    materials.
 
-    A reading with its answers is preferred, so that changes are paired if possible. A healed form has the readings of one run,
-    that with the most quantities. An evaluation of an adapter counts as a run of the healing run that made it.
+    A reading with its answers is preferred, so that changes are paired if possible. A healed form
+    has the readings of one run, that with the most quantities. An evaluation of an adapter counts
+    as a run of the healing run that made it.
 
     Args:
         results: curves, evaluations, heals and tables of methods, strongest first.
@@ -170,17 +187,28 @@ def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> lis
     for result in results:
         for form_readings in reading.of_all(result):
             on_chosen = {
-                quantity: replace(measured := form_readings[quantity], repair=recipes.get(measured.repair, measured.repair))
+                quantity: replace(
+                    measured := form_readings[quantity],
+                    repair=recipes.get(measured.repair, measured.repair),
+                )
                 for quantity, wanted in chosen.items()
-                if wanted is not None and quantity in form_readings and is_on(form_readings[quantity].condition, wanted)
+                if wanted is not None
+                and quantity in form_readings
+                and is_on(form_readings[quantity].condition, wanted)
             }
             first = next(iter(on_chosen.values()), None)
             if first is not None and first.repair != CONTROL:
                 key = (first.condition.model, first.condition.precision, first.cut, first.repair)
                 runs.setdefault(key, []).append((result, on_chosen))
     forms = [_form(of_key, is_healed=bool(key[-1])) for key, of_key in runs.items()]
-    losses = [(result.model.vocab_size, readings[LOSS]) for result, readings in forms if LOSS in readings]
-    rates = {(size, loss.tokens): loss.tokens_per_byte for size, loss in losses if loss.tokens and loss.tokens_per_byte}
+    losses = [
+        (result.model.vocab_size, readings[LOSS]) for result, readings in forms if LOSS in readings
+    ]
+    rates = {
+        (size, loss.tokens): loss.tokens_per_byte
+        for size, loss in losses
+        if loss.tokens and loss.tokens_per_byte
+    }
     return [_candidate(result, readings, rates, is_other=is_other) for result, readings in forms]
 
 
@@ -190,7 +218,9 @@ def is_on(condition: Condition, wanted: Condition) -> bool:
 
 
 def _form(runs: Sequence[tuple[Any, Readings]], *, is_healed: bool) -> tuple[Any, Readings]:
-    """Return the readings of one form with the result that they come from first, from all runs of it, strongest first."""
+    """Return the readings of one form with the result that they come from first, from all runs of
+    it, strongest first.
+    """
     if is_healed:
         return max(runs, key=lambda run: len(run[1]))
     merged: Readings = {}
@@ -198,30 +228,45 @@ def _form(runs: Sequence[tuple[Any, Readings]], *, is_healed: bool) -> tuple[Any
         # Tables of methods count last, so that other panels show the same value.
         is_table = result.spec.kind == "methods"
         for quantity, measured in readings.items():
-            if quantity not in merged or (not is_table and measured.is_pairable > merged[quantity].is_pairable):
+            if quantity not in merged or (
+                not is_table and measured.is_pairable > merged[quantity].is_pairable
+            ):
                 merged[quantity] = measured
     return runs[0][0], merged
 
 
 def _candidate(
-    result: Any, readings: Readings, rates: Mapping[tuple[int, tuple[int, ...]], float], *, is_other: bool
+    result: Any,
+    readings: Readings,
+    rates: Mapping[tuple[int, tuple[int, ...]], float],
+    *,
+    is_other: bool,
 ) -> Candidate:
     """Return the candidate of a form.
 
     Args:
         result: the strongest result of the form.
         readings: of the form.
-        rates: tokens per byte by the size of the vocabulary and the tokens of the texts, for losses without bits per byte.
+        rates: tokens per byte by the size of the vocabulary and the tokens of the texts, for losses
+            without bits per byte.
         is_other: whether it is another model than the requested one.
     """
-    first, model = next(iter(readings.values())), result.spec.model
+    first = next(iter(readings.values()))
+    model = result.spec.model
     loss = readings.get(LOSS)
-    if loss is not None and loss.bits_per_byte is None and (rate := rates.get((result.model.vocab_size, loss.tokens))):
+    if (
+        loss is not None
+        and loss.bits_per_byte is None
+        and (rate := rates.get((result.model.vocab_size, loss.tokens)))
+    ):
         loss = replace(loss, bits_per_byte=loss.value * rate / math.log(2), tokens_per_byte=rate)
     bits = None if loss is None else reading.in_bits(loss)
     memory = sizes.weight_bytes(result.model, first.cut, model.dtype, model.quantization)
     if memory is None:  # results of older versions lack the sizes of quantized layers
-        memory = int(sizes.savings(result.model, first.cut).kept_parameters * result.model.bytes_per_parameter)
+        memory = int(
+            sizes.savings(result.model, first.cut).kept_parameters
+            * result.model.bytes_per_parameter
+        )
     is_whole = first.cut is None and not first.repair
     return Candidate(
         model=model,
@@ -232,14 +277,17 @@ def _candidate(
         is_other=is_other,
         is_quantized=model.quantization != "none",
         memory=memory,
-        disk=on_disk(model, result.model, first.condition.weights, memory if not is_whole else None),
+        disk=on_disk(
+            model, result.model, first.condition.weights, memory if not is_whole else None
+        ),
         readings=readings | ({BITS: bits} if bits else {}),
         adapter=(result.spec.adapter or "") if getattr(result.spec, "as_file", False) else "",
     )
 
 
 def reference_of(forms: Sequence[Candidate], identity: str) -> Candidate | None:
-    """Return the unpruned model with the most complete scores, then the most precise stored weights and dtype.
+    """Return the unpruned model with the most complete scores, then the most precise stored weights
+    and dtype.
 
     Args:
         forms: of the requested model.
@@ -258,33 +306,45 @@ def reference_of(forms: Sequence[Candidate], identity: str) -> Candidate | None:
 
 
 def placed(candidate: Candidate, reference: Candidate | None) -> Candidate:
-    """Return a form with its weights marked as quantized if only its file is, and the reference's is not."""
-    if reference is None or candidate.model.identity == reference.model.identity or candidate.is_quantized:
+    """Return a form with its weights marked as quantized if only its file is, and the reference's
+    is not.
+    """
+    if (
+        reference is None
+        or candidate.model.identity == reference.model.identity
+        or candidate.is_quantized
+    ):
         return candidate
     return replace(candidate, is_quantized=candidate.weights not in sizes.DTYPE_BYTES)
 
 
 def changes_from(reference: Candidate | None, candidate: Candidate) -> dict[str, Change]:
-    """Return the change of each quantity of a candidate against the reference, for those that both have."""
+    """Return the change of each quantity of a candidate against the reference, for those that both
+    have.
+    """
     if reference is None or candidate.id == reference.id:
         return {}
     by_quantity: dict[str, Change] = {}
     for quantity, measured in candidate.readings.items():
         if quantity == BITS and LOSS in by_quantity:
-            by_quantity[BITS] = _scaled(by_quantity[LOSS], measured.value / candidate.readings[LOSS].value)
+            by_quantity[BITS] = _scaled(
+                by_quantity[LOSS], measured.value / candidate.readings[LOSS].value
+            )
         elif (change := difference(candidate, reference, quantity)) is not None:
             by_quantity[quantity] = change
     return by_quantity
 
 
 def difference(candidate: Candidate, reference: Candidate, quantity: str) -> Change | None:
-    """Return the change of a candidate against one of any precision and model; None if questions or texts differ.
+    """Return the change of a candidate against one of any precision and model; None if questions or
+    texts differ.
 
     It is paired by question, and by text only if both models have the same tokens.
     """
     if quantity not in candidate.readings or quantity not in reference.readings:
         return None
-    after, before = candidate.readings[quantity], reference.readings[quantity]
+    after = candidate.readings[quantity]
+    before = reference.readings[quantity]
     same_tokens = have_same_tokens(candidate, reference, quantity)
     if not is_on(after.condition, before.condition) or (quantity == LOSS and not same_tokens):
         return None
@@ -293,9 +353,13 @@ def difference(candidate: Candidate, reference: Candidate, quantity: str) -> Cha
 
 
 def have_same_tokens(first: Candidate, second: Candidate, quantity: str) -> bool:
-    """Return whether two candidates have the same vocabulary size and divide the texts into the same tokens."""
+    """Return whether two candidates have the same vocabulary size and divide the texts into the
+    same tokens.
+    """
     same_vocabulary = first.facts.vocab_size == second.facts.vocab_size
-    return same_vocabulary and reading.have_same_tokens(first.readings[quantity], second.readings[quantity])
+    return same_vocabulary and reading.have_same_tokens(
+        first.readings[quantity], second.readings[quantity]
+    )
 
 
 def _scaled(change: Change, factor: float) -> Change:

@@ -1,4 +1,6 @@
-"""Changes: the difference of two readings of one condition, its significance, and how much more data it would take."""
+"""Changes: the difference of two readings of one condition, its significance, and how much more
+data it would take.
+"""
 
 import math
 from collections.abc import Sequence
@@ -32,15 +34,19 @@ class Change(Interval):
     n: int
     """Questions or texts."""
     needed: int | None
-    """Questions or texts that make a difference of this size significant; None if it is already, or if it is zero."""
+    """Questions or texts that make a difference of this size significant; None if it is already, or
+    if it is zero."""
     p_value: float | None = None
-    """Exact McNemar test of answers to the same questions; None for losses, and if answers are not kept."""
+    """Exact McNemar test of answers to the same questions; None for losses, and if answers are not
+    kept."""
 
     def needed_for(self, distance: float) -> int | None:
-        """Return the questions or texts after which the interval ends nearer than a distance; None if more do not help.
+        """Return the questions or texts after which the interval ends nearer than a distance; None
+        if more do not help.
 
         Args:
-            distance: of the difference from a limit. The measured difference counts as the true one (power: `stats.POWER`).
+            distance: of the difference from a limit. The measured difference counts as the true one
+                (power: `stats.POWER`).
         """
         if self.low is None or self.high is None:
             return None
@@ -49,34 +55,45 @@ class Change(Interval):
 
 
 def change(reference: Reading, result: Reading) -> Change:
-    """Return the change of a reading against its reference: paired by question or text if both kept theirs.
+    """Return the change of a reading against its reference: paired by question or text if both kept
+    theirs.
 
-    Losses that are not stored per text give no interval. Accuracies without answers, loss increases, and losses in bits per
-    byte of two tokenizers have that of independent numbers.
+    Losses that are not stored per text give no interval. Accuracies without answers, loss
+    increases, and losses in bits per byte of two tokenizers have that of independent numbers.
 
     Raises:
         MixedConditionsError: when their conditions differ.
     """
     if (reference.quantity, reference.condition) != (result.quantity, result.condition):
         raise MixedConditionsError(
-            f"These two numbers have different conditions: {reference.quantity} on {reference.condition.on_what()}, and "
-            f"{result.quantity} on {result.condition.on_what()}. Measure both under the same conditions."
+            f"These two numbers have different conditions: {reference.quantity} on"
+            f" {reference.condition.on_what()}, and {result.quantity} on"
+            f" {result.condition.on_what()}. Measure both under the same conditions."
         )
     n = result.condition.n
     if _share_questions(reference, result):
         pair = pairs.compare(reference.answers, result.answers)
         spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
         n_needed = stats.needed(pair.difference, spread)
-        return _drop_needed(Change(pair.difference, pair.low, pair.high, True, pair.n, n_needed, pair.p_value))
+        return _drop_needed(
+            Change(pair.difference, pair.low, pair.high, True, pair.n, n_needed, pair.p_value)
+        )
     if len(reference.losses) == len(result.losses) > 0:
         mean, low, high = stats.compare_losses(reference.losses, result.losses, reference.tokens)
         if low is None:
             return Change(mean, None, None, True, n, None)
-        per_text = [after - before for before, after in zip(reference.losses, result.losses, strict=True)]
-        _, stderr = stats.weighted_mean_and_stderr(per_text, reference.tokens or [1] * len(per_text))
-        return _drop_needed(Change(mean, low, high, True, n, stats.needed(mean, stderr * math.sqrt(len(per_text)))))
+        per_text = [
+            after - before for before, after in zip(reference.losses, result.losses, strict=True)
+        ]
+        _, stderr = stats.weighted_mean_and_stderr(
+            per_text, reference.tokens or [1] * len(per_text)
+        )
+        return _drop_needed(
+            Change(mean, low, high, True, n, stats.needed(mean, stderr * math.sqrt(len(per_text))))
+        )
     difference = result.value - reference.value
-    error, reference_error = _error(result), _error(reference)
+    error = _error(result)
+    reference_error = _error(reference)
     low, high = stats.independent(result.value, error, reference.value, reference_error)
     if error is None or reference_error is None:
         return Change(difference, None, None, False, n, None)
@@ -85,15 +102,20 @@ def change(reference: Reading, result: Reading) -> Change:
 
 
 def _share_questions(reference: Reading, result: Reading) -> bool:
-    """Return whether both asked a common question; answers without ids, of tables of methods, need the same questions."""
-    first, second = reference.answers, result.answers
+    """Return whether both asked a common question; answers without ids, of tables of methods, need
+    the same questions.
+    """
+    first = reference.answers
+    second = result.answers
     if all(answer.id for answer in (*first[:1], *second[:1])):
         return bool({answer.id for answer in first} & {answer.id for answer in second})
     return len(first) == len(second) and reference.condition.material == result.condition.material
 
 
 def _error(result: Reading) -> float | None:
-    """Return one standard error of a share, a loss increase or bits per byte; None for a loss, which is compared by text."""
+    """Return one standard error of a share, a loss increase or bits per byte; None for a loss,
+    which is compared by text.
+    """
     if result.is_share:
         return math.sqrt(result.value * (1 - result.value) / max(1, result.condition.n - 1))
     if result.quantity not in (BITS, DAMAGE) or result.low is None or result.high is None:
@@ -118,26 +140,39 @@ def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -
     size, unit, digits = (100, "points", 1) if is_share else (1, "nats", 3)
     material = "questions" if is_share else "texts"
     evidence = (
-        f"{'paired' if change.paired else 'not paired'} with {of}: {number(size * change.difference, digits, '+')} {unit}"
+        f"{'paired' if change.paired else 'not paired'} with {of}:"
+        f" {number(size * change.difference, digits, '+')} {unit}"
     )
     if change.low is None or change.high is None:
-        reason = f"fewer than {stats.MIN_TEXTS} texts" if change.paired else "losses per text were not stored"
+        reason = (
+            f"fewer than {stats.MIN_TEXTS} texts"
+            if change.paired
+            else "losses per text were not stored"
+        )
         return f"{evidence}, no interval: {reason}"
     evidence += f", 95 % interval {change.ends(digits, size)}"
     evidence += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
     if change.is_significant:
         return evidence
-    needed = f", would need about {two_digits(change.needed)}" if change.needed is not None and change.needed > change.n else ""
+    needed = (
+        f", would need about {two_digits(change.needed)}"
+        if change.needed is not None and change.needed > change.n
+        else ""
+    )
     return f"{evidence}: {NOT_SEEN} (n = {change.n:,} {material}{needed})"
 
 
 def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
-    """Return the change of each point of a curve against the unpruned model, paired if answers and losses are kept.
+    """Return the change of each point of a curve against the unpruned model, paired if answers and
+    losses are kept.
 
     Returns:
-        One for each of `sweep.points`; None for the unpruned model itself, and if data are missing, as while a curve grows.
+        One for each of `sweep.points`; None for the unpruned model itself, and if data are missing,
+        as while a curve grows.
     """
-    return [_change(_at(sweep, 0), _at(sweep, index), quantity) for index in range(len(sweep.points))]
+    return [
+        _change(_at(sweep, 0), _at(sweep, index), quantity) for index in range(len(sweep.points))
+    ]
 
 
 def significant_steps(sweep: SweepResult, quantity: str, places: Sequence[int]) -> list[bool]:
@@ -147,7 +182,10 @@ def significant_steps(sweep: SweepResult, quantity: str, places: Sequence[int]) 
         One fewer than places.
     """
     readings = [_at(sweep, index) for index in places]
-    changes = (_change(before, after, quantity) for before, after in zip(readings, readings[1:], strict=False))
+    changes = (
+        _change(before, after, quantity)
+        for before, after in zip(readings, readings[1:], strict=False)
+    )
     return [change is not None and change.is_significant for change in changes]
 
 
@@ -163,13 +201,20 @@ def of_heal(heal: HealResult, quantity: str, reference: str = "unpruned") -> Cha
 
 
 def of_repetition(before: GenerationCheck | None, after: GenerationCheck | None) -> Change | None:
-    """Return the change of the share of repeated 4-grams, paired by prompt; None if texts of the same prompts were not kept."""
+    """Return the change of the share of repeated 4-grams, paired by prompt; None if texts of the
+    same prompts were not kept.
+    """
     if before is None or after is None:
         return None
-    rates = [[continuation.repetition_rate for continuation in check.continuations] for check in (before, after)]
+    rates = [
+        [continuation.repetition_rate for continuation in check.continuations]
+        for check in (before, after)
+    ]
     if len(rates[0]) != len(rates[1]) or not rates[0]:
         return None
-    mean, stderr = stats.mean_and_stderr([after - before for before, after in zip(*rates, strict=True)])
+    mean, stderr = stats.mean_and_stderr(
+        [after - before for before, after in zip(*rates, strict=True)]
+    )
     low, high = stats.mean_interval(mean, stderr, len(rates[0])) or (None, None)
     return Change(mean, low, high, True, len(rates[0]), None)
 
@@ -182,7 +227,11 @@ def _at(sweep: SweepResult, index: int) -> Readings:
 
 
 def _change(reference: Readings, readings: Readings, quantity: str) -> Change | None:
-    if quantity not in reference or quantity not in readings or reference[quantity] == readings[quantity]:
+    if (
+        quantity not in reference
+        or quantity not in readings
+        or reference[quantity] == readings[quantity]
+    ):
         return None
     try:
         return change(reference[quantity], readings[quantity])

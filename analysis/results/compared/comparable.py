@@ -1,4 +1,6 @@
-"""Comparability of results: one chart has scores of one condition only, and others are listed with their own condition."""
+"""Comparability of results: one chart has scores of one condition only, and others are listed with
+their own condition.
+"""
 
 from collections.abc import Sequence
 
@@ -11,31 +13,49 @@ from analysis.results.stored.summaries import MeasuredResult, texts_read
 
 
 def is_comparable(sweep: SweepResult, other: Scored, quantity: str) -> bool:
-    """Return whether a score may be drawn on a curve: both need the same model, precision, and questions or texts.
+    """Return whether a score may be drawn on a curve: both need the same model, precision, and
+    questions or texts.
 
     A healed model without sublayers also needs a point of the curve without the same sublayers.
 
     Args:
         sweep: the curve.
-        other: the result to draw on it. A healing run stands for its healed model, another curve for its unpruned model.
+        other: the result to draw on it. A healing run stands for its healed model, another curve
+            for its unpruned model.
         quantity: `ACCURACY` or `LOSS`.
     """
     if _has_other_sublayers(sweep, other):
         return False
-    sweep_reading, other_reading = reading.of_sweep(sweep, None).get(quantity), _drawn(other).get(quantity)
-    return sweep_reading is not None and other_reading is not None and sweep_reading.condition == other_reading.condition
+    sweep_reading = reading.of_sweep(sweep, None).get(quantity)
+    other_reading = _drawn(other).get(quantity)
+    return (
+        sweep_reading is not None
+        and other_reading is not None
+        and sweep_reading.condition == other_reading.condition
+    )
 
 
 def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
-    """Return a sentence for each healing run that may not be drawn on a curve, with its scores and their condition."""
+    """Return a sentence for each healing run that may not be drawn on a curve, with its scores and
+    their condition.
+    """
     sentences = []
     for heal in heals:
-        unlike = [name for name in (ACCURACY, LOSS) if name in _drawn(heal) and not is_comparable(sweep, heal, name)]
+        unlike = [
+            name
+            for name in (ACCURACY, LOSS)
+            if name in _drawn(heal) and not is_comparable(sweep, heal, name)
+        ]
         if unlike:
-            unpruned, healed = reading.of_heal(heal, "unpruned"), _drawn(heal)
+            unpruned = reading.of_heal(heal, "unpruned")
+            healed = _drawn(heal)
             scores = " and ".join(_scores(healed[name], unpruned.get(name)) for name in unlike)
             model = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
-            reason = "sublayers are removed" if _has_other_sublayers(sweep, heal) else "measured differently"
+            reason = (
+                "sublayers are removed"
+                if _has_other_sublayers(sweep, heal)
+                else "measured differently"
+            )
             sentences.append(f"Not on the curve ({reason}): {model}, {scores}.")
     return sentences
 
@@ -46,8 +66,13 @@ def same_texts(first: MeasuredResult, second: MeasuredResult) -> bool:
 
 
 def same_tokens(first: MeasuredResult, second: MeasuredResult) -> bool:
-    """Return whether the losses of two results are of the same texts and tokens, by vocabulary size and bits per byte."""
-    losses = (next((readings.get(LOSS) for readings in reading.of_all(result)), None) for result in (first, second))
+    """Return whether the losses of two results are of the same texts and tokens, by vocabulary size
+    and bits per byte.
+    """
+    losses = (
+        next((readings.get(LOSS) for readings in reading.of_all(result)), None)
+        for result in (first, second)
+    )
     same_vocabulary = first.model.vocab_size == second.model.vocab_size
     return same_texts(first, second) and same_vocabulary and reading.have_same_tokens(*losses)
 
@@ -67,4 +92,8 @@ def _drawn(result: Scored) -> Readings:
     """Return the scores of a result that are drawn on a curve."""
     if isinstance(result, SweepResult):
         return reading.of_sweep(result, None)
-    return reading.of_evaluate(result) if isinstance(result, EvaluateResult) else reading.of_heal(result, "healed")
+    return (
+        reading.of_evaluate(result)
+        if isinstance(result, EvaluateResult)
+        else reading.of_heal(result, "healed")
+    )

@@ -1,7 +1,9 @@
-"""Expected durations on this machine: planned work over the rates of stored results that were measured here.
+"""Expected durations on this machine: planned work over the rates of stored results that were
+measured here.
 
-Work is in FLOPs or in a proportional quantity. The duration is unknown if no stored result has measured a kind of work on this
-machine. A running job estimates its remaining time itself (`core.progress.Stages`).
+Work is in FLOPs or in a proportional quantity. The duration is unknown if no stored result has
+measured a kind of work on this machine. A running job estimates its remaining time itself
+(`core.progress.Stages`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +25,8 @@ _SHARED = 0.2
 """Share of the slowest rate below which a result is ignored, since it reused scores of others."""
 _OWN = 0.9
 """Minimum share of sets that a search measured itself for its time to count."""
-_CURVE, _SEARCH = "curve", "search"
+_CURVE = "curve"
+_SEARCH = "search"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Duration:
 def expected(
     spec: HealSpec | GridSpec | SearchSpec, facts: Mapping[str, ModelFacts], results: Sequence[Any]
 ) -> Duration | None:
-    """Return the duration of a request without stored parts; None if a part of its work was not measured on this machine.
+    """Return the duration of a request without stored parts; None if a part of its work was not
+    measured on this machine.
 
     Of a healing run that is bounded by minutes, it is the duration of all but the training.
 
@@ -48,7 +52,9 @@ def expected(
         facts: sizes of models by their source.
         results: healing runs, curves or searches, of any model and machine.
     """
-    low, high, timed = 0.0, 0.0, list[list[tuple[str, float]]]()
+    low = 0.0
+    high = 0.0
+    timed = list[list[tuple[str, float]]]()
     models = spec.models if isinstance(spec, GridSpec) else (spec.model,)
     if any(model.source not in facts for model in models):
         return None
@@ -59,18 +65,22 @@ def expected(
             if not rates:
                 return None
             seconds = [rate for _, rate in rates]
-            low, high = low + min(seconds) * amount, high + max(seconds) * amount
+            low = low + min(seconds) * amount
+            high = high + max(seconds) * amount
             timed.append(rates)
     n = min(map(len, timed))
     unsure = _UNSURE if n == 1 else 0.0
     return Duration((1 - unsure) * low, (1 + unsure) * high, n)
 
 
-def within(spec: GridSpec, limit_s: float, duration_of: Callable[[GridSpec], Duration | None]) -> GridSpec:
+def within(
+    spec: GridSpec, limit_s: float, duration_of: Callable[[GridSpec], Duration | None]
+) -> GridSpec:
     """Return the largest part of a grid that fits a time limit.
 
-    It has all models with as many removed layers as fit, else fewer models. If no duration is known, or nothing fits, it is the
-    first model without removed layers, which measures the rate of the others.
+    It has all models with as many removed layers as fit, else fewer models. If no duration is
+    known, or nothing fits, it is the first model without removed layers, which measures the rate of
+    the others.
 
     Args:
         spec: the whole grid, with a `max_n`.
@@ -81,7 +91,9 @@ def within(spec: GridSpec, limit_s: float, duration_of: Callable[[GridSpec], Dur
         for max_n in range(spec.max_n or 0, -1, -1):
             part = replace(spec, models=spec.models[:n_models], max_n=max_n)
             duration = duration_of(part)
-            if duration is None:  # of a model without a measured rate, whatever the number of layers
+            if (
+                duration is None
+            ):  # of a model without a measured rate, whatever the number of layers
                 break
             if duration.high_s <= limit_s:
                 return part
@@ -103,10 +115,15 @@ def _work(spec: HealSpec | GridSpec | SearchSpec, facts: ModelFacts) -> dict[str
 
 
 def _measured(result: Any) -> dict[str, tuple[float, float]]:
-    """Return seconds and amount of each kind of work of a finished result; empty if it reused most of its scores."""
+    """Return seconds and amount of each kind of work of a finished result; empty if it reused most
+    of its scores.
+    """
     if isinstance(result, HealResult):
         n_parameters = result.model.n_parameters
-        return {kind: (seconds, tokens * n_parameters) for kind, (seconds, tokens) in remaining.measured(result).items()}
+        return {
+            kind: (seconds, tokens * n_parameters)
+            for kind, (seconds, tokens) in remaining.measured(result).items()
+        }
     if isinstance(result, SearchResult):
         is_own = result.n_measured >= _OWN * result.n_sets > 0
         return {_SEARCH: (result.wall_s, takes(result.spec, result.model).flop)} if is_own else {}
@@ -116,14 +133,21 @@ def _measured(result: Any) -> dict[str, tuple[float, float]]:
     return {_CURVE: (result.wall_s, float(tokens * len(result.points) * result.model.n_parameters))}
 
 
-def _timed(kind: str, model: ModelSpec, facts: ModelFacts, results: Sequence[Any]) -> list[tuple[str, float]]:
-    """Return the seconds per work in the precision and on the device of a model, each with the name of its model.
+def _timed(
+    kind: str, model: ModelSpec, facts: ModelFacts, results: Sequence[Any]
+) -> list[tuple[str, float]]:
+    """Return the seconds per work in the precision and on the device of a model, each with the name
+    of its model.
 
     Results of the model itself are preferred.
     """
     rates = []
     for result in results:
-        if result.complete and result.is_from_this_machine and _computes_alike(model, result.spec.model):
+        if (
+            result.complete
+            and result.is_from_this_machine
+            and _computes_alike(model, result.spec.model)
+        ):
             seconds, work = _measured(result).get(kind, (0.0, 0.0))
             if seconds > 0 and work > 0:
                 rates.append((result.model.name, seconds / work))
@@ -132,6 +156,12 @@ def _timed(kind: str, model: ModelSpec, facts: ModelFacts, results: Sequence[Any
 
 
 def _computes_alike(requested: ModelSpec, measured: ModelSpec) -> bool:
-    """Return whether precision and kind of device are those of the request, as far as it names them."""
+    """Return whether precision and kind of device are those of the request, as far as it names
+    them.
+    """
     same_device = requested.device in ("auto", measured.device)
-    return measured.quantization == requested.quantization and requested.dtype in ("auto", measured.dtype) and same_device
+    return (
+        measured.quantization == requested.quantization
+        and requested.dtype in ("auto", measured.dtype)
+        and same_device
+    )

@@ -1,7 +1,8 @@
 """Models as llama.cpp runs them: the GGUF file, the file without layers, and the healed file.
 
-Scores in float32 are measured with the weights of the file, so they hold for the file as well. Those of a healed file are
-measured with its changed matrices quantized again (`EvaluateSpec.as_file`).
+Scores in float32 are measured with the weights of the file, so they hold for the file as well.
+Those of a healed file are measured with its changed matrices quantized again
+(`EvaluateSpec.as_file`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,8 @@ from analysis.results.compared.disk import MEASURED, Bytes
 
 
 def with_files(forms: Sequence[Candidate], speeds: Sequence[SpeedResult]) -> list[Candidate]:
-    """Return forms together with those that llama.cpp runs: the unpruned file, and each file that was timed.
+    """Return forms together with those that llama.cpp runs: the unpruned file, and each file that
+    was timed.
 
     Args:
         forms: of any models.
@@ -43,22 +45,42 @@ def with_files(forms: Sequence[Candidate], speeds: Sequence[SpeedResult]) -> lis
                 size = form.disk.value
             if size and not isinstance(form.cut, PartSet):
                 readings = {
-                    name: replace(reading, condition=replace(reading.condition, precision=IN_LLAMA_CPP))
+                    name: replace(
+                        reading, condition=replace(reading.condition, precision=IN_LLAMA_CPP)
+                    )
                     for name, reading in form.readings.items()
                 }
-                yield replace(form, readings=readings, memory=size, disk=Bytes(size, MEASURED), is_quantized=True)
+                yield replace(
+                    form,
+                    readings=readings,
+                    memory=size,
+                    disk=Bytes(size, MEASURED),
+                    is_quantized=True,
+                )
 
     return [*(form for form in forms if not form.is_file), *files()]
 
 
 def command(candidate: Candidate) -> str:
-    """Return the command that runs the file of a candidate, that writes it if it is cut, or that heals it again.
+    """Return the command that runs the file of a candidate, that writes it if it is cut, or that
+    heals it again.
 
     Results of the gallery come without most adapters: the healing run makes them.
     """
-    source, adapter = candidate.model.source, candidate.adapter
+    source = candidate.model.source
+    adapter = candidate.adapter
     if candidate.cut is not None and adapter and not adapter_config.located(adapter).is_dir():
-        words = ["python", "-m", "analysis", "heal", source, "--block", written(candidate.cut), "--recipe", candidate.repair]
+        words = [
+            "python",
+            "-m",
+            "analysis",
+            "heal",
+            source,
+            "--block",
+            written(candidate.cut),
+            "--recipe",
+            candidate.repair,
+        ]
         return escapes.command([*words, "--dtype", candidate.model.dtype])
     if candidate.cut is not None:
         return export_command(source, candidate.cut, adapter, "smaller")
@@ -66,10 +88,22 @@ def command(candidate: Candidate) -> str:
         return escapes.command(["llama-cli", "-m", starter.gguf_file().name])
     repository, _, file = source.rpartition("/")
     is_remote = repository.count("/") == 1 and not Path(source).exists()
-    return escapes.command(["llama-cli", *(["-hf", repository, "-hff", file] if is_remote else ["-m", source])])
+    return escapes.command(
+        ["llama-cli", *(["-hf", repository, "-hff", file] if is_remote else ["-m", source])]
+    )
 
 
 def export_command(source: str, cut: Removal, adapter: str, out: str) -> str:
     """Return the command that writes a GGUF file without layers, healed if an adapter is named."""
-    words = ["python", "-m", "analysis", "export", source, "--block", written(cut), "--format", "gguf"]
+    words = [
+        "python",
+        "-m",
+        "analysis",
+        "export",
+        source,
+        "--block",
+        written(cut),
+        "--format",
+        "gguf",
+    ]
     return escapes.command([*words, *(["--adapter", adapter] if adapter else []), "--out", out])

@@ -15,13 +15,21 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import candidates, files
 from analysis.results.compared.candidates import Candidate, Chosen, is_on
-from analysis.results.compared.material_filter import ANY, Filter, Material, MaterialFilter, SameMaterial
+from analysis.results.compared.material_filter import (
+    ANY,
+    Filter,
+    Material,
+    MaterialFilter,
+    SameMaterial,
+)
 from analysis.results.compared.speed import Paces
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Reading
 
-SIZE, SPEED = "size", "speed"
-"""Costs of a model: bytes of its weights, or how many times as fast as the reference it generates."""
+SIZE = "size"
+SPEED = "speed"
+"""Costs of a model: bytes of its weights, or how many times as fast as the reference it
+generates."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,8 @@ class Front:
     quantity: str
     """ACCURACY, LOSS or BITS."""
     condition: Condition
-    """Condition of the reference; that of another model differs in the model, of another precision in the precision."""
+    """Condition of the reference; that of another model differs in the model, of another precision
+    in the precision."""
     candidates: tuple[Candidate, ...]
 
 
@@ -53,7 +62,8 @@ class Comparison:
     elsewhere: tuple[Condition, ...]
     """Other questions and texts that the model is measured on."""
     unlisted: tuple[str, ...] = ()
-    """Sources of models on the same questions or texts that are neither of the gallery nor named."""
+    """Sources of models on the same questions or texts that are neither of the gallery nor
+    named."""
 
     @cached_property
     def forms(self) -> tuple[Candidate, ...]:
@@ -62,7 +72,9 @@ class Comparison:
 
     @property
     def quality(self) -> str:
-        """Return the quantity to choose by: the loss, in bits per byte if every loss is known so, else the accuracy."""
+        """Return the quantity to choose by: the loss, in bits per byte if every loss is known so,
+        else the accuracy.
+        """
         losses = [candidate for candidate in self.candidates if LOSS in candidate.readings]
         if not losses:
             return ACCURACY
@@ -77,14 +89,28 @@ class Comparison:
         if not having:
             return None
         if quantity == LOSS:
-            having = [candidate for candidate in having if candidates.have_same_tokens(candidate, having[0], LOSS)]
-        first = self.reference if self.reference is not None and quantity in self.reference.readings else having[0]
+            having = [
+                candidate
+                for candidate in having
+                if candidates.have_same_tokens(candidate, having[0], LOSS)
+            ]
+        first = (
+            self.reference
+            if self.reference is not None and quantity in self.reference.readings
+            else having[0]
+        )
         return Front(quantity, first.readings[quantity].condition, tuple(having))
 
 
 def is_rival(model: ModelSpec, named: Collection[str]) -> bool:
-    """Return whether a model is compared with the requested one: it is in the gallery, or named by source or identity."""
-    return gallery.is_exhibit(model.source, model.identity) or model.source in named or model.identity in named
+    """Return whether a model is compared with the requested one: it is in the gallery, or named by
+    source or identity.
+    """
+    return (
+        gallery.is_exhibit(model.source, model.identity)
+        or model.source in named
+        or model.identity in named
+    )
 
 
 def compare(
@@ -98,19 +124,32 @@ def compare(
     """Make the comparison.
 
     Args:
-        own_results: results of the requested weights that score models, in any precision, strongest first.
-        other_results: the same of other weights. Variants of the same model count, and models that `is_rival` accepts.
+        own_results: results of the requested weights that score models, in any precision, strongest
+            first.
+        other_results: the same of other weights. Variants of the same model count, and models that
+            `is_rival` accepts.
         speeds: measured speeds of any of them, the preferred ones first.
-        material_filter: the questions and texts. If it leaves them open, those count on which the most variants of the model
-            are measured.
+        material_filter: the questions and texts. If it leaves them open, those count on which the
+            most variants of the model are measured.
         named: sources or identities of other models.
     """
     facts = own_results[0].model if own_results else None
-    siblings = [each for each in other_results if facts is not None and candidates.is_same_model(each.model, facts)]
+    siblings = [
+        each
+        for each in other_results
+        if facts is not None and candidates.is_same_model(each.model, facts)
+    ]
     family = [*own_results, *siblings]
-    rivals = [result for result in other_results if result not in siblings and is_rival(result.spec.model, named)]
+    rivals = [
+        result
+        for result in other_results
+        if result not in siblings and is_rival(result.spec.model, named)
+    ]
     conditions = {quantity: _conditions(quantity, family) for quantity in (ACCURACY, LOSS)}
-    chosen = {name: next(filter(material_filter.fits, listed), None) for name, listed in conditions.items()}
+    chosen = {
+        name: next(filter(material_filter.fits, listed), None)
+        for name, listed in conditions.items()
+    }
     forms = files.with_files(candidates.of_results(family, chosen, is_other=False), speeds)
     reference = candidates.reference_of(forms, family[0].spec.model.identity if family else "")
     paces = Paces.of(speeds, reference.model if reference else None)
@@ -124,20 +163,37 @@ def compare(
         )
         for each in every
     ]
-    elsewhere = [condition for name, listed in conditions.items() for condition in listed if condition != chosen[name]]
+    elsewhere = [
+        condition
+        for name, listed in conditions.items()
+        for condition in listed
+        if condition != chosen[name]
+    ]
     return Comparison(
         chosen[ACCURACY],
         chosen[LOSS],
-        next((each for each in compared if reference is not None and each.id == reference.id), None),
+        next(
+            (each for each in compared if reference is not None and each.id == reference.id), None
+        ),
         tuple(compared),
-        next((each for each in own_results if isinstance(each, SweepResult) and _is_on_all(each, chosen)), None),
+        next(
+            (
+                each
+                for each in own_results
+                if isinstance(each, SweepResult) and _is_on_all(each, chosen)
+            ),
+            None,
+        ),
         paces.results,
         tuple({condition.material_in_words(): condition for condition in elsewhere}.values()),
     )
 
 
-def of_model(model: ModelSpec, material_filter: Filter = ANY, others: Sequence[str] = ()) -> Comparison:
-    """Make the comparison from everything stored of a model and of others on the same questions or texts.
+def of_model(
+    model: ModelSpec, material_filter: Filter = ANY, others: Sequence[str] = ()
+) -> Comparison:
+    """Make the comparison from everything stored of a model and of others on the same questions or
+    texts.
 
     Args:
         model: its weights count, in any precision and at any path.
@@ -145,37 +201,58 @@ def of_model(model: ModelSpec, material_filter: Filter = ANY, others: Sequence[s
         others: sources of other models, besides those of the gallery.
 
     Raises:
-        SpecError: when nothing is stored on the questions or the texts that the filter names, or of a named model on the same.
+        SpecError: when nothing is stored on the questions or the texts that the filter names, or of
+            a named model on the same.
     """
     own_results = library.read_all(library.in_each_precision(model, most=library.LISTED))
     alone = compare(own_results, material_filter=material_filter)
     if own_results and isinstance(material_filter, MaterialFilter):
         _check(material_filter, alone)
-    conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
+    conditions = [
+        condition for condition in (alone.questions, alone.texts) if condition is not None
+    ]
     form = alone.forms[0] if alone.forms else None
     alike = [
         (entry, entry.summary.model)
         for entry in library.measured_on(model, conditions)
-        if form is not None and entry.summary.model and entry.summary.model.identity != form.model.identity
+        if form is not None
+        and entry.summary.model
+        and entry.summary.model.identity != form.model.identity
     ]
-    named = {name for source in others for name in (source, library.identity(ModelSpec(source))) if name}
+    named = {
+        name for source in others for name in (source, library.identity(ModelSpec(source))) if name
+    }
     chosen = [
         entry
         for entry, weights in alike
-        if is_rival(weights, named) or (form is not None and candidates.has_same_name(entry.summary.name, form.facts.name))
+        if is_rival(weights, named)
+        or (form is not None and candidates.has_same_name(entry.summary.name, form.facts.name))
     ]
     other_results = library.read_all(chosen)
     models = dict.fromkeys([model, *(result.spec.model for result in other_results)])
-    speeds = {speed.spec.fingerprint(): speed for weights in models for speed in library.of("speed", weights)}
-    compared = compare(own_results, other_results, list(speeds.values()), SameMaterial.of(conditions), named=named)
+    speeds = {
+        speed.spec.fingerprint(): speed
+        for weights in models
+        for speed in library.of("speed", weights)
+    }
+    compared = compare(
+        own_results, other_results, list(speeds.values()), SameMaterial.of(conditions), named=named
+    )
     for source in others:
         names = {source, library.identity(ModelSpec(source))}
-        if not any(each.is_other and names & {each.model.source, each.model.identity} for each in compared.candidates):
+        if not any(
+            each.is_other and names & {each.model.source, each.model.identity}
+            for each in compared.candidates
+        ):
             raise SpecError(
-                f"No scores of {shown(source)} are stored on the same questions or texts. Measure it with `evaluate`, or leave "
-                "it out."
+                f"No scores of {shown(source)} are stored on the same questions or texts. Measure"
+                " it with `evaluate`, or leave it out."
             )
-    unlisted = {weights.source for _, weights in alike if not gallery.is_exhibit(weights.source, weights.identity)}
+    unlisted = {
+        weights.source
+        for _, weights in alike
+        if not gallery.is_exhibit(weights.source, weights.identity)
+    }
     return replace(compared, unlisted=tuple(sorted(unlisted - {model.source})))
 
 
@@ -187,29 +264,45 @@ def _check(material_filter: MaterialFilter, alone: Comparison) -> None:
     )
     for named, condition, kind in sides:
         if named and condition is None:
-            stored = [each.material_in_words() for each in alone.elsewhere if isinstance(each.material, kind)]
+            stored = [
+                each.material_in_words()
+                for each in alone.elsewhere
+                if isinstance(each.material, kind)
+            ]
             raise SpecError(
-                f"No scores of this model are stored for {' '.join(named)}. Stored: {', '.join(stored) or 'none'}. Name one of "
-                "these, or measure the model on it with `evaluate`."
+                f"No scores of this model are stored for {' '.join(named)}. Stored:"
+                f" {', '.join(stored) or 'none'}. Name one of these, or measure the model on it"
+                " with `evaluate`."
             )
 
 
 def _is_on_all(curve: SweepResult, chosen: Chosen) -> bool:
     measured = reading.conditions_of(curve)
     pairs = [(measured.get(name), wanted) for name, wanted in chosen.items() if wanted is not None]
-    return bool(pairs) and all(condition is not None and is_on(condition, wanted) for condition, wanted in pairs)
+    return bool(pairs) and all(
+        condition is not None and is_on(condition, wanted) for condition, wanted in pairs
+    )
 
 
 def _conditions(quantity: str, results: Sequence[Any]) -> list[Condition]:
-    """Return one condition for each material of a quantity: the most forms first, then the most questions or texts."""
+    """Return one condition for each material of a quantity: the most forms first, then the most
+    questions or texts.
+    """
     by_material: dict[tuple[Material, int], list[Reading]] = {}
     for readings in (readings for result in results for readings in reading.of_all(result)):
         measured = readings.get(quantity)
         if measured is not None and measured.repair != CONTROL:
-            by_material.setdefault((measured.condition.material, measured.condition.n), []).append(measured)
+            by_material.setdefault((measured.condition.material, measured.condition.n), []).append(
+                measured
+            )
 
     def rank(measured: list[Reading]) -> tuple[int, int]:
-        forms = {(each.condition.model, each.condition.precision, each.cut, each.repair) for each in measured}
+        forms = {
+            (each.condition.model, each.condition.precision, each.cut, each.repair)
+            for each in measured
+        }
         return len(forms), measured[0].condition.n
 
-    return [measured[0].condition for measured in sorted(by_material.values(), key=rank, reverse=True)]
+    return [
+        measured[0].condition for measured in sorted(by_material.values(), key=rank, reverse=True)
+    ]

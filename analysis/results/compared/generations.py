@@ -1,4 +1,6 @@
-"""Stored generations of one model by removed block, with the same weights, precision and prompts."""
+"""Stored generations of one model by removed block, with the same weights, precision and
+prompts.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,7 +14,9 @@ from analysis.experiments.accuracy.points import GenerationCheck, Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.models.source.model_spec import ModelSpec
 
-_ENGLISH = re.compile(r"\b(?:a|an|and|are|as|by|for|from|he|in|is|it|of|on|she|that|the|to|was|who)\b")
+_ENGLISH = re.compile(
+    r"\b(?:a|an|and|are|as|by|for|from|he|in|is|it|of|on|she|that|the|to|was|who)\b"
+)
 """Frequent words of English."""
 _MIN_ENGLISH_WORDS = 3
 """Minimum number of distinct frequent words in an English text."""
@@ -44,8 +48,13 @@ class Generations:
         return self.by_block.get(removed)
 
     def ordered(self) -> list[Generation]:
-        """Return all generations by number of removed layers and first layer, the unpruned model first."""
-        return sorted(self.by_block.values(), key=lambda generation: (generation.point.n, generation.point.start or 0))
+        """Return all generations by number of removed layers and first layer, the unpruned model
+        first.
+        """
+        return sorted(
+            self.by_block.values(),
+            key=lambda generation: (generation.point.n, generation.point.start or 0),
+        )
 
     def prompts(self) -> list[str]:
         """Return the prompts in their stored order; empty if no texts are stored."""
@@ -53,24 +62,34 @@ class Generations:
         return [continuation.prompt for continuation in check.continuations] if check else []
 
     def condition(self) -> str:
-        """Return the condition in words: "8 Wikipedia articles of 64 tokens each, 24 arithmetic problems, seed 0, float32"."""
+        """Return the condition in words: "8 Wikipedia articles of 64 tokens each, 24 arithmetic
+        problems, seed 0, float32".
+        """
         spec = self.spec
         return (
-            f"{spec.n_prompts} Wikipedia articles of {spec.max_new_tokens} tokens each, "
-            f"{spec.n_sums} arithmetic problems, seed {spec.seed}, {self.model.precision_in_words()}"
+            f"{spec.n_prompts} Wikipedia articles of {spec.max_new_tokens} tokens each,"
+            f" {spec.n_sums} arithmetic problems, seed {spec.seed},"
+            f" {self.model.precision_in_words()}"
         )
 
 
-def collect(model: ModelSpec, results: Sequence[Any], spec: GenerationSpec | None = None) -> Generations:
+def collect(
+    model: ModelSpec, results: Sequence[Any], spec: GenerationSpec | None = None
+) -> Generations:
     """Collect the stored generations of a model.
 
     Args:
         model: resolved; only results of its weights in its precision count.
         results: curves and evaluations, strongest evidence first; healed models are ignored.
-        spec: prompts and arithmetic problems (default: those of the first result with generated text).
+        spec: prompts and arithmetic problems (default: those of the first result with generated
+            text).
     """
     comparable = [result for result in results if _is_alike(result, model)]
-    spec = spec or next((result.spec.generation for result in comparable if result.spec.generation), None) or GenerationSpec()
+    spec = (
+        spec
+        or next((result.spec.generation for result in comparable if result.spec.generation), None)
+        or GenerationSpec()
+    )
     by_block: dict[Removal | None, Generation] = {}
     for result in comparable:
         for point, check in _generated(result) if result.spec.generation == spec else ():
@@ -86,11 +105,17 @@ def _is_alike(result: Any, model: ModelSpec) -> bool:
     if isinstance(result, EvaluateResult) and result.spec.adapter is not None:
         return False
     measured = result.spec.model
-    weights = measured.identity == model.identity if measured.identity and model.identity else measured.source == model.source
+    weights = (
+        measured.identity == model.identity
+        if measured.identity and model.identity
+        else measured.source == model.source
+    )
     return weights and measured.precision == model.precision
 
 
-def _generated(result: SweepResult | EvaluateResult) -> Iterator[tuple[Point, GenerationCheck | None]]:
+def _generated(
+    result: SweepResult | EvaluateResult,
+) -> Iterator[tuple[Point, GenerationCheck | None]]:
     if isinstance(result, EvaluateResult):
         pairs = [(result.point, result.writing)]
     else:
@@ -118,7 +143,11 @@ def differing(reference: str, text: str) -> list[tuple[str, bool]]:
         reference: the text of the unpruned model.
         text: the text to split; its words are joined by single spaces.
     """
-    before, after = reference.split(), text.split()
+    before = reference.split()
+    after = text.split()
     matcher = SequenceMatcher(None, before, after, autojunk=False)
-    runs = [(" ".join(after[begin:end]), kind != "equal") for kind, _, _, begin, end in matcher.get_opcodes()]
+    runs = [
+        (" ".join(after[begin:end]), kind != "equal")
+        for kind, _, _, begin, end in matcher.get_opcodes()
+    ]
     return [run for run in runs if run[0]]

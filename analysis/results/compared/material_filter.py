@@ -1,4 +1,6 @@
-"""Filters of questions and texts: by the options of a command, or equal to those of given readings."""
+"""Filters of questions and texts: by the options of a command, or equal to those of given
+readings.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +26,9 @@ class MaterialFilter:
 
     @property
     def named_questions(self) -> list[str]:
-        """Return the filters of questions that are set, as options of the command: "--limit 300"."""
+        """Return the filters of questions that are set, as options of the command: "--limit
+        300".
+        """
         return _options(task=self.task, limit=self.limit, shots=self.shots)
 
     @property
@@ -35,9 +39,16 @@ class MaterialFilter:
     def fits(self, condition: Condition) -> bool:
         """Return whether a condition passes the filter."""
         material = condition.material
-        wanted: list[tuple[object, object]] = [(self.texts, getattr(material, "source", "")), (self.samples, condition.n)]
+        wanted: list[tuple[object, object]] = [
+            (self.texts, getattr(material, "source", "")),
+            (self.samples, condition.n),
+        ]
         if isinstance(material, BenchmarkSpec):
-            wanted = [(self.task, material.task), (self.limit, condition.n), (self.shots, material.shots or 0)]
+            wanted = [
+                (self.task, material.task),
+                (self.limit, condition.n),
+                (self.shots, material.shots or 0),
+            ]
         return all(value in ("", None) or value == actual for value, actual in wanted)
 
 
@@ -46,7 +57,9 @@ ANY = MaterialFilter()
 
 @dataclass(frozen=True)
 class SameMaterial:
-    """Filter of the questions and texts of given readings. Without readings on texts, any texts match, and so for questions."""
+    """Filter of the questions and texts of given readings. Without readings on texts, any texts
+    match, and so for questions.
+    """
 
     materials: tuple[tuple[Material, int], ...]
 

@@ -9,7 +9,8 @@ from analysis.experiments.heal import recipes
 
 
 def measured(spec: MethodsSpec, tables: Iterable[MethodsResult]) -> set[MethodKey]:
-    """Return the cells of a request that a table measured with the same questions, text and healing time.
+    """Return the cells of a request that a table measured with the same questions, text and healing
+    time.
 
     Args:
         spec: the request.
@@ -28,12 +29,22 @@ def measured(spec: MethodsSpec, tables: Iterable[MethodsResult]) -> set[MethodKe
 
 def best_in_words(result: MethodsResult) -> str:
     """Return a sentence on the best method of each size."""
-    best = {n: [result.cells[index].method for index in result.best(n)] for n in result.spec.ns if len(result.at(n)) > 1}
+    best = {
+        n: [result.cells[index].method for index in result.best(n)]
+        for n in result.spec.ns
+        if len(result.at(n)) > 1
+    }
     sizes = [f"n = {n}: {' and '.join(names)}" for n, names in best.items() if names]
     open_at = [str(n) for n, names in best.items() if not names]
-    sentences = [f"Lowest loss, significantly below every other method, at {', at '.join(sizes)}."] if sizes else []
+    sentences = (
+        [f"Lowest loss, significantly below every other method, at {', at '.join(sizes)}."]
+        if sizes
+        else []
+    )
     if open_at:
-        sentences.append(f"At n = {', '.join(open_at)} no method is significantly better than every other.")
+        sentences.append(
+            f"At n = {', '.join(open_at)} no method is significantly better than every other."
+        )
     return " ".join(sentences)
 
 
@@ -43,7 +54,13 @@ def trains(recipe: str) -> bool:
 
 
 def _shared_settings(spec: MethodsSpec) -> tuple[object, ...]:
-    """Return the settings that two tables must share: questions and text by request, and protected layers."""
+    """Return the settings that two tables must share: questions and text by request, and protected
+    layers.
+    """
     questions = spec.benchmark
     shots = usual_shots(questions) if questions.shots is None else questions.shots
-    return replace(questions, identity="", shots=shots), replace(spec.loss_corpus, identity=""), spec.protect
+    return (
+        replace(questions, identity="", shots=shots),
+        replace(spec.loss_corpus, identity=""),
+        spec.protect,
+    )

@@ -10,7 +10,9 @@ from analysis.models.source.model_spec import ModelSpec
 
 
 def who(variant: Variant) -> tuple[str, Removal | None, str | None]:
-    """Return the identity of a variant without the digest of its adapter, which only a finished run fills in."""
+    """Return the identity of a variant without the digest of its adapter, which only a finished run
+    fills in.
+    """
     return variant.label, variant.block, variant.adapter
 
 
@@ -23,11 +25,18 @@ def is_answer(stored: Any, request: Any) -> bool:
         stored: the request of a result or of a job.
         request: the request of a form, of the same kind.
     """
-    if type(stored) is not type(request) or stored.prompt != request.prompt or not same_precision(stored.model, request.model):
+    if (
+        type(stored) is not type(request)
+        or stored.prompt != request.prompt
+        or not same_precision(stored.model, request.model)
+    ):
         return False
     if not isinstance(request, CompareSpec):
         return bool(stored.block == request.block)
-    draws = [(spec.max_new_tokens, spec.temperature, spec.seed if spec.temperature else 0) for spec in (stored, request)]
+    draws = [
+        (spec.max_new_tokens, spec.temperature, spec.seed if spec.temperature else 0)
+        for spec in (stored, request)
+    ]
     return draws[0] == draws[1] and {who(variant) for variant in request.variants} <= {
         who(variant) for variant in stored.variants
     }
@@ -39,14 +48,25 @@ def same_precision(stored: ModelSpec, model: ModelSpec) -> bool:
 
 
 def narrowed(result: Any, request: Spec) -> Any:
-    """Return a comparison with only the requested variants; other results are returned unchanged."""
+    """Return a comparison with only the requested variants; other results are returned
+    unchanged.
+    """
     if not isinstance(result, CompareResult) or not isinstance(request, CompareSpec):
         return result
     wanted = {who(variant) for variant in request.variants}
-    indices = [index for index, variant in enumerate(result.spec.variants) if who(variant) in wanted]
+    indices = [
+        index for index, variant in enumerate(result.spec.variants) if who(variant) in wanted
+    ]
     spec = replace(result.spec, variants=tuple(result.spec.variants[index] for index in indices))
-    return replace(result, spec=spec, writings=[result.writings[index] for index in indices if index < len(result.writings)])
+    return replace(
+        result,
+        spec=spec,
+        writings=[result.writings[index] for index in indices if index < len(result.writings)],
+    )
 
 
-NO_RANKING = "One prompt gives no interval, so these numbers rank no model. Text that repeats itself has a low surprisal."
+NO_RANKING = (
+    "One prompt gives no interval, so these numbers rank no model. Text that repeats itself has a"
+    " low surprisal."
+)
 """Limit of the mean surprisal of texts."""

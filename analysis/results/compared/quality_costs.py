@@ -1,4 +1,6 @@
-"""Costs of removed layers in loss and accuracy: measured changes from the unpruned model, and the best block."""
+"""Costs of removed layers in loss and accuracy: measured changes from the unpruned model, and the
+best block.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,13 +34,14 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
     """Return the costs of all removals of one size.
 
     Args:
-        results: curves, evaluations, healing runs and loss-increase maps of one model, strongest first; others are ignored.
+        results: curves, evaluations, healing runs and loss-increase maps of one model, strongest
+            first; others are ignored.
         quantity: ACCURACY or LOSS; loss-increase maps have LOSS only.
         like: number of removed layers, or a removal of the same shape (`blocks.shape`).
 
     Returns:
-        The cost of each removal under each condition, from the first result that has it. Without an unpruned model under the
-        same condition there is no cost.
+        The cost of each removal under each condition, from the first result that has it. Without an
+        unpruned model under the same condition there is no cost.
     """
     readings = [measured for result in results for measured in _readings(result, quantity)]
     unpruned: dict[Condition, Reading] = {}
@@ -47,13 +50,22 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
             unpruned.setdefault(measured.condition, measured)
     costs: dict[tuple[Removal, Condition], Cost] = {}
     wanted_shape = (0, 0, like) if isinstance(like, int) else shape(like)
-    candidates = [*readings, *(_damages(results, wanted_shape[2]) if quantity == LOSS and wanted_shape[:2] == (0, 0) else [])]
+    candidates = [
+        *readings,
+        *(
+            _damages(results, wanted_shape[2])
+            if quantity == LOSS and wanted_shape[:2] == (0, 0)
+            else []
+        ),
+    ]
     for measured in candidates:
         cut = measured.cut
         if cut is None or shape(cut) != wanted_shape or (cut, measured.condition) in costs:
             continue
         if measured.quantity == DAMAGE:
-            change = Change(measured.value, measured.low, measured.high, True, measured.condition.n, None)
+            change = Change(
+                measured.value, measured.low, measured.high, True, measured.condition.n, None
+            )
         elif measured.condition in unpruned:
             change = changes.change(unpruned[measured.condition], measured)
         else:

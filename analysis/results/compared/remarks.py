@@ -1,4 +1,6 @@
-"""Remarks on measured numbers: collapsed answers, an unpruned model at chance, blocks that texts do not distinguish."""
+"""Remarks on measured numbers: collapsed answers, an unpruned model at chance, blocks that texts do
+not distinguish.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,15 +23,19 @@ def favourite_option(answers: Sequence[QuestionScore]) -> tuple[int, float] | No
     return option, count / len(answers)
 
 
-def collapsed_option(answers: Sequence[QuestionScore], threshold: float = 0.9) -> tuple[int, float] | None:
-    """Return the option that a collapsed model gives nearly always, with its share; None without one.
+def collapsed_option(
+    answers: Sequence[QuestionScore], threshold: float = 0.9
+) -> tuple[int, float] | None:
+    """Return the option that a collapsed model gives nearly always, with its share; None without
+    one.
 
     Args:
         answers: of one model.
         threshold: minimum share of answers of a collapse.
 
     Returns:
-        The option's index and its share. None with fewer than ten questions, or if the option is right that often.
+        The option's index and its share. None with fewer than ten questions, or if the option is
+        right that often.
     """
     favourite = favourite_option(answers)
     if favourite is None:
@@ -39,7 +45,9 @@ def collapsed_option(answers: Sequence[QuestionScore], threshold: float = 0.9) -
     return (option, share) if share >= threshold and right < threshold else None
 
 
-def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequence[QuestionScore]] = ()) -> list[str]:
+def remarks(
+    points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequence[QuestionScore]] = ()
+) -> list[str]:
     """Return remarks on a curve, in sentences.
 
     Args:
@@ -52,65 +60,87 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
     sentences = []
     if not is_above(points[0], lines.chance):
         sentences.append(
-            f"The unpruned model's accuracy is not significantly above chance on these {points[0].n_samples} questions "
-            f"({points[0].acc:.0%} against {lines.chance:.0%}), so this curve cannot show the cost of pruning."
+            "The unpruned model's accuracy is not significantly above chance on these"
+            f" {points[0].n_samples} questions ({points[0].acc:.0%} against {lines.chance:.0%}), so"
+            " this curve cannot show the cost of pruning."
         )
     elif lines.majority > lines.chance and not is_above(points[0], lines.majority):
         sentences.append(
-            f"The unpruned model is not significantly above always giving the most frequent answer "
+            "The unpruned model is not significantly above always giving the most frequent answer "
             f"({points[0].acc:.0%} against {lines.majority:.0%}), so this curve has no cliff."
         )
     collapsed = [
-        (point.n, favourite) for point, scores in zip(points, answers, strict=False) if (favourite := collapsed_option(scores))
+        (point.n, favourite)
+        for point, scores in zip(points, answers, strict=False)
+        if (favourite := collapsed_option(scores))
     ]
     if collapsed:
         n, (option, share) = collapsed[0]
         others = f", and so do {len(collapsed) - 1} further models" if len(collapsed) > 1 else ""
         sentences.append(
-            f"At n = {n} the model gives option {option + 1} for {share:.0%} of the questions{others}: it has collapsed."
+            f"At n = {n} the model gives option {option + 1} for {share:.0%} of the"
+            f" questions{others}: it has collapsed."
         )
     return sentences
 
 
 def chosen_by(spec: SweepSpec) -> str:
-    """Return the text that chose a curve's blocks and the text of their loss; "" if no measured loss chose them.
+    """Return the text that chose a curve's blocks and the text of their loss; "" if no measured
+    loss chose them.
 
     The lowest of many measured losses is biased low on the text that selected it.
     """
     reports = spec.loss_corpus
-    chose = spec.damage.corpus if spec.damage is not None else spec.search.corpus if spec.search is not None else None
+    chose = (
+        spec.damage.corpus
+        if spec.damage is not None
+        else spec.search.corpus
+        if spec.search is not None
+        else None
+    )
     if chose is None or reports is None:
         return ""
-    same = " as well, so the lowest of many measured losses is biased low" if chose.subject == reports.subject else ""
+    same = (
+        " as well, so the lowest of many measured losses is biased low"
+        if chose.subject == reports.subject
+        else ""
+    )
     return (
-        f"The layers were chosen on texts of {corpora.title(chose)}. Their loss is measured on {corpora.title(reports)}{same}."
+        f"The layers were chosen on texts of {corpora.title(chose)}. Their loss is measured on"
+        f" {corpora.title(reports)}{same}."
     )
 
 
 WIN_SHARE = (1 - stats.CONFIDENCE) / 2
-"""Share of bootstrap resamples from which a block counts as tied with the best: the lower tail outside of 95 %."""
+"""Share of bootstrap resamples from which a block counts as tied with the best: the lower tail
+outside of 95 %."""
 
 
 def tied_starts(per_text: np.ndarray) -> list[int]:
-    """Return the starts statistically tied with the lowest mean distance: the 95 % interval of the difference has zero.
+    """Return the starts statistically tied with the lowest mean distance: the 95 % interval of the
+    difference has zero.
 
     Args:
         per_text: distance of every block of one size on every text, (n_texts, n_starts), any range.
 
     Returns:
-        Starts in ascending order without the best one; empty with a single text, which has no interval. The interval is that of
-        the paired difference from the best block.
+        Starts in ascending order without the best one; empty with a single text, which has no
+        interval. The interval is that of the paired difference from the best block.
     """
     if len(per_text) < 2:
         return []
     best = _lowest(per_text.mean(0).tolist())
     differences = per_text - per_text[:, [best]]
-    halves = stats.t_quantile(len(per_text) - 1) * differences.std(0, ddof=1) / np.sqrt(len(per_text))
+    halves = (
+        stats.t_quantile(len(per_text) - 1) * differences.std(0, ddof=1) / np.sqrt(len(per_text))
+    )
     close = np.flatnonzero(differences.mean(0) <= halves)
     return [int(start) for start in close if start != best]
 
 
-def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarray] | None = None) -> list[list[int]]:
+def of_map(
+    result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarray] | None = None
+) -> list[list[int]]:
     """Return the blocks that are statistically tied with the most similar one, for every size.
 
     Args:
@@ -119,14 +149,18 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
         per_text: `DistanceResult.text_distances`, if it is kept.
 
     Returns:
-        Row n-1 holds the starts for n = 1..L. If distances of every text are kept, they are paired over texts. Else they are
-        the blocks that win in at least `WIN_SHARE` of the bootstrap's resamples. These are paired too, but count a win only
-        against all blocks at once. Without resamples the errors of both count as if independent. Rows are empty for another
-        metric whose means alone are kept.
+        Row n-1 holds the starts for n = 1..L. If distances of every text are kept, they are paired
+        over texts. Else they are the blocks that win in at least `WIN_SHARE` of the bootstrap's
+        resamples. These are paired too, but count a win only against all blocks at once. Without
+        resamples the errors of both count as if independent. Rows are empty for another metric
+        whose means alone are kept.
     """
     if per_text is not None and metric in per_text:
         chosen = per_text[metric]
-        return [tied_starts(np.diagonal(chosen, offset=n, axis1=1, axis2=2)) for n in range(1, chosen.shape[-1])]
+        return [
+            tied_starts(np.diagonal(chosen, offset=n, axis1=1, axis2=2))
+            for n in range(1, chosen.shape[-1])
+        ]
     if metric != result.spec.metric:
         return [[] for _ in result.mean]
     lines = []
@@ -135,12 +169,17 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
         if result.wins:
             close = [start for start, share in enumerate(result.wins[row]) if share >= WIN_SHARE]
         else:
-            lows = (stats.independent(mean[start], stderr[start], mean[best], stderr[best])[0] for start in range(len(mean)))
+            lows = (
+                stats.independent(mean[start], stderr[start], mean[best], stderr[best])[0]
+                for start in range(len(mean))
+            )
             close = [start for start, low in enumerate(lows) if low is None or low <= 0]
         lines.append([start for start in close if start != best])
     return lines
 
 
 def _lowest(mean: Sequence[float]) -> int:
-    """Return the start of the lowest mean; ties go to the deeper start, as in `distance_spec.best_blocks`."""
+    """Return the start of the lowest mean; ties go to the deeper start, as in
+    `distance_spec.best_blocks`.
+    """
     return min(range(len(mean)), key=lambda start: (mean[start], -start))

@@ -1,4 +1,6 @@
-"""Stored results of every kind as tidy rows: model, measurement, and one key figure with its error."""
+"""Stored results of every kind as tidy rows: model, measurement, and one key figure with its
+error.
+"""
 
 import contextlib
 import time
@@ -16,13 +18,16 @@ from analysis.results.stored.summaries import KINDS, facts, kinds
 
 
 def saved(entry: FoundResult) -> str:
-    """Return when a result was stored, in a form that sorts as text; of a read-only result its origin."""
+    """Return when a result was stored, in a form that sorts as text; of a read-only result its
+    origin.
+    """
     return entry.origin or time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.saved_at))
 
 
 def row(entry: FoundResult) -> dict[str, Any]:
     """Return a stored result of one of `kinds()` as a row of the table, in its order of columns."""
-    summary, figure = entry.summary, entry.summary.figures[0]
+    summary = entry.summary
+    figure = entry.summary.figures[0]
     return {
         "model": summary.name,
         "layers": summary.layers,
@@ -44,22 +49,35 @@ def row(entry: FoundResult) -> dict[str, Any]:
 
 
 def labels(runs: Sequence[FoundResult]) -> list[str]:
-    """Return the shortest unique labels, made of the parts that differ: model, rule, material, precision, seed and date."""
+    """Return the shortest unique labels, made of the parts that differ: model, rule, material,
+    precision, seed and date.
+    """
     parts = [
-        (summary.name, summary.how, summary.on, summary.precision, f"seed {summary.seed}", saved(run), run.key[:6])
+        (
+            summary.name,
+            summary.how,
+            summary.on,
+            summary.precision,
+            f"seed {summary.seed}",
+            saved(run),
+            run.key[:6],
+        )
         for run, summary in ((run, run.summary) for run in runs)
     ]
     used: list[int] = []
     for index in range(len(parts[0]) if parts else 0):
         labels_so_far = [tuple(part[i] for i in used) for part in parts]
         # A part is used if it distinguishes runs that still have the same label.
-        if len({(*label, part[index]) for label, part in zip(labels_so_far, parts, strict=True)}) > len(set(labels_so_far)):
+        if len(
+            {(*label, part[index]) for label, part in zip(labels_so_far, parts, strict=True)}
+        ) > len(set(labels_so_far)):
             used.append(index)
     return [" · ".join(part[i] for i in used or [0, 1]) for part in parts]
 
 
 def first_picks(runs: Sequence[FoundResult], most: int = 3) -> list[str]:
-    """Return the ids of the runs that are overlaid by default: the strongest map of each model, and its curve.
+    """Return the ids of the runs that are overlaid by default: the strongest map of each model, and
+    its curve.
 
     Args:
         runs: those of the preferred models first.
@@ -68,7 +86,9 @@ def first_picks(runs: Sequence[FoundResult], most: int = 3) -> list[str]:
     picks: list[str] = []
     for kind in ("distances", "sweep"):
         candidates = [run for run in runs if run.kind == kind]
-        candidates.sort(key=lambda run: (run.summary.strategy in ("", USUAL), run.summary.weight), reverse=True)
+        candidates.sort(
+            key=lambda run: (run.summary.strategy in ("", USUAL), run.summary.weight), reverse=True
+        )
         firsts: dict[str, str] = {}
         for run in candidates:
             if run.summary.questions == candidates[0].summary.questions:
@@ -94,18 +114,23 @@ class StoredModel:
 
 
 def models_seen(groups: Sequence[ResultGroup]) -> list[StoredModel]:
-    """Return the models behind results of any kind, distinct by their weights, not their paths; newest first.
+    """Return the models behind results of any kind, distinct by their weights, not their paths;
+    newest first.
 
     Args:
         groups: may also hold facts read of a model alone (`InspectResult`), which are not counted.
     """
     by_weights: dict[str, list[ResultGroup]] = {}
     for group in groups:
-        by_weights.setdefault(group.identity or f"{group.source} {group.revision}", []).append(group)
+        by_weights.setdefault(group.identity or f"{group.source} {group.revision}", []).append(
+            group
+        )
     models = []
     for same in by_weights.values():
         newest = sorted(same, key=lambda group: (group.newest.precomputed, -group.newest.mtime_ns))
-        counts = {kind: sum(group.n for group in same if group.newest.kind == kind) for kind in KINDS}
+        counts = {
+            kind: sum(group.n for group in same if group.newest.kind == kind) for kind in KINDS
+        }
         first_read = _first_read([group for group in newest if not group.is_quantized] or newest)
         size = next((size for group in newest if (size := facts(_first_read([group])))), None)
         if first_read is None or size is None:
@@ -113,7 +138,9 @@ def models_seen(groups: Sequence[ResultGroup]) -> list[StoredModel]:
         sources = list(dict.fromkeys(group.source for group in newest))
         times = [group.newest.saved_at for group in same if not group.newest.precomputed]
         by_kind = {kind: count for kind, count in counts.items() if count}
-        models.append(StoredModel(size, first_read.spec.model, by_kind, sources, max(times, default=0.0)))
+        models.append(
+            StoredModel(size, first_read.spec.model, by_kind, sources, max(times, default=0.0))
+        )
     return sorted(models, key=lambda model: -model.saved_at)
 
 

@@ -1,6 +1,7 @@
 """Scores of the selected block under the selected condition, for every panel.
 
-Scores of the block under other conditions are in `QuantityScores.elsewhere`, each with its own condition.
+Scores of the block under other conditions are in `QuantityScores.elsewhere`, each with its own
+condition.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,9 @@ class QuantityScores:
     @property
     def change(self) -> Change | None:
         """Return the selected block minus the unpruned model; None if either is not measured."""
-        return changes.change(self.unpruned, self.reading) if self.unpruned and self.reading else None
+        return (
+            changes.change(self.unpruned, self.reading) if self.unpruned and self.reading else None
+        )
 
 
 @dataclass(frozen=True)
@@ -58,27 +61,44 @@ def select(removed: Removal | None, results: Sequence[Any], *, shown: Any = None
 
     Args:
         removed: the removed layers; None for the unpruned model.
-        results: curves, evaluations and heals of one model, strongest evidence first; scores of healed models are ignored.
-        shown: the result whose dataset, texts and precision are selected. Without it the first result that scores the block,
-            else the first one that scores anything. Scores of a file are of its own block, so they are never selected.
+        results: curves, evaluations and heals of one model, strongest evidence first; scores of
+            healed models are ignored.
+        shown: the result whose dataset, texts and precision are selected. Without it the first
+            result that scores the block, else the first one that scores anything. Scores of a file
+            are of its own block, so they are never selected.
     """
     if shown is None:
-        scored = [result for result in results if conditions_of(result) and not getattr(result.spec, "as_file", False)]
-        shown = next((result for result in scored if _scores(result, removed)), scored[0] if scored else None)
+        scored = [
+            result
+            for result in results
+            if conditions_of(result) and not getattr(result.spec, "as_file", False)
+        ]
+        shown = next(
+            (result for result in scored if _scores(result, removed)), scored[0] if scored else None
+        )
     conditions = {} if shown is None else conditions_of(shown)
-    return Selected(removed, *(_measured(name, removed, conditions.get(name), results) for name in (ACCURACY, LOSS)))
+    return Selected(
+        removed,
+        *(_measured(name, removed, conditions.get(name), results) for name in (ACCURACY, LOSS)),
+    )
 
 
 def _scores(result: Any, removed: Removal | None) -> bool:
     return any(
-        measured.cut == removed and not measured.repair for readings in reading.of_all(result) for measured in readings.values()
+        measured.cut == removed and not measured.repair
+        for readings in reading.of_all(result)
+        for measured in readings.values()
     )
 
 
-def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dict[Removal | None, Reading]:
-    """Return the score of every block under a condition, with None for the unpruned model; healed models are ignored.
+def by_block(
+    results: Sequence[Any], quantity: str, condition: Condition
+) -> dict[Removal | None, Reading]:
+    """Return the score of every block under a condition, with None for the unpruned model; healed
+    models are ignored.
 
-    A score with its answers or losses is preferred, so that changes are paired if possible. Tables of methods count last.
+    A score with its answers or losses is preferred, so that changes are paired if possible. Tables
+    of methods count last.
 
     Args:
         results: curves, evaluations and heals of one model, strongest evidence first.
@@ -92,12 +112,16 @@ def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dic
             measured = readings.get(quantity)
             if measured is not None and not measured.repair and measured.condition == condition:
                 previous = readings_by_block.get(measured.cut)
-                if previous is None or (not is_table and measured.is_pairable > previous.is_pairable):
+                if previous is None or (
+                    not is_table and measured.is_pairable > previous.is_pairable
+                ):
                     readings_by_block[measured.cut] = measured
     return readings_by_block
 
 
-def _measured(quantity: str, removed: Removal | None, condition: Condition | None, results: Sequence[Any]) -> QuantityScores:
+def _measured(
+    quantity: str, removed: Removal | None, condition: Condition | None, results: Sequence[Any]
+) -> QuantityScores:
     readings = {} if condition is None else by_block(results, quantity, condition)
     costs = [] if removed is None else quality_costs.of_cuts(results, quantity, removed)
     elsewhere = tuple(cost for cost in costs if cost.cut == removed and cost.condition != condition)

@@ -1,4 +1,6 @@
-"""Missing measurements of a comparison, as requests, and their expected duration on this machine."""
+"""Missing measurements of a comparison, as requests, and their expected duration on this
+machine.
+"""
 
 import importlib.util
 from collections.abc import Sequence
@@ -34,30 +36,46 @@ class Missing:
 
 
 def missing(comparison: Comparison, model: ModelSpec) -> list[Missing]:
-    """Return the measurements that would complete a comparison: scores of each precision first, then speeds.
+    """Return the measurements that would complete a comparison: scores of each precision first,
+    then speeds.
 
     Args:
         comparison: all candidates.
         model: the requested model; its device is used if no reference is measured.
     """
     plain = replace(model, dtype=AUTO, quantization="none", identity="")
-    reference, forms = comparison.reference, comparison.forms
-    device = reference.model.device if model.device == AUTO and reference is not None else model.device
-    in_half = [form for form in forms if form.model.dtype in HALF and form.model.quantization == "none"]
+    reference = comparison.reference
+    forms = comparison.forms
+    device = (
+        reference.model.device if model.device == AUTO and reference is not None else model.device
+    )
+    in_half = [
+        form for form in forms if form.model.dtype in HALF and form.model.quantization == "none"
+    ]
     lacking = []
     if reference is None:
         spec = _scores(replace(comparison, curve=None), replace(plain, dtype="float32"))
         lacking.append(Missing("the unpruned model in full precision", spec))
     elif not _has_unpruned(comparison, in_half):
         dtype = "float16" if device == "mps" else "bfloat16"
-        lacking.append(Missing(f"accuracy and loss in {dtype}", _scores(comparison, replace(plain, dtype=dtype))))
+        lacking.append(
+            Missing(
+                f"accuracy and loss in {dtype}", _scores(comparison, replace(plain, dtype=dtype))
+            )
+        )
     for quantization in quantizations(device):
         quantized = [form for form in forms if form.model.quantization == quantization]
         spec = _scores(comparison, replace(plain, quantization=quantization))
         if not _has_unpruned(comparison, quantized):
             lacking.append(Missing(f"accuracy and loss of {NAMES[quantization]}", spec))
-        elif isinstance(spec, SweepSpec) and spec.max_n and not any(form.kind == BOTH for form in quantized):
-            lacking.append(Missing(f"accuracy and loss of pruned models with {NAMES[quantization]}", spec))
+        elif (
+            isinstance(spec, SweepSpec)
+            and spec.max_n
+            and not any(form.kind == BOTH for form in quantized)
+        ):
+            lacking.append(
+                Missing(f"accuracy and loss of pruned models with {NAMES[quantization]}", spec)
+            )
     return lacking + _speeds(comparison, plain)
 
 
@@ -70,22 +88,31 @@ def more_data(candidate: Candidate, quantity: str, needed: int) -> Missing:
         needed: number of questions or texts.
     """
     assert candidate.cut is not None, "an unpruned model is the reference"
-    model, material = replace(candidate.model, identity=""), candidate.readings[quantity].condition.material
+    model = replace(candidate.model, identity="")
+    material = candidate.readings[quantity].condition.material
     spec = SweepSpec(model=model, loss_corpus=None, strategy="manual", blocks=(candidate.cut,))
     if isinstance(material, BenchmarkSpec):
-        spec, noun = replace(spec, benchmark=replace(material, identity="", limit=needed)), "questions"
+        spec = replace(spec, benchmark=replace(material, identity="", limit=needed))
+        noun = "questions"
     else:
-        spec, noun = replace(spec, loss_corpus=replace(material, identity="", n_texts=needed)), "texts"
+        spec = replace(spec, loss_corpus=replace(material, identity="", n_texts=needed))
+        noun = "texts"
     return Missing(f"{needed:,} {noun} without {candidate.cut.brief()}", spec)
 
 
 def grid(comparison: Comparison, wanted: Sequence[Missing]) -> GridSpec | None:
     """Return the curves among some missing measurements as one request; None if there is none."""
     specs = [measurement.spec for measurement in wanted]
-    curves = [spec for spec in specs if isinstance(spec, EvaluateSpec) or (isinstance(spec, SweepSpec) and not spec.blocks)]
+    curves = [
+        spec
+        for spec in specs
+        if isinstance(spec, EvaluateSpec) or (isinstance(spec, SweepSpec) and not spec.blocks)
+    ]
     if not curves:
         return None
-    questions, texts, curve = _questions(comparison), _texts(comparison), comparison.curve
+    questions = _questions(comparison)
+    texts = _texts(comparison)
+    curve = comparison.curve
     strategy = USUAL if curve is None or needs(curve.spec.strategy, BLOCKS) else curve.spec.strategy
     return GridSpec(
         models=tuple(dict.fromkeys(spec.model for spec in curves)),
@@ -102,8 +129,11 @@ def speeds(wanted: Sequence[Missing]) -> list[SpeedSpec]:
     return [measurement.spec for measurement in wanted if isinstance(measurement.spec, SpeedSpec)]
 
 
-def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult]) -> Duration | None:
-    """Return the expected duration of a grid of missing curves; None if a precision was not measured on this machine.
+def duration(
+    spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult]
+) -> Duration | None:
+    """Return the expected duration of a grid of missing curves; None if a precision was not
+    measured on this machine.
 
     Args:
         spec: the grid.
@@ -117,7 +147,8 @@ def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult
 def affordable_grid(
     comparison: Comparison, wanted: Sequence[Missing], known: Sequence[SweepResult]
 ) -> tuple[GridSpec | None, Duration | None]:
-    """Return the missing curves that can be measured in `MAX_GRID_S`, and their duration; (None, None) if no curve is missing.
+    """Return the missing curves that can be measured in `MAX_GRID_S`, and their duration; (None,
+    None) if no curve is missing.
 
     Args:
         comparison: the comparison without these curves.
@@ -139,14 +170,26 @@ def quantizations(device: str) -> list[str]:
 
 
 def _has_unpruned(comparison: Comparison, forms: Sequence[Candidate]) -> bool:
-    """Return whether a form is unpruned, not healed, and measured in every quantity of the comparison."""
-    wanted = {quantity for quantity, on in ((ACCURACY, comparison.questions), (LOSS, comparison.texts)) if on is not None}
-    return any(form.cut is None and not form.repair and wanted <= set(form.readings) for form in forms)
+    """Return whether a form is unpruned, not healed, and measured in every quantity of the
+    comparison.
+    """
+    wanted = {
+        quantity
+        for quantity, on in ((ACCURACY, comparison.questions), (LOSS, comparison.texts))
+        if on is not None
+    }
+    return any(
+        form.cut is None and not form.repair and wanted <= set(form.readings) for form in forms
+    )
 
 
 def _scores(comparison: Comparison, model: ModelSpec) -> Spec:
-    """Return the request for another precision: the curve of the comparison if it has one, else the unpruned model."""
-    curve, questions, texts = comparison.curve, _questions(comparison), _texts(comparison)
+    """Return the request for another precision: the curve of the comparison if it has one, else the
+    unpruned model.
+    """
+    curve = comparison.curve
+    questions = _questions(comparison)
+    texts = _texts(comparison)
     if questions is None and texts is None:
         return EvaluateSpec(model=model)
     if curve is None or questions is None or needs(curve.spec.strategy, BLOCKS):
@@ -172,13 +215,21 @@ def _texts(comparison: Comparison) -> CorpusSpec | None:
 
 
 def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
-    """Return the missing speeds of unpruned variants on this machine, with the prompt length of the stored speeds."""
-    here = [speed for speed in comparison.speeds if speed.is_from_this_machine and speed.spec.runtime == TRANSFORMERS]
+    """Return the missing speeds of unpruned variants on this machine, with the prompt length of the
+    stored speeds.
+    """
+    here = [
+        speed
+        for speed in comparison.speeds
+        if speed.is_from_this_machine and speed.spec.runtime == TRANSFORMERS
+    ]
     timed = {weights_and_precision(speed.spec.model) for speed in here}
     default = SpeedSpec()
     if here:
         spec = here[0].spec
-        default = SpeedSpec(prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens, batch_size=spec.batch_size)
+        default = SpeedSpec(
+            prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens, batch_size=spec.batch_size
+        )
     lacking: dict[tuple[str, str, str], Missing] = {}
     for form in comparison.forms:
         key = weights_and_precision(form.model)
@@ -187,5 +238,7 @@ def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
             weights = plain if is_own else replace(form.model, identity="", device=plain.device)
             model = replace(weights, dtype=form.model.dtype, quantization=form.model.quantization)
             name = form.model.precision if is_own else f"{form.name} in {form.model.precision}"
-            lacking.setdefault(key, Missing(f"speed of {name} on this machine", replace(default, model=model)))
+            lacking.setdefault(
+                key, Missing(f"speed of {name} on this machine", replace(default, model=model))
+            )
     return list(lacking.values())

@@ -1,4 +1,5 @@
-"""Result packs: results of a model as one zip file, and such files opened read-only beside one's own results.
+"""Result packs: results of a model as one zip file, and such files opened read-only beside one's
+own results.
 
 Packs on the Hub are in `remote`.
 """

@@ -1,4 +1,6 @@
-"""Open a pack: a sandboxed process checks all its files, and its folder is stored completely or not at all."""
+"""Open a pack: a sandboxed process checks all its files, and its folder is stored completely or not
+at all.
+"""
 
 import hashlib
 import os
@@ -18,11 +20,14 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import pack_list, summaries
 from analysis.results.stored.pack_list import FILE, OpenedPack, PackedResult
 
-PACK_BYTES, UNPACKED_BYTES, FILE_BYTES = 100 << 20, 500 << 20, 64 << 20
+PACK_BYTES = 100 << 20
+UNPACKED_BYTES = 500 << 20
+FILE_BYTES = 64 << 20
 """Maximum size of the zip file, of its files together, and of one of them."""
 OPENED = 32
 """Maximum number of opened packs, all of whose folders the index reads."""
-_MEMORY_BYTES, _SECONDS = 2 << 30, 60.0
+_MEMORY_BYTES = 2 << 30
+_SECONDS = 60.0
 """Limits of the process that checks a pack."""
 _DIGITS = 20
 _LONGEST = 200
@@ -31,12 +36,35 @@ _MAX_COUNT = 2**53
 """Largest integer of a result."""
 _LABELS = frozenset(
     [
-        *("name", "model_name", "family", "source", "revision", "identity", "dtype", "device", "quantization", "format"),
-        *("task", "split", "protocol", "metric", "objective", "strategy", "strategies", "recipe", "recipes", "method"),
+        *(
+            "name",
+            "model_name",
+            "family",
+            "source",
+            "revision",
+            "identity",
+            "dtype",
+            "device",
+            "quantization",
+            "format",
+        ),
+        *(
+            "task",
+            "split",
+            "protocol",
+            "metric",
+            "objective",
+            "strategy",
+            "strategies",
+            "recipe",
+            "recipes",
+            "method",
+        ),
         *("packing", "versions"),
     ]
 )
-"""Fields that charts and tables show as names. Prompts, questions and generated texts may contain markup."""
+"""Fields that charts and tables show as names. Prompts, questions and generated texts may contain
+markup."""
 _MARKUP = re.compile(r"[<>\x00-\x1f\x7f]")
 
 
@@ -56,18 +84,28 @@ def open_file(path: Path, name: str = "") -> OpenedPack:
         id = hashlib.sha256(input_files.read(path, PACK_BYTES)).hexdigest()[:_DIGITS]
     except OSError as error:
         where = shown(name) if name else escapes.visible(str(path))
-        raise PackError(f"{where} cannot be opened: {error.strerror or error}. Name a result pack.") from error
+        raise PackError(
+            f"{where} cannot be opened: {error.strerror or error}. Name a result pack."
+        ) from error
     packs = pack_list.opened()
     place = f"{pack_list.PACKS}/{id}"
     if all(pack.id != id for pack in packs):
         if len(packs) >= OPENED:
-            raise PackError(f"{title} was not opened: {len(packs)} packs are open, and no more can be. Remove one first.")
+            raise PackError(
+                f"{title} was not opened: {len(packs)} packs are open, and no more can be. Remove"
+                " one first."
+            )
         words = (f"{__name__}:unpack", str(path.expanduser().absolute()))
         limits: Any = {"memory_bytes": _MEMORY_BYTES, "seconds": _SECONDS}
         try:
-            store.write_folder(store.cache_dir() / place, lambda draft: sandbox.answer(*words, str(draft), title, **limits))
+            store.write_folder(
+                store.cache_dir() / place,
+                lambda draft: sandbox.answer(*words, str(draft), title, **limits),
+            )
         except sandbox.OverLimitError as error:
-            raise PackError(f"{title} was not opened: checking it takes more than {error}. Make a smaller pack.") from error
+            raise PackError(
+                f"{title} was not opened: checking it takes more than {error}. Make a smaller pack."
+            ) from error
     return pack_list.of_place(place)
 
 
@@ -83,10 +121,16 @@ def unpack(path: str, folder: str, title: str) -> None:
         PackError: if anything in it is not as in a pack made by this program.
     """
     extensions.load()
-    limits = {"most_files": pack_list.MAX_FILES, "most_bytes": UNPACKED_BYTES, "file_bytes": FILE_BYTES}
+    limits = {
+        "most_files": pack_list.MAX_FILES,
+        "most_bytes": UNPACKED_BYTES,
+        "file_bytes": FILE_BYTES,
+    }
     target = Path(folder)
     try:
-        with zips.opened(Path(path), lambda name: name == FILE or bool(pack_list.NAMES.fullmatch(name)), **limits) as entries:
+        with zips.opened(
+            Path(path), lambda name: name == FILE or bool(pack_list.NAMES.fullmatch(name)), **limits
+        ) as entries:
             if FILE not in entries:
                 raise ValueError(f"it has no {FILE}")
             manifest_json = entries[FILE]()
@@ -104,7 +148,9 @@ def unpack(path: str, folder: str, title: str) -> None:
             raise ValueError(f"its file {shown(extra[0])} belongs to no result")
         _write(target / FILE, manifest_json)
     except (OSError, ValueError, RecursionError) as error:
-        raise PackError(f"{title} is no result pack that can be opened: {error}. Nothing was opened.") from error
+        raise PackError(
+            f"{title} is no result pack that can be opened: {error}. Nothing was opened."
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -119,7 +165,9 @@ def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
     """Yield the files of a result after checking that this program could have written it."""
     name = f"{packed.kind}/{packed.key}"
     if packed.kind not in EXPERIMENTS:
-        raise ValueError(f"it has results of the kind {shown(packed.kind)}, which this Layerscope does not know")
+        raise ValueError(
+            f"it has results of the kind {shown(packed.kind)}, which this Layerscope does not know"
+        )
     kind = EXPERIMENTS[packed.kind].result
     try:
         stored = store.read(folder / name, precomputed=True, arrays=True)
@@ -130,10 +178,13 @@ def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
     except Exception as error:  # a crafted result may break any rule that a computed one keeps
         why = one_line(str(error).replace(f"{folder}{os.sep}", ""))[:_LONGEST].rstrip(".: ")
         raise ValueError(
-            f"its result {name} does not fit this version of Layerscope ({why or type(error).__name__})"
+            f"its result {name} does not fit this version of Layerscope"
+            f" ({why or type(error).__name__})"
         ) from error
     if broken := kind.broken_figure(stored.data, stored.arrays()):
-        raise ValueError(f"its result {name} has a figure that is NaN or infinite ({shown(broken)})")
+        raise ValueError(
+            f"its result {name} has a figure that is NaN or infinite ({shown(broken)})"
+        )
     if faults:
         raise ValueError(f"its result {name} has {faults[0]}")
     if not result.complete:
@@ -145,7 +196,9 @@ def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
 
 
 def _faults(result: Any) -> Iterator[str]:
-    """Yield labels with markup, and counts and lists that contradict each other, since pages loop over them."""
+    """Yield labels with markup, and counts and lists that contradict each other, since pages loop
+    over them.
+    """
     facts = getattr(result, "model", None)
     n_layers = facts.n_layers if isinstance(facts, ModelFacts) else None
     contradiction = "counts that contradict each other"
@@ -154,18 +207,29 @@ def _faults(result: Any) -> Iterator[str]:
             yield f"markup in the name {shown(value)}"
         elif isinstance(value, int) and abs(value) > _MAX_COUNT:
             yield f"{contradiction} ({name})"
-        elif n_layers and isinstance(value, Block | LayerSet | PartSet) and any(layer >= n_layers for layer in value.layers):
+        elif (
+            n_layers
+            and isinstance(value, Block | LayerSet | PartSet)
+            and any(layer >= n_layers for layer in value.layers)
+        ):
             yield f"{contradiction} (layers of a block)"
     if not isinstance(facts, ModelFacts):
         return
     n_layers = facts.n_layers
-    lengths = {n_layers, len(facts.layer_parameters), getattr(result, "n_layers", n_layers), len(facts.layers) or n_layers}
+    lengths = {
+        n_layers,
+        len(facts.layer_parameters),
+        getattr(result, "n_layers", n_layers),
+        len(facts.layers) or n_layers,
+    }
     if len(lengths) > 1 or not 1 <= n_layers <= _MAX_LAYERS:
         yield f"{contradiction} (n_layers)"
         return
     for name in ("mean", "stderr", "wins", "increase", "n_measured"):
         rows = getattr(result, name, [])
-        if isinstance(rows, list) and any(len(row) != n_layers - number for number, row in enumerate(rows)):
+        if isinstance(rows, list) and any(
+            len(row) != n_layers - number for number, row in enumerate(rows)
+        ):
             yield f"{contradiction} ({name})"
     points = getattr(result, "points", None)
     for name in ("questions", "text_losses", "writings"):
@@ -175,7 +239,9 @@ def _faults(result: Any) -> Iterator[str]:
 
 
 def _values(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield a value and all nested values, each with the name of its field; the keys of a dictionary are names."""
+    """Yield a value and all nested values, each with the name of its field; the keys of a
+    dictionary are names.
+    """
     yield name, value
     if is_dataclass(value):
         for field in fields(value):

@@ -33,7 +33,8 @@ viewer: false
 ---
 # {pack.manifest.title}
 
-Layerscope results on removed layers of a language model, without weights. Open them in your dashboard:
+Layerscope results on removed layers of a language model, without weights. Open them in your \
+dashboard:
 
 ```
 python -m analysis open {id}
@@ -47,7 +48,9 @@ Made with {pack.manifest.made_with}. `pack.json` in the file has the checksums.
 """
 
 
-def open_anywhere(name: str, revision: str | None = None, *, on_progress: OnProgress = ignore) -> OpenedPack:
+def open_anywhere(
+    name: str, revision: str | None = None, *, on_progress: OnProgress = ignore
+) -> OpenedPack:
     """Open a pack by the path of its file, or by its id on the Hub.
 
     Args:
@@ -59,9 +62,17 @@ def open_anywhere(name: str, revision: str | None = None, *, on_progress: OnProg
         LayerscopeError: as `opening.open_file`; also without such a dataset or pack.
     """
     path = Path(name)
-    if path.exists() or path.suffix == ".zip" or name.startswith(("/", "~", ".")) or "/" not in name:
+    if (
+        path.exists()
+        or path.suffix == ".zip"
+        or name.startswith(("/", "~", "."))
+        or "/" not in name
+    ):
         if revision is not None:
-            raise PackError("A file has no revision. Leave out --revision, or name a dataset on the Hub, ORG/NAME.")
+            raise PackError(
+                "A file has no revision. Leave out --revision, or name a dataset on the Hub,"
+                " ORG/NAME."
+            )
         return opening.open_file(path)
     repository = hub.cache.resolve(name, revision, kind=DATA_SET)
     file = repository.file(NAME)
@@ -69,5 +80,7 @@ def open_anywhere(name: str, revision: str | None = None, *, on_progress: OnProg
         raise PackError(f"The dataset {name} has no {NAME}, so it is no result pack. Check the id.")
     if file.size > opening.PACK_BYTES:
         most = units.size(opening.PACK_BYTES)
-        raise PackError(f"The pack of {name} has {units.size(file.size)}, and at most {most} can be opened.")
+        raise PackError(
+            f"The pack of {name} has {units.size(file.size)}, and at most {most} can be opened."
+        )
     return opening.open_file(hub.download.fetch(repository, [file], on_progress) / file.path, name)

@@ -1,1 +1,3 @@
-"""Stored results: their numbers with conditions, the strength of their evidence, and their rows in the index."""
+"""Stored results: their numbers with conditions, the strength of their evidence, and their rows in
+the index.
+"""

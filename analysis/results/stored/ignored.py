@@ -1,4 +1,6 @@
-"""Stored results that this installation ignores, since their kind, method, setting or extension is gone."""
+"""Stored results that this installation ignores, since their kind, method, setting or extension is
+gone.
+"""
 
 import json
 from pathlib import Path
@@ -13,8 +15,12 @@ _REQUEST = '"spec": '
 
 
 def count() -> int:
-    """Return the number of own stored results that this version ignores; damaged files are not among them."""
-    folders = [folder for folder in (store.cache_dir() / "results").glob("*/*") if "." not in folder.name]
+    """Return the number of own stored results that this version ignores; damaged files are not
+    among them.
+    """
+    folders = [
+        folder for folder in (store.cache_dir() / "results").glob("*/*") if "." not in folder.name
+    ]
     return sum(map(_is_ignored, folders))
 
 

@@ -1,7 +1,9 @@
-"""Opened result packs: read-only results of other machines, each pack in a folder of its own in the cache.
+"""Opened result packs: read-only results of other machines, each pack in a folder of its own in the
+cache.
 
-A pack is a zip file with `pack.json` and the folders of its results, laid out as the cache has them. An opened pack is unpacked
-to `packs/ID`, where the index finds its results like the committed ones. No measurement uses them.
+A pack is a zip file with `pack.json` and the folders of its results, laid out as the cache has
+them. An opened pack is unpacked to `packs/ID`, where the index finds its results like the committed
+ones. No measurement uses them.
 """
 
 import functools
@@ -18,7 +20,8 @@ from analysis.core.index_table import PACKS
 
 FILE = "pack.json"
 """File of a pack with its title, results and checksums."""
-FORMAT, VERSION = "layerscope-pack", 1
+FORMAT = "layerscope-pack"
+VERSION = 1
 MAX_FILES = 20_000
 """Maximum number of files, models and results of a pack."""
 _SHORT = Annotated[str, pydantic.StringConstraints(max_length=400)]
@@ -71,14 +74,17 @@ def manifest(content: bytes) -> Manifest:
     """Return the manifest in `pack.json`.
 
     Raises:
-        ValueError: when it is none, or of another version of the format, with the reason as a clause.
+        ValueError: when it is none, or of another version of the format, with the reason as a
+            clause.
     """
     fields = input_files.parsed_object(content)
     if fields.get("format") != FORMAT:
         raise ValueError(f"its {FILE} does not say that it is a {FORMAT}")
     if fields.get("version") != VERSION:
         newer = shown(fields.get("version"))
-        raise ValueError(f"it has version {newer} of the format, and this Layerscope reads version {VERSION}")
+        raise ValueError(
+            f"it has version {newer} of the format, and this Layerscope reads version {VERSION}"
+        )
     try:
         checked = pydantic.TypeAdapter(Manifest).validate_json(content, strict=True)
     except pydantic.ValidationError as error:
@@ -94,7 +100,9 @@ def manifest(content: bytes) -> Manifest:
 
 
 def title_of(name: str) -> str:
-    """Return the name of a model as the title of a pack, with dashes for characters that a title cannot have."""
+    """Return the name of a model as the title of a pack, with dashes for characters that a title
+    cannot have.
+    """
     return re.sub(r"[^\w .,()+:/#-]", "-", name)[:80].lstrip("_ .,()+:/#-") or "Results"
 
 
@@ -102,7 +110,9 @@ def why_no_title(title: str) -> str:
     """Return why a pack cannot have a title, as a clause; "" if it can."""
     if title == title_of(title):
         return ""
-    allowed = "1 to 80 letters, digits, spaces and . , ( ) + : / # - that begin with a letter or digit"
+    allowed = (
+        "1 to 80 letters, digits, spaces and . , ( ) + : / # - that begin with a letter or digit"
+    )
     return f"its title {shown(title)} is not {allowed}"
 
 
@@ -124,7 +134,9 @@ class OpenedPack:
 
 def opened() -> list[OpenedPack]:
     """Return the opened packs, by title."""
-    return sorted(map(of_place, index_table.packs()), key=lambda pack: (pack.title.lower(), pack.id))
+    return sorted(
+        map(of_place, index_table.packs()), key=lambda pack: (pack.title.lower(), pack.id)
+    )
 
 
 def of_place(place: str) -> OpenedPack:

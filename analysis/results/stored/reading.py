@@ -1,7 +1,9 @@
-"""A measured number with all that its meaning needs: removed layers, repair, interval, and the condition it holds in.
+"""A measured number with all that its meaning needs: removed layers, repair, interval, and the
+condition it holds in.
 
-A `Reading` is made from one result by the constructors here and in no other way, so that its value and its condition belong
-together. A `Change` between two readings exists only if their conditions are equal.
+A `Reading` is made from one result by the constructors here and in no other way, so that its value
+and its condition belong together. A `Change` between two readings exists only if their conditions
+are equal.
 """
 
 import math
@@ -26,7 +28,10 @@ from analysis.models.source import weights_format
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
-ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "loss increase"
+ACCURACY = "accuracy"
+ACC_NORM = "normalised accuracy"
+LOSS = "loss"
+DAMAGE = "loss increase"
 """Quantities of a reading: shares of questions, in [0, 1], and nats per token."""
 BITS = "bits per byte"
 """A loss in a unit that models with different tokenizers share (`in_bits`)."""
@@ -42,7 +47,9 @@ Scored = SweepResult | EvaluateResult | HealResult
 
 @dataclass(frozen=True)
 class Condition:
-    """Condition of a measured number; two numbers may be subtracted if their conditions are equal."""
+    """Condition of a measured number; two numbers may be subtracted if their conditions are
+    equal.
+    """
 
     model: str
     """Identity of the weights, at any path; the name or path if that is not known."""
@@ -55,10 +62,13 @@ class Condition:
     name: str = field(default="", compare=False)
     """Usual name of the model."""
     weights: str = field(default="", compare=False)
-    """Format of the stored weights: "Q4_1"; "" if unknown. Other weights also have another `model`."""
+    """Format of the stored weights: "Q4_1"; "" if unknown. Other weights also have another
+    `model`."""
 
     def on_what(self) -> str:
-        """Return dataset, amount and precision: "200 ARC-Easy questions, float32 from Q4_1 weights"."""
+        """Return dataset, amount and precision: "200 ARC-Easy questions, float32 from Q4_1
+        weights".
+        """
         return f"{self.material_in_words()}, {self.precision_in_words()}"
 
     def precision_in_words(self) -> str:
@@ -68,7 +78,9 @@ class Condition:
     def material_in_words(self) -> str:
         """Return amount and dataset: "200 ARC-Easy questions" or "32 texts of C4"."""
         if isinstance(self.material, CorpusSpec):
-            return f"{self.n} {'text' if self.n == 1 else 'texts'} of {corpora.title(self.material)}"
+            return (
+                f"{self.n} {'text' if self.n == 1 else 'texts'} of {corpora.title(self.material)}"
+            )
         shots = f", {self.material.shots}-shot" if self.material.shots else ""
         noun = "question" if self.n == 1 else "questions"
         if self.material.is_file or self.material.subset or self.material.protocol != "harness":
@@ -88,19 +100,23 @@ class Reading:
     """The recipe or adapter that repaired the pruned model; "" for none."""
     value: float
     low: float | None
-    """Lower end of the 95 % interval: Wilson for accuracies, Student's t for losses; None if one text gives none."""
+    """Lower end of the 95 % interval: Wilson for accuracies, Student's t for losses; None if one
+    text gives none."""
     high: float | None
     condition: Condition
     answers: tuple[QuestionScore, ...] = field(default=(), repr=False, compare=False)
-    """Answers to the questions, if kept, so that changes are paired; those of a table of methods have no id."""
+    """Answers to the questions, if kept, so that changes are paired; those of a table of methods
+    have no id."""
     losses: tuple[float, ...] = field(default=(), repr=False, compare=False)
     """Loss, or its increase, on every text, if kept."""
     tokens: tuple[int, ...] = field(default=(), repr=False, compare=False)
     """Predicted tokens of every text, by which its loss counts."""
     bits_per_byte: float | None = field(default=None, repr=False, compare=False)
-    """A loss in bits per byte of the scored text; None for other quantities, and in results without it."""
+    """A loss in bits per byte of the scored text; None for other quantities, and in results without
+    it."""
     tokens_per_byte: float | None = field(default=None, repr=False, compare=False)
-    """Predicted tokens for each byte of the scored texts; None if the bits per byte are not known."""
+    """Predicted tokens for each byte of the scored texts; None if the bits per byte are not
+    known."""
 
     def number(self) -> str:
         """Return the value alone: "46.0 %" or "3.10"."""
@@ -121,7 +137,9 @@ class Reading:
 
     @property
     def is_pairable(self) -> bool:
-        """Return whether its single answers or losses are kept, so that a change from it can be paired."""
+        """Return whether its single answers or losses are kept, so that a change from it can be
+        paired.
+        """
         return bool(self.answers or self.losses)
 
 
@@ -130,7 +148,9 @@ Readings = dict[str, Reading]
 
 
 def measured_on(readings: Readings) -> str:
-    """Return the data of several numbers of one model: "200 ARC-Easy questions and 32 texts of C4, float32"; "" without any."""
+    """Return the data of several numbers of one model: "200 ARC-Easy questions and 32 texts of C4,
+    float32"; "" without any.
+    """
     conditions = [reading.condition for reading in readings.values()]
     materials = list(dict.fromkeys(condition.material_in_words() for condition in conditions))
     precisions = list(dict.fromkeys(condition.precision_in_words() for condition in conditions))
@@ -139,12 +159,17 @@ def measured_on(readings: Readings) -> str:
 
 def of_map(result: DistanceResult | DamageResult) -> Condition:
     """Return the condition of a map of blocks: its texts, precision and weights format."""
-    n = result.n_texts if isinstance(result, DistanceResult) else max((n for row in result.n_measured for n in row), default=0)
+    n = (
+        result.n_texts
+        if isinstance(result, DistanceResult)
+        else max((n for row in result.n_measured for n in row), default=0)
+    )
     return _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
 
 
 def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:
-    """Return the scores of one block on a curve; empty if the curve has no point of exactly these layers.
+    """Return the scores of one block on a curve; empty if the curve has no point of exactly these
+    layers.
 
     Args:
         result: the curve.
@@ -165,8 +190,11 @@ def _of_place(result: SweepResult, index: int) -> Readings:
 def of_evaluate(result: EvaluateResult) -> Readings:
     """Return the scores of one model."""
     repair = Path(result.spec.adapter).name if result.spec.adapter else ""
-    corpus, losses = result.spec.loss_corpus, result.text_losses
-    return _of_point(result, result.point, corpus, result.questions, losses, result.text_tokens, repair)
+    corpus = result.spec.loss_corpus
+    losses = result.text_losses
+    return _of_point(
+        result, result.point, corpus, result.questions, losses, result.text_tokens, repair
+    )
 
 
 def of_heal(result: HealResult, model: str) -> Readings:
@@ -179,13 +207,17 @@ def of_heal(result: HealResult, model: str) -> Readings:
     point = result.models.get(model)
     if point is None:
         return {}
-    answers, losses = result.questions.get(model, ()), result.text_losses.get(model, ())
+    answers = result.questions.get(model, ())
+    losses = result.text_losses.get(model, ())
     repair = repair_of(result) if model == "healed" else ""
-    return _of_point(result, point, result.spec.validation, answers, losses, result.text_tokens, repair)
+    return _of_point(
+        result, point, result.spec.validation, answers, losses, result.text_tokens, repair
+    )
 
 
 def of_all(result: Any) -> list[Readings]:
-    """Return the scores of a curve, an evaluation, a heal or a table of methods, model by model; other kinds score none.
+    """Return the scores of a curve, an evaluation, a heal or a table of methods, model by model;
+    other kinds score none.
 
     They are cached as long as the result exists.
     """
@@ -197,9 +229,14 @@ def of_all(result: Any) -> list[Readings]:
 
 
 def conditions_of(result: Any) -> dict[str, Condition]:
-    """Return by quantity the condition of a result's scores: that of its unpruned model, else of its first scored block."""
+    """Return by quantity the condition of a result's scores: that of its unpruned model, else of
+    its first scored block.
+    """
     conditions: dict[str, Condition] = {}
-    for readings in sorted(of_all(result), key=lambda of_cut: any(reading.cut is not None for reading in of_cut.values())):
+    for readings in sorted(
+        of_all(result),
+        key=lambda of_cut: any(reading.cut is not None for reading in of_cut.values()),
+    ):
         for quantity, reading in readings.items():
             conditions.setdefault(quantity, reading.condition)
     return conditions
@@ -221,32 +258,62 @@ def _all_of(result: Any) -> list[Readings]:
         return [of_evaluate(result)]
     if isinstance(result, MethodsResult):
         return list(_of_methods(result))
-    return [of_heal(result, model) for model in result.models] if isinstance(result, HealResult) else []
+    return (
+        [of_heal(result, model) for model in result.models]
+        if isinstance(result, HealResult)
+        else []
+    )
 
 
 def _of_methods(result: MethodsResult) -> Iterator[Readings]:
-    """Yield the scores of the unpruned model and of each measured cell that removes whole layers."""
+    """Yield the scores of the unpruned model and of each measured cell that removes whole
+    layers.
+    """
     models = [(None, "", ""), *((cell.removed, cell.recipe, cell.error) for cell in result.cells)]
-    for (removed, recipe, error), losses, right in zip(models, result.losses, result.right, strict=True):
-        written = (removed or "").partition(" (")[0]  # "layers 3, 5-6", also in tables that add "blocks [3, 4) [5, 7)"
+    for (removed, recipe, error), losses, right in zip(
+        models, result.losses, result.right, strict=True
+    ):
+        written = (removed or "").partition(" (")[
+            0
+        ]  # "layers 3, 5-6", also in tables that add "blocks [3, 4) [5, 7)"
         if error or " of layer" in written or not losses:
             continue
         runs = re.findall(r"(\d+)(?:-(\d+))?", written)
-        cut = removal(layer for first, last in runs for layer in range(int(first), int(last or first) + 1)) if runs else None
+        cut = (
+            removal(
+                layer for first, last in runs for layer in range(int(first), int(last or first) + 1)
+            )
+            if runs
+            else None
+        )
         loss, stderr = stats.weighted_mean_and_stderr(losses, result.text_tokens)
         acc = sum(right) / len(right) if right else None
-        point = Point(**place(cut), acc=acc, n_samples=len(right), loss=loss, loss_stderr=stderr, n_texts=len(losses))
+        point = Point(
+            **place(cut),
+            acc=acc,
+            n_samples=len(right),
+            loss=loss,
+            loss_stderr=stderr,
+            n_texts=len(losses),
+        )
         answers = [QuestionScore("", [], int(not is_right), 0) for is_right in right]
-        yield _of_point(result, point, result.spec.loss_corpus, answers, losses, result.text_tokens, recipe)
+        yield _of_point(
+            result, point, result.spec.loss_corpus, answers, losses, result.text_tokens, recipe
+        )
 
 
 def of_same_kind(result: HealResult, model: str) -> Readings:
-    """Return the loss of one of the three models of a heal on text of the kind that was trained on; arguments as `of_heal`."""
+    """Return the loss of one of the three models of a heal on text of the kind that was trained on;
+    arguments as `of_heal`.
+    """
     point = result.same_kind.get(model)
     if point is None:
         return {}
-    losses, repair = result.same_kind_losses.get(model, ()), repair_of(result) if model == "healed" else ""
-    return _of_point(result, point, result.same_kind_text, (), losses, result.same_kind_tokens, repair)
+    losses = result.same_kind_losses.get(model, ())
+    repair = repair_of(result) if model == "healed" else ""
+    return _of_point(
+        result, point, result.same_kind_text, (), losses, result.same_kind_tokens, repair
+    )
 
 
 def repair_of(result: HealResult) -> str:
@@ -268,7 +335,9 @@ def of_damage(result: DamageResult, block: Block) -> Reading | None:
         return None
     n = result.n_measured[index][block.start]
     low, high = stats.mean_interval(value, result.stderr[index][block.start], n) or (None, None)
-    condition = _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
+    condition = _condition(
+        result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n
+    )
     return Reading(DAMAGE, block, "", value, low, high, condition)
 
 
@@ -282,7 +351,9 @@ def _of_point(
     repair: str = "",
 ) -> Readings:
     readings: Readings = {}
-    model, facts, benchmark = result.spec.model, result.model, result.spec.benchmark
+    model = result.spec.model
+    facts = result.model
+    benchmark = result.spec.benchmark
     is_file = bool(getattr(result.spec, "as_file", False))
     if benchmark is not None and point.n_samples:
         material = replace(benchmark, limit=point.n_samples)
@@ -291,9 +362,13 @@ def _of_point(
             if value is not None:
                 ends = stats.share_interval(value, point.n_samples)
                 scores = tuple(answers) if quantity == ACCURACY else ()
-                readings[quantity] = Reading(quantity, point.block, repair, value, *ends, condition, answers=scores)
+                readings[quantity] = Reading(
+                    quantity, point.block, repair, value, *ends, condition, answers=scores
+                )
     if corpus is not None and point.loss is not None and point.n_texts:
-        condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts, is_file=is_file)
+        condition = _condition(
+            model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts, is_file=is_file
+        )
         low, high = point.loss_interval or (None, None)
         readings[LOSS] = Reading(
             LOSS,
@@ -306,7 +381,11 @@ def _of_point(
             losses=tuple(losses),
             tokens=tuple(tokens),
             bits_per_byte=point.bits_per_byte,
-            tokens_per_byte=point.bits_per_byte * math.log(2) / point.loss if point.bits_per_byte and point.loss else None,
+            tokens_per_byte=(
+                point.bits_per_byte * math.log(2) / point.loss
+                if point.bits_per_byte and point.loss
+                else None
+            ),
         )
     return readings
 
@@ -320,18 +399,21 @@ def have_same_tokens(first: Reading | None, second: Reading | None) -> bool:
         return True
     if len(first.tokens) == len(second.tokens) and first.tokens != second.tokens:
         return False
-    rate, other_rate = first.tokens_per_byte, second.tokens_per_byte
+    rate = first.tokens_per_byte
+    other_rate = second.tokens_per_byte
     return rate is None or other_rate is None or math.isclose(rate, other_rate, rel_tol=_SAME_RATE)
 
 
 _SAME_RATE = 1e-6
-"""Relative difference of tokens per byte below which they are equal: they are computed from rounded losses."""
+"""Relative difference of tokens per byte below which they are equal: they are computed from rounded
+losses."""
 
 
 def in_bits(loss: Reading) -> Reading | None:
     """Return a loss in bits per byte; None if it is not known.
 
-    The bytes per token are those of all texts, so that a comparison of two models with one tokenizer is the same in both units.
+    The bytes per token are those of all texts, so that a comparison of two models with one
+    tokenizer is the same in both units.
     """
     if loss.bits_per_byte is None or loss.value <= 0:
         return None
@@ -342,8 +424,15 @@ def in_bits(loss: Reading) -> Reading | None:
 
 
 def _condition(
-    model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int, *, is_file: bool = False
+    model: ModelSpec,
+    facts: ModelFacts,
+    material: BenchmarkSpec | CorpusSpec,
+    n: int,
+    *,
+    is_file: bool = False,
 ) -> Condition:
-    weights = model.identity or (f"{model.source} {model.revision}" if model.revision else model.source)
+    weights = model.identity or (
+        f"{model.source} {model.revision}" if model.revision else model.source
+    )
     precision = weights_format.IN_LLAMA_CPP if is_file else model.precision
     return Condition(weights, precision, material, n, facts.name, model.format_of_weights(facts))

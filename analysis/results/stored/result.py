@@ -1,4 +1,6 @@
-"""Stored results in lists, menus and tables: their summaries come from the index, their numbers from disk on demand."""
+"""Stored results in lists, menus and tables: their summaries come from the index, their numbers
+from disk on demand.
+"""
 
 import functools
 from dataclasses import dataclass
@@ -41,7 +43,8 @@ class Summary:
     layers: int | None
     """Layers of the model; None if the result does not have them."""
     how: str
-    """The metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
+    """The metric of a map, the strategy of a curve, the recipe of a heal, the block of an
+    evaluation."""
     on: str
     """Its questions and texts, in words."""
     precision: str
@@ -56,7 +59,8 @@ class Summary:
     weight: Weight
     """Strength of its evidence."""
     request: str
-    """Fingerprint of the request (`evidence.request_key`); results of equal requests are alternatives."""
+    """Fingerprint of the request (`evidence.request_key`); results of equal requests are
+    alternatives."""
     questions: str
     """The fingerprint of its question set; "" without one."""
     strategy: str
@@ -90,7 +94,9 @@ class FoundResult:
 
     @property
     def origin(self) -> str:
-        """Return the origin of a read-only result: "precomputed", or "pack" and its title; "" for one of this cache."""
+        """Return the origin of a read-only result: "precomputed", or "pack" and its title; "" for
+        one of this cache.
+        """
         if self.source.place.startswith(f"{PACKS}/"):
             return f"pack {pack_list.of_place(self.source.place).title}"
         return "precomputed" if self.precomputed else ""
@@ -102,7 +108,8 @@ class FoundResult:
 
     @property
     def result(self) -> Any:
-        """Return the result, arrays left on disk: checked when it is read, and kept while it is among the last used.
+        """Return the result, arrays left on disk: checked when it is read, and kept while it is
+        among the last used.
 
         Raises:
             CorruptResultError: if it was changed or damaged since it was listed.
@@ -131,4 +138,6 @@ def read(entry: IndexEntry) -> Any:
 @functools.lru_cache(maxsize=KEPT)
 def _read(entry: IndexEntry, cache: str) -> Any:
     """Read an entry of the index; the cache folder is part of the key."""
-    return EXPERIMENTS[entry.kind].result.read(store.read(entry.folder, precomputed=entry.precomputed))
+    return EXPERIMENTS[entry.kind].result.read(
+        store.read(entry.folder, precomputed=entry.precomputed)
+    )

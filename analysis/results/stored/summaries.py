@@ -1,4 +1,6 @@
-"""Facts of a stored result for the index: its model, measurement, key figure and conditions, by column."""
+"""Facts of a stored result for the index: its model, measurement, key figure and conditions, by
+column.
+"""
 
 import dataclasses
 import functools
@@ -29,7 +31,13 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import evidence, reading
 from analysis.results.stored.result import KeyFigure, Summary, codec
 
-KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
+KINDS = {
+    "distances": "map",
+    "sweep": "curve",
+    "heal": "heal",
+    "damage": "damage",
+    "evaluate": "evaluation",
+}
 """Kinds of results that charts can overlay, with their names."""
 
 
@@ -58,7 +66,9 @@ def name(result: Any) -> str:
 
 
 def how(result: Any) -> str:
-    """Return the metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
+    """Return the metric of a map, the strategy of a curve, the recipe of a heal, the block of an
+    evaluation.
+    """
     if isinstance(result, DistanceResult):
         return str(result.spec.metric)
     if isinstance(result, SweepResult):
@@ -74,7 +84,9 @@ def how(result: Any) -> str:
 
 
 def in_words(spec: BenchmarkSpec | CorpusSpec) -> str:
-    """Return a short name of texts or questions: the set, its part, and the protocol of the questions."""
+    """Return a short name of texts or questions: the set, its part, and the protocol of the
+    questions.
+    """
     if isinstance(spec, CorpusSpec):
         return corpora.title(spec)[:20]
     title = questions.title(spec)
@@ -82,10 +94,13 @@ def in_words(spec: BenchmarkSpec | CorpusSpec) -> str:
 
 
 def measured_on(result: Any) -> str:
-    """Return the questions and texts of a result, and their numbers; of a speed the program that was timed."""
+    """Return the questions and texts of a result, and their numbers; of a speed the program that
+    was timed.
+    """
     if isinstance(result, SpeedResult):
         return str(result.spec.runtime)
-    benchmark, corpus = getattr(result.spec, "benchmark", None), texts_read(result)
+    benchmark = getattr(result.spec, "benchmark", None)
+    corpus = texts_read(result)
     parts = []
     if benchmark is not None:
         shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
@@ -105,7 +120,9 @@ SHARE = 0.2
 
 
 def nearest_n(n_layers: int) -> int:
-    """Return the number of layers that is nearest to `SHARE` of them; at least 1, and one layer remains."""
+    """Return the number of layers that is nearest to `SHARE` of them; at least 1, and one layer
+    remains.
+    """
     return min(max(int(SHARE * n_layers + 0.5), 1), n_layers - 1)
 
 
@@ -113,8 +130,8 @@ def key_figure(result: MeasuredResult) -> KeyFigure:
     """Return the number to sort a result by.
 
     Args:
-        result: of one of `kinds()`. Maps and curves are read at `SHARE` of the layers. Of an added kind it is the first number
-            of the table.
+        result: of one of `kinds()`. Maps and curves are read at `SHARE` of the layers. Of an added
+            kind it is the first number of the table.
     """
     if result.kind not in KINDS:
         return _first_number(result.table())
@@ -122,28 +139,47 @@ def key_figure(result: MeasuredResult) -> KeyFigure:
     if isinstance(result, DistanceResult | DamageResult):
         blocks: Sequence[Best | LeastDamage] = result.best
         best = next((best for best in blocks if best.n == n), None)
-        name = f"least {'distance' if isinstance(result, DistanceResult) else 'loss increase'}, n = {n}"
+        name = (
+            f"least {'distance' if isinstance(result, DistanceResult) else 'loss increase'}, n"
+            f" = {n}"
+        )
         if best is None:
             return KeyFigure(name, None)
         value = best.distance if isinstance(best, Best) else best.increase
-        measured = result.n_texts if isinstance(result, DistanceResult) else result.n_measured[n - 1][best.start]
+        measured = (
+            result.n_texts
+            if isinstance(result, DistanceResult)
+            else result.n_measured[n - 1][best.start]
+        )
         ends = stats.mean_interval(value, result.stderr[n - 1][best.start], measured)
         return KeyFigure(name, value, *(ends or ()))
-    points = [point for point in _points(result) if point.n == n or not isinstance(result, SweepResult)]
+    points = [
+        point for point in _points(result) if point.n == n or not isinstance(result, SweepResult)
+    ]
     point = points[0] if points else None
     name = "loss"
     if isinstance(result, HealResult):
-        name, n = ("control's loss", 0) if result.spec.control else ("healed loss", result.spec.block.size)
+        name, n = (
+            ("control's loss", 0)
+            if result.spec.control
+            else ("healed loss", result.spec.block.size)
+        )
     elif point is not None:
         n = point.n
         if point.acc is not None:
             return KeyFigure(f"accuracy, n = {n}", point.acc, *(point.interval or ()))
     name = f"{name}, n = {n}"
-    return KeyFigure(name, None) if point is None else KeyFigure(name, point.loss, *(point.loss_interval or ()))
+    return (
+        KeyFigure(name, None)
+        if point is None
+        else KeyFigure(name, point.loss, *(point.loss_interval or ()))
+    )
 
 
 def _points(result: SweepResult | HealResult | EvaluateResult) -> list[Point]:
-    """Return the scores that a result is listed by: the points of a curve, the healed model, or the evaluated one."""
+    """Return the scores that a result is listed by: the points of a curve, the healed model, or the
+    evaluated one.
+    """
     if isinstance(result, SweepResult):
         return result.points
     point = result.healed if isinstance(result, HealResult) else result.point
@@ -154,12 +190,16 @@ def _first_number(table: Table) -> KeyFigure:
     for row in table.rows:
         for column in table.columns:
             if isinstance(row.get(column.name), float):
-                return KeyFigure(column.head, row[column.name], row.get(column.low), row.get(column.high))
+                return KeyFigure(
+                    column.head, row[column.name], row.get(column.low), row.get(column.high)
+                )
     return KeyFigure(table.title, None)
 
 
 def n_measured(result: MeasuredResult) -> int:
-    """Return the number of questions or, for results without questions, of texts; 0 if that is not known."""
+    """Return the number of questions or, for results without questions, of texts; 0 if that is not
+    known.
+    """
     if result.kind not in KINDS:
         return int(getattr(result, "n_texts", 0))
     if isinstance(result, DistanceResult | DamageResult):
@@ -173,13 +213,18 @@ def seed(result: MeasuredResult) -> int | None:
     spec = result.spec
     if isinstance(result, HealResult) or isinstance(getattr(spec, "seed", None), int):
         return int(spec.seed)
-    data_spec = getattr(spec, "benchmark", None) or getattr(spec, "corpus", None) or getattr(spec, "loss_corpus", None)
+    data_spec = (
+        getattr(spec, "benchmark", None)
+        or getattr(spec, "corpus", None)
+        or getattr(spec, "loss_corpus", None)
+    )
     return None if data_spec is None else int(data_spec.seed)
 
 
 def summary(result: Any) -> Summary:
     """Return the facts of a result that the index keeps."""
-    spec, model = result.spec, getattr(result.spec, "model", None)
+    spec = result.spec
+    model = getattr(result.spec, "model", None)
     benchmark = getattr(spec, "benchmark", None)
     return Summary(
         name=name(result),
@@ -207,7 +252,9 @@ def _materials(result: Any) -> Iterator[str]:
 
 
 def material_key(precision: str, condition: reading.Condition) -> str:
-    """Return the key in the index of the questions or texts of a condition, measured in a precision."""
+    """Return the key in the index of the questions or texts of a condition, measured in a
+    precision.
+    """
     text = f"{precision} {condition.material.fingerprint()} {condition.n}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -220,28 +267,41 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         UnknownRequestError: when this installation lacks its kind, method, setting or extension.
     """
     if kind not in EXPERIMENTS:
-        raise UnknownRequestError(f"{stored.path} is of the kind {kind!r}, whose extension is not loaded.")
+        raise UnknownRequestError(
+            f"{stored.path} is of the kind {kind!r}, whose extension is not loaded."
+        )
     result = EXPERIMENTS[kind].result.read(dataclasses.replace(stored, files={}))
     known_summary = summary(result)
     model = known_summary.model
-    searched = [getattr(known_summary, part) for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]
+    searched = [
+        getattr(known_summary, part)
+        for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")
+    ]
     searched += [kinds().get(kind, kind), model.identity if model else "", stored.path.name]
     return {
         "is_complete": result.complete,
         "source": None if model is None else model.source,
         "revision": None if model is None else model.revision or "",
         "identity": None if model is None else model.identity,
-        "identities": " ".join(model_spec.identity for model_spec in getattr(result.spec, "models", ())),
+        "identities": " ".join(
+            model_spec.identity for model_spec in getattr(result.spec, "models", ())
+        ),
         "name": known_summary.name,
         "builds_on": " ".join(_builds_on(result.spec)),
         "materials": " ".join(dict.fromkeys(_materials(result))),
         "said": " ".join(map(str, searched)).lower(),
         "summary": codec().dump_json(known_summary).decode(),
-        "weights": None if model is None else model.identity or index.named_weights(model.source, model.revision or ""),
+        "weights": (
+            None
+            if model is None
+            else model.identity or index.named_weights(model.source, model.revision or "")
+        ),
         "quantization": None if model is None else model.quantization,
         "dtype": None if model is None else model.dtype,
         "strength": known_summary.weight.sortable(),
-        "healed_loss": result.healed.loss if isinstance(result, HealResult) and result.healed else None,
+        "healed_loss": (
+            result.healed.loss if isinstance(result, HealResult) and result.healed else None
+        ),
         "told_on": known_summary.on,
         **_request_columns(result, known_summary),
         **_conditions(result),
@@ -251,8 +311,10 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
 
 def _request_columns(result: Any, summary: Summary) -> dict[str, Any]:
     """Return the columns of the index with the request of a result."""
-    spec, strategy = result.spec, summary.strategy
-    benchmark, generation = getattr(spec, "benchmark", None), getattr(spec, "generation", None)
+    spec = result.spec
+    strategy = summary.strategy
+    benchmark = getattr(spec, "benchmark", None)
+    generation = getattr(spec, "generation", None)
     block = getattr(spec, "block", None)
     return {
         "strategy": strategy,
@@ -262,7 +324,13 @@ def _request_columns(result: Any, summary: Summary) -> dict[str, Any]:
         "asked_model": "" if summary.model is None else key_of(summary.model),
         "map": key_of(spec.distances) if isinstance(result, SweepResult | DamageResult) else "",
         "request": summary.request,
-        "block": None if not hasattr(spec, "block") else blocks.written(block) if block is not None else "",
+        "block": (
+            None
+            if not hasattr(spec, "block")
+            else blocks.written(block)
+            if block is not None
+            else ""
+        ),
         "generation": "" if generation is None else key_of(generation),
         "adapter": getattr(spec, "adapter", None) or getattr(result, "adapter", None) or "",
         "is_score": _is_score(result),
@@ -289,11 +357,17 @@ def key_of(spec: Spec) -> str:
 
 def dataset(benchmark: BenchmarkSpec | None) -> str:
     """Return the key of a dataset in the index, for any number of questions, draw and release."""
-    return "" if benchmark is None else key_of(dataclasses.replace(benchmark, limit=None, seed=0, identity=""))
+    return (
+        ""
+        if benchmark is None
+        else key_of(dataclasses.replace(benchmark, limit=None, seed=0, identity=""))
+    )
 
 
 def _is_score(result: Any) -> int:
-    """Return 1 for curves, methods, evaluations and finished heals, 2 with an adapter and for finished controls, else 0."""
+    """Return 1 for curves, methods, evaluations and finished heals, 2 with an adapter and for
+    finished controls, else 0.
+    """
     if isinstance(result, HealResult):
         return 0 if result.healed is None else 2 if result.spec.control else 1
     if isinstance(result, EvaluateResult):
@@ -302,17 +376,25 @@ def _is_score(result: Any) -> int:
 
 
 def _scores(result: Any) -> Iterator[tuple[str, str, str, str]]:
-    """Yield quantity, condition, removed layers and repair of each accuracy and loss of a result."""
+    """Yield quantity, condition, removed layers and repair of each accuracy and loss of a
+    result.
+    """
     for readings in reading.of_all(result):
         for quantity, measured in readings.items():
             if quantity in (reading.ACCURACY, reading.LOSS):
-                yield quantity, condition_key(quantity, measured.condition), cut_key(measured.cut), measured.repair
+                yield (
+                    quantity,
+                    condition_key(quantity, measured.condition),
+                    cut_key(measured.cut),
+                    measured.repair,
+                )
 
 
 def condition_key(quantity: str, condition: reading.Condition) -> str:
     """Return the key of a quantity's condition in the index."""
-    text = f"{quantity}\n{condition.model}\n{condition.precision}\n{key_of(condition.material)}\n{condition.n}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    material = key_of(condition.material)
+    parts = (quantity, condition.model, condition.precision, material, str(condition.n))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def cut_key(cut: Removal | None) -> str:
@@ -321,12 +403,16 @@ def cut_key(cut: Removal | None) -> str:
 
 
 def _builds_on(spec: Spec) -> Iterator[str]:
-    """Yield the fingerprints of the maps inside a request, and the parts of its adapter's path: one names the healing run."""
+    """Yield the fingerprints of the maps inside a request, and the parts of its adapter's path: one
+    names the healing run.
+    """
     adapter = getattr(spec, "adapter", None)
     if isinstance(adapter, str):
         yield from Path(adapter).parts
     values = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
-    for part in (part for value in values for part in (value if isinstance(value, tuple) else (value,))):
+    for part in (
+        part for value in values for part in (value if isinstance(value, tuple) else (value,))
+    ):
         if isinstance(part, Spec):
             if part.kind == "distances":
                 yield part.fingerprint()

@@ -1,4 +1,6 @@
-"""The decision on removed layers in words: reasons, numbers, next steps, costs and risks (rules: `results.verdict`)."""
+"""The decision on removed layers in words: reasons, numbers, next steps, costs and risks (rules:
+`results.verdict`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,17 @@ from analysis.results import verdict
 from analysis.results.compared import recovery
 from analysis.results.evidence import ESTIMATED, SIZE, SPEED, Evidence, Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.verdict import DEFAULT, GO, MORE, OPEN, OUTSIDE, STOP, WITHIN, Judged, Tolerance
+from analysis.results.verdict import (
+    DEFAULT,
+    GO,
+    MORE,
+    OPEN,
+    OUTSIDE,
+    STOP,
+    WITHIN,
+    Judged,
+    Tolerance,
+)
 from analysis.results.words import headline, risks
 from analysis.results.words.headline import UNITS, interval_in_words, value_in_words
 
@@ -37,14 +49,21 @@ class Number:
     def of(cls, quantity: Quantity, position: str = "") -> "Number":
         """Return the number of a quantity."""
         name = "Size" if quantity.name == SIZE else f"{quantity.name.capitalize()} change"
-        is_significant = quantity.change is None or quantity.name == SIZE or quantity.change.is_significant
-        value, interval = value_in_words(quantity), interval_in_words(quantity)
+        is_significant = (
+            quantity.change is None or quantity.name == SIZE or quantity.change.is_significant
+        )
+        value = value_in_words(quantity)
+        interval = interval_in_words(quantity)
         return cls(name, value, interval, quantity.on, quantity.state, position, is_significant)
 
     @property
     def remark(self) -> str:
         """Return significance, state and position in a few words; "" for an exact number."""
-        parts = ["" if self.is_significant else "not significant", self.state if self.state == ESTIMATED else "", self.position]
+        parts = [
+            "" if self.is_significant else "not significant",
+            self.state if self.state == ESTIMATED else "",
+            self.position,
+        ]
         return ", ".join(part for part in parts if part)
 
 
@@ -75,7 +94,9 @@ class Decision:
     """Accuracy, then loss."""
 
 
-def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int | None = None) -> Decision:
+def decide(
+    evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int | None = None
+) -> Decision:
     """Decide on removed layers, or on the judged healed model of them.
 
     Args:
@@ -115,19 +136,29 @@ def _sentence(judged: Judged) -> str:
     name = quantity.name.capitalize()
     if quantity.change is None:
         return f"{name} is not measured{f' on {quantity.material}' if quantity.material else ''}."
-    text = f"{name} change {value_in_words(quantity)} ({interval_in_words(quantity)}, {quantity.material})"
+    text = (
+        f"{name} change {value_in_words(quantity)} ({interval_in_words(quantity)},"
+        f" {quantity.material})"
+    )
     if judged.position == OPEN and judged.caveat:
         return f"{text}: {judged.caveat}"
     if verdict.worsening(quantity.name, quantity.change) is None:
         return f"{text}: without an interval, no decision is possible."
     size, _, unit = UNITS[quantity.name]
-    bound = f"the accepted {'drop' if quantity.name == ACCURACY else 'rise'} of {size * judged.bound:g} {unit}"
+    bound = (
+        f"the accepted {'drop' if quantity.name == ACCURACY else 'rise'} of {size * judged.bound:g}"
+        f" {unit}"
+    )
     relation = {OUTSIDE: "the whole interval is beyond", WITHIN: "the whole interval is within"}
     return f"{text}: {relation.get(judged.position, 'the interval includes')} {bound}."
 
 
 def _next_steps(
-    recommendation: str, judged: Sequence[Judged], evidence: Evidence, tolerance: Tolerance, available: int | None
+    recommendation: str,
+    judged: Sequence[Judged],
+    evidence: Evidence,
+    tolerance: Tolerance,
+    available: int | None,
 ) -> list[str]:
     if recommendation == GO:
         return ["Export the model, then repeat the measurement on your own questions."]
@@ -137,7 +168,10 @@ def _next_steps(
         return ["Choose a smaller block or a longer healing run."]
     steps = []
     order = (GO, MORE, STOP)
-    of_heals = sorted(verdict.of_healed(evidence, tolerance), key=lambda pair: order.index(verdict.recommended(*pair[1])))
+    of_heals = sorted(
+        verdict.of_healed(evidence, tolerance),
+        key=lambda pair: order.index(verdict.recommended(*pair[1])),
+    )
     for heal, of_healed in of_heals:
         advice = "Judge that model instead."
         if (healed := verdict.recommended(*of_healed)) == STOP:
@@ -150,7 +184,8 @@ def _next_steps(
 def _measure(judged: Judged, available: int | None) -> str:
     """Return the measurement that would help to decide on a quantity."""
     quantity = judged.quantity
-    name, noun = quantity.name, "questions" if quantity.name == ACCURACY else "texts"
+    name = quantity.name
+    noun = "questions" if quantity.name == ACCURACY else "texts"
     if quantity.change is None:
         return f"Measure the {name}{f' on {quantity.material}' if quantity.material else ''}."
     if quantity.state == ESTIMATED:
@@ -160,10 +195,16 @@ def _measure(judged: Judged, available: int | None) -> str:
     if judged.caveat:
         return "Measure the healed model on another kind of text than it trained on."
     if judged.needed is None:
-        return f"More {noun} cannot decide this if the {name} change stays at the tolerance. Change the tolerance."
+        return (
+            f"More {noun} cannot decide this if the {name} change stays at the tolerance. Change"
+            " the tolerance."
+        )
     more = f"about {two_digits(judged.needed)} {noun} (now {quantity.change.n:,})"
     if name == ACCURACY and available is not None and judged.needed > available:
-        return f"The dataset has {available:,} questions, but {more} would decide. Choose another dataset or tolerance."
+        return (
+            f"The dataset has {available:,} questions, but {more} would decide. Choose another"
+            " dataset or tolerance."
+        )
     return f"Measure with {more}."
 
 
@@ -171,7 +212,11 @@ def _costs(evidence: Evidence) -> list[tuple[str, str]]:
     """Return the time that each stored measurement took, with its machine."""
     heal = evidence.heal
     quantities = ((name, evidence.quantity(name)) for name in (ACCURACY, LOSS, SPEED))
-    sources = {id(quantity.result): (name, quantity.result) for name, quantity in quantities if quantity.result is not None}
+    sources = {
+        id(quantity.result): (name, quantity.result)
+        for name, quantity in quantities
+        if quantity.result is not None
+    }
     names = {SPEED: "Speed, measured"}
     costs = [
         (names.get(name, "Scores, measured"), f"{duration(source.wall_s)}{_machine(source)}")
@@ -182,7 +227,10 @@ def _costs(evidence: Evidence) -> list[tuple[str, str]]:
         costs.append(
             (
                 "Heal, done",
-                f"{recovery.course(heal)}, scoring {duration(heal.scoring_s)}, recipe {heal.spec.recipe}{_machine(heal)}",
+                (
+                    f"{recovery.course(heal)}, scoring {duration(heal.scoring_s)}, recipe"
+                    f" {heal.spec.recipe}{_machine(heal)}"
+                ),
             )
         )
     return costs

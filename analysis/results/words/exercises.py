@@ -31,7 +31,10 @@ class Exercise:
 
 
 def of(
-    size: int, facts: ModelFacts | None = None, sweep: SweepResult | None = None, heal: HealResult | None = None
+    size: int,
+    facts: ModelFacts | None = None,
+    sweep: SweepResult | None = None,
+    heal: HealResult | None = None,
 ) -> list[Exercise]:
     """Return the exercises that the results allow, at most `WANTED`.
 
@@ -48,13 +51,14 @@ def of(
 def _smaller(size: int, facts: ModelFacts | None) -> Exercise | None:
     if facts is None or size > len(facts.layer_parameters):
         return None
-    removed, total = sum(facts.layer_parameters[:size]), facts.n_parameters
+    removed = sum(facts.layer_parameters[:size])
+    total = facts.n_parameters
     share = 100 * removed / total
     return Exercise(
         "How much smaller?",
-        f"The model has {total:,} parameters, {facts.other_parameters:,} of them in embeddings, the final norm and the head. "
-        f"Its first {size} of {facts.n_layers} layers hold {removed:,}. Which percentage of all parameters do you "
-        "remove with them?",
+        f"The model has {total:,} parameters, {facts.other_parameters:,} of them in embeddings, the"
+        f" final norm and the head. Its first {size} of {facts.n_layers} layers hold {removed:,}."
+        " Which percentage of all parameters do you remove with them?",
         "%",
         share,
         0.15,
@@ -66,7 +70,11 @@ def _smaller(size: int, facts: ModelFacts | None) -> Exercise | None:
 def _flipped(size: int, sweep: SweepResult | None) -> Exercise | None:
     if sweep is None:
         return None
-    answers = {point.n: scores for point, scores in zip(sweep.points, sweep.questions, strict=False) if scores}
+    answers = {
+        point.n: scores
+        for point, scores in zip(sweep.points, sweep.questions, strict=False)
+        if scores
+    }
     if 0 not in answers or size not in answers:
         return None
     comparison = pairs.compare(answers[0], answers[size])
@@ -78,28 +86,32 @@ def _flipped(size: int, sweep: SweepResult | None) -> Exercise | None:
     )
     return Exercise(
         "Right answers lost and gained",
-        f"You remove the most similar {size} layers and ask {comparison.n} questions. {comparison.lost} right answers "
-        f"become wrong, and {comparison.gained} wrong answers become right. By how many percentage points does the accuracy "
-        "change? (Mind the sign.)",
+        f"You remove the most similar {size} layers and ask {comparison.n} questions."
+        f" {comparison.lost} right answers become wrong, and {comparison.gained} wrong answers"
+        " become right. By how many percentage points does the accuracy change? (Mind the sign.)",
         "points",
         change,
         0.06,
-        f"({comparison.gained} − {comparison.lost}) / {comparison.n} = {change:+.1f} points. Question by question the 95 % "
-        f"interval is {100 * comparison.low:+.1f} to {100 * comparison.high:+.1f}. {settled}",
+        f"({comparison.gained} − {comparison.lost}) / {comparison.n} = {change:+.1f} points."
+        f" Question by question the 95 % interval is {100 * comparison.low:+.1f} to"
+        f" {100 * comparison.high:+.1f}. {settled}",
     )
 
 
 def _repaired(heal: HealResult | None) -> Exercise | None:
     points = [heal.unpruned, heal.pruned, heal.healed] if heal else []
-    losses = [round(point.loss, 2) for point in points if point is not None and point.loss is not None]
+    losses = [
+        round(point.loss, 2) for point in points if point is not None and point.loss is not None
+    ]
     if heal is None or len(losses) < 3 or losses[1] <= losses[0]:
         return None
     unpruned, pruned, healed = losses
     share = 100 * (pruned - healed) / (pruned - unpruned)
     return Exercise(
         "How much does healing recover?",
-        f"The loss is {unpruned:.2f} nats/token unpruned, {pruned:.2f} without {heal.spec.block.describe()}, and {healed:.2f} "
-        "after healing. Which percentage of the loss increase does healing recover?",
+        f"The loss is {unpruned:.2f} nats/token unpruned, {pruned:.2f} without"
+        f" {heal.spec.block.describe()}, and {healed:.2f} after healing. Which percentage of the"
+        " loss increase does healing recover?",
         "%",
         share,
         1.0,

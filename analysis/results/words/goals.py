@@ -32,13 +32,20 @@ class Answer(Choice):
 def answer(comparison: Comparison, goal: Goal) -> Answer:
     """Return the answer to a goal."""
     choice = verdict.choose(comparison, goal)
-    sentences = [_said(choice.candidate, goal) if choice.candidate is not None else _none(comparison, goal)]
+    sentences = [
+        _said(choice.candidate, goal) if choice.candidate is not None else _none(comparison, goal)
+    ]
     if choice.candidate is not None and choice.candidate.is_file:
         sentences.append(f"Command: {files.command(choice.candidate)}.")
     sentences += _others(choice.alternatives, goal)
     if choice.undecided is not None:
-        amount = f"about {two_digits(choice.needed)} {'questions' if goal.kind == POINTS else 'texts'}"
-        sentences.append(f"Not decided: {action(choice.undecided)}, {units.size(choice.undecided.memory)}. Measure {amount}.")
+        amount = (
+            f"about {two_digits(choice.needed)} {'questions' if goal.kind == POINTS else 'texts'}"
+        )
+        sentences.append(
+            f"Not decided: {action(choice.undecided)}, {units.size(choice.undecided.memory)}."
+            f" Measure {amount}."
+        )
     return Answer(**vars(choice), sentences=tuple(sentences))
 
 
@@ -47,24 +54,41 @@ def aim(goal: Goal) -> str:
     return {
         BYTES: f"fit {units.size(round(goal.value), exact=True)}",
         SPEED: f"be {goal.value:.12g} times as fast",
-        POINTS: f"lose less than {goal.value:g} {'point' if goal.value == 1 else 'points'} of accuracy",
+        POINTS: (
+            f"lose less than {goal.value:g} {'point' if goal.value == 1 else 'points'} of accuracy"
+        ),
         NATS: f"raise the loss by less than {goal.value:g} nats/token",
     }[goal.kind]
 
 
 def action(candidate: Candidate) -> str:
-    """Return the action that makes a candidate: "8-bit weights, no pruning", "remove layers 11-15"."""
+    """Return the action that makes a candidate: "8-bit weights, no pruning", "remove layers
+    11-15".
+    """
     removed = f" without {candidate.cut.brief()}" if candidate.cut else ""
     healed = f", healed ({candidate.repair})" if candidate.repair else ""
     if candidate.kind == OTHER:
-        return f"take {candidate.name} {'as its' if candidate.is_file else 'in'} {candidate.precision}{removed}{healed}"
+        return (
+            f"take {candidate.name} {'as its' if candidate.is_file else 'in'}"
+            f" {candidate.precision}{removed}{healed}"
+        )
     if candidate.is_file:
         return f"{candidate.precision}{removed}{healed}"
-    names = {"8bit": f"8-bit weights in {candidate.model.dtype}", "4bit": f"NF4 weights in {candidate.model.dtype}"}
-    file = f"{candidate.weights or candidate.model.precision} file, computed in {candidate.model.dtype}"
+    names = {
+        "8bit": f"8-bit weights in {candidate.model.dtype}",
+        "4bit": f"NF4 weights in {candidate.model.dtype}",
+    }
+    file = (
+        f"{candidate.weights or candidate.model.precision} file, computed in"
+        f" {candidate.model.dtype}"
+    )
     weights = names.get(candidate.model.quantization, file)
     if candidate.cut is None:
-        unpruned = f"{weights}, no pruning" if candidate.is_quantized else f"the unpruned model in {candidate.precision}"
+        unpruned = (
+            f"{weights}, no pruning"
+            if candidate.is_quantized
+            else f"the unpruned model in {candidate.precision}"
+        )
         return f"{unpruned}{healed}"
     if candidate.is_quantized:
         return f"{weights}{removed}{healed}"
@@ -72,16 +96,27 @@ def action(candidate: Candidate) -> str:
 
 
 def effects(candidate: Candidate) -> list[str]:
-    """Return loss, accuracy and speed against the reference; a difference only if its 95 % interval excludes zero."""
+    """Return loss, accuracy and speed against the reference; a difference only if its 95 % interval
+    excludes zero.
+    """
     accuracy = [] if _has_same_weights(candidate) else [effect(candidate, ACCURACY)]
-    return [effect(candidate, LOSS if candidate.changes.get(LOSS) else BITS), *accuracy, _speed(candidate)]
+    return [
+        effect(candidate, LOSS if candidate.changes.get(LOSS) else BITS),
+        *accuracy,
+        _speed(candidate),
+    ]
 
 
-_UNITS = {ACCURACY: ("accuracy", "points", 100), LOSS: ("loss", "nats/token", 1), BITS: ("loss", "bits per byte", 1)}
+_UNITS = {
+    ACCURACY: ("accuracy", "points", 100),
+    LOSS: ("loss", "nats/token", 1),
+    BITS: ("loss", "bits per byte", 1),
+}
 
 
 def effect(candidate: Candidate, quantity: str) -> str:
-    """Return the change of a quantity against the reference, with its interval: "loss +0.21 nats/token [+0.20 to +0.23]".
+    """Return the change of a quantity against the reference, with its interval: "loss +0.21
+    nats/token [+0.20 to +0.23]".
 
     Args:
         candidate: The model.
@@ -126,7 +161,9 @@ def _speed(candidate: Candidate) -> str:
 
 
 def _times(gain: float) -> str:
-    """Return how many times as fast, with enough decimals that a gain other than 0 does not read as 1."""
+    """Return how many times as fast, with enough decimals that a gain other than 0 does not read as
+    1.
+    """
     digits = 2
     while gain and digits < _MOST_DECIMALS and float(f"{1 + gain:.{digits}f}") == 1:
         digits += 1
@@ -138,15 +175,23 @@ _MOST_DECIMALS = 5
 
 def _said(chosen: Candidate, goal: Goal) -> str:
     if chosen.kind == UNPRUNED and not chosen.changes:
-        return f"To {aim(goal)}: {action(chosen)} meets this as it is ({units.size(chosen.memory)})."
-    return f"To {aim(goal)}: {action(chosen)}, {units.size(chosen.memory)} ({', '.join(effects(chosen))})."
+        return (
+            f"To {aim(goal)}: {action(chosen)} meets this as it is ({units.size(chosen.memory)})."
+        )
+    return (
+        f"To {aim(goal)}: {action(chosen)}, {units.size(chosen.memory)}"
+        f" ({', '.join(effects(chosen))})."
+    )
 
 
 def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
     ways = []
     for candidate in others:
         loss, *_, speed = effects(candidate)
-        ways.append(f"{action(candidate)} ({loss}, {speed if goal.kind != SPEED else units.size(candidate.memory)})")
+        ways.append(
+            f"{action(candidate)} ({loss},"
+            f" {speed if goal.kind != SPEED else units.size(candidate.memory)})"
+        )
     return [f"Other ways: {'; '.join(ways)}."] if ways else []
 
 
@@ -158,13 +203,18 @@ def _none(comparison: Comparison, goal: Goal) -> str:
     if goal.kind == BYTES:
         least = min(comparison.candidates, key=lambda candidate: candidate.memory)
         smallest = (
-            f"{action(least)}, {units.size(least.memory)}, which is {units.size(least.memory - round(goal.value))} too large"
+            f"{action(least)}, {units.size(least.memory)}, which is"
+            f" {units.size(least.memory - round(goal.value))} too large"
         )
         return f"{prefix} no measured model is this small. The smallest: {smallest}."
     if comparison.reference is None:
         return f"{prefix} the unpruned model in full precision, the reference, is not measured."
     if goal.kind == SPEED:
-        faster = ((each.gain.low, f"{action(each)} ({_speed(each)})") for each in comparison.candidates if each.gain)
+        faster = (
+            (each.gain.low, f"{action(each)} ({_speed(each)})")
+            for each in comparison.candidates
+            if each.gain
+        )
         low, fastest = max(faster, default=(0.0, ""))
         if low > 0:
             return f"{prefix} no measured model is. The fastest: {fastest}."

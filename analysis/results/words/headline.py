@@ -18,16 +18,21 @@ UNUSABLE_NATS = math.log(100)
 def sentence(evidence: Evidence) -> str:
     """Return size, speed, accuracy, loss and recovery in three or four short sentences.
 
-    A difference is stated only if its 95 % interval excludes zero. A quantity without a measurement says so.
+    A difference is stated only if its 95 % interval excludes zero. A quantity without a measurement
+    says so.
     """
-    size, speed, *rest = (clause(evidence.quantity(name)) for name in (SIZE, SPEED, ACCURACY, LOSS, RECOVERY))
+    size, speed, *rest = (
+        clause(evidence.quantity(name)) for name in (SIZE, SPEED, ACCURACY, LOSS, RECOVERY)
+    )
     speed = f" and {speed}" if speed.endswith(("faster", "slower")) else f". {_capital(speed)}"
     parts = (f"Removing {evidence.removed.brief()} makes the model {size}{speed}", *rest)
     return " ".join(f"{_capital(part)}." for part in parts)
 
 
 def verdict(evidence: Evidence) -> str:
-    """Return the change of accuracy and of loss in one sentence, without intervals and conditions."""
+    """Return the change of accuracy and of loss in one sentence, without intervals and
+    conditions.
+    """
     quantities = [evidence.quantity(name) for name in (ACCURACY, LOSS)]
     if not any(quantity.change for quantity in quantities):
         return f"Accuracy and loss without {evidence.removed.brief()} are not measured."
@@ -40,29 +45,47 @@ def verdict(evidence: Evidence) -> str:
 def _brief(quantity: Quantity) -> str:
     if quantity.change is None:
         return f"{_unmeasured(quantity)} is not measured"
-    source = " on other texts" if quantity.state == ESTIMATED else ""  # those of the loss-increase map
+    source = (
+        " on other texts" if quantity.state == ESTIMATED else ""
+    )  # those of the loss-increase map
     return f"{_change(quantity.name, quantity.change)}{source}"
 
 
 def measured_on(evidence: Evidence) -> list[str]:
     """Return the condition of each known number: "Accuracy: 200 ARC-Easy questions, float32"."""
     quantities = (evidence.quantity(name) for name in (SIZE, SPEED, ACCURACY, LOSS, RECOVERY))
-    return [f"{quantity.name.capitalize()}: {quantity.on}" for quantity in quantities if quantity.on]
+    return [
+        f"{quantity.name.capitalize()}: {quantity.on}" for quantity in quantities if quantity.on
+    ]
 
 
 def clause(quantity: Quantity) -> str:
-    """Return a quantity in a clause without a full stop: "accuracy drops 8 points (95 % CI 0.1 to 16, 200 questions)"."""
-    name, change = quantity.name, quantity.change
+    """Return a quantity in a clause without a full stop: "accuracy drops 8 points (95 % CI 0.1 to
+    16, 200 questions)".
+    """
+    name = quantity.name
+    change = quantity.change
     if name == RECOVERY:
-        return "no healing run of this block is measured" if quantity.result is None else recovery.clause(quantity.result)
+        return (
+            "no healing run of this block is measured"
+            if quantity.result is None
+            else recovery.clause(quantity.result)
+        )
     if name == SIZE:
         return "smaller" if change is None else f"{-100 * change.difference:.0f} % smaller"
     if change is None:
         on = f" on {quantity.material}" if quantity.material else ""
-        return "its speed is not measured" if name == SPEED else f"{_unmeasured(quantity)} is not measured{on}"
+        return (
+            "its speed is not measured"
+            if name == SPEED
+            else f"{_unmeasured(quantity)} is not measured{on}"
+        )
     if name == SPEED:
         about = "about " if quantity.state == ESTIMATED else ""
-        way = f"{about}{100 * abs(change.difference):.0f} % {'faster' if change.difference > 0 else 'slower'}"
+        way = (
+            f"{about}{100 * abs(change.difference):.0f} %"
+            f" {'faster' if change.difference > 0 else 'slower'}"
+        )
         return way if change.is_significant else f"its speed is {NOT_SEEN}"
     return _moved(name, change, quantity.material)
 
@@ -75,7 +98,9 @@ def _unmeasured(quantity: Quantity) -> str:
 def value_in_words(quantity: Quantity) -> str:
     """Return a change with its unit: "-8.0 points", or "26 % smaller, 5.2 GB" of a size."""
     if quantity.name == SIZE:
-        return clause(quantity) + (f", {size_in_words(quantity.after)}" if isinstance(quantity.after, int) else "")
+        return clause(quantity) + (
+            f", {size_in_words(quantity.after)}" if isinstance(quantity.after, int) else ""
+        )
     if quantity.change is None:
         return UNKNOWN
     size, digits, unit = UNITS[quantity.name]
@@ -100,10 +125,17 @@ def _moved(name: str, change: Change, material: str) -> str:
         return f"{moved}, interval unknown ({material})"
     material += "" if change.paired else ", not paired"
     if not change.is_significant:
-        needed = "" if (change.needed or 0) <= change.n else f", would need about {two_digits(change.needed or 0)}"
+        needed = (
+            ""
+            if (change.needed or 0) <= change.n
+            else f", would need about {two_digits(change.needed or 0)}"
+        )
         return f"{moved} (95 % CI {change.ends(digits, size)}, {material}{needed})"
     low, high = sorted(abs(end) for end in (change.low, change.high))
-    return f"{moved} (95 % CI {number(size * low, digits)} to {number(size * high, digits)}, {material})"
+    return (
+        f"{moved} (95 % CI {number(size * low, digits)} to {number(size * high, digits)},"
+        f" {material})"
+    )
 
 
 def _change(name: str, change: Change) -> str:
@@ -113,8 +145,14 @@ def _change(name: str, change: Change) -> str:
         return f"{name} changes by {number(size * change.difference, digits, '+')} {unit}"
     if not change.is_significant:
         return f"{name} is {NOT_SEEN}"
-    amount, is_more = number(size * abs(change.difference), digits), change.difference > 0
-    verb = {(ACCURACY, True): "rises", (ACCURACY, False): "drops", (LOSS, True): "rises by", (LOSS, False): "falls by"}
+    amount = number(size * abs(change.difference), digits)
+    is_more = change.difference > 0
+    verb = {
+        (ACCURACY, True): "rises",
+        (ACCURACY, False): "drops",
+        (LOSS, True): "rises by",
+        (LOSS, False): "falls by",
+    }
     return f"{name} {verb[name, is_more]} {amount} {unit}"
 
 

@@ -13,11 +13,15 @@ from analysis.results.compared.changes import Change
 from analysis.results.stored import reading
 from analysis.results.stored.reading import LOSS, Reading
 
-_UNSCORED = "The healed model has no scores yet. Its adapter{} is kept. Send the same request again to continue."
+_UNSCORED = (
+    "The healed model has no scores yet. Its adapter{} is kept. Send the same request again to"
+    " continue."
+)
 
 
 def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | None:
-    """Return the unpruned model trained in the same way, else with the most similar number of steps; None without one.
+    """Return the unpruned model trained in the same way, else with the most similar number of
+    steps; None without one.
 
     Args:
         result: the healing run; a control has none, nor has an instant heal, which trains nothing.
@@ -31,13 +35,25 @@ def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | 
         if control.spec.control
         and control.healed is not None
         and (control.spec.model, control.spec.corpus) == (result.spec.model, result.spec.corpus)
-        and (control.spec.validation, control.same_kind_text) == (result.spec.validation, result.same_kind_text)
-        and max(minutes := [each for each in (control.spec.minutes, result.spec.minutes) if each], default=0)
+        and (control.spec.validation, control.same_kind_text)
+        == (result.spec.validation, result.same_kind_text)
+        and max(
+            minutes := [each for each in (control.spec.minutes, result.spec.minutes) if each],
+            default=0,
+        )
         <= _NEAR * min(minutes, default=0)
     ]
     wanted = result.spec.as_control()
-    same = [control for control in comparable if replace(control.spec, block=wanted.block, recipe=wanted.recipe) == wanted]
-    return min(same or comparable, key=lambda control: abs(control.total_steps - result.total_steps), default=None)
+    same = [
+        control
+        for control in comparable
+        if replace(control.spec, block=wanted.block, recipe=wanted.recipe) == wanted
+    ]
+    return min(
+        same or comparable,
+        key=lambda control: abs(control.total_steps - result.total_steps),
+        default=None,
+    )
 
 
 _NEAR = 1.25
@@ -45,7 +61,8 @@ _NEAR = 1.25
 
 
 def sentences(result: HealResult, control: HealResult | None = None) -> list[str]:
-    """Return recovery, accuracy and remaining loss, then the loss on the kind of text that was trained on, and limits.
+    """Return recovery, accuracy and remaining loss, then the loss on the kind of text that was
+    trained on, and limits.
 
     Args:
         result: the healing run, finished or not.
@@ -53,24 +70,39 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
     """
     if result.healed is None:
         step = f" after step {result.kept_step} of {result.total_steps}" if result.kept_step else ""
-        return [_UNSCORED.format(step)] if result.adapter is not None and result.kept_step is not None else []
-    judged, own_kind = _losses(result), _losses(result, own_kind=True)
+        return (
+            [_UNSCORED.format(step)]
+            if result.adapter is not None and result.kept_step is not None
+            else []
+        )
+    judged = _losses(result)
+    own_kind = _losses(result, own_kind=True)
     if result.spec.control:
         return [_of_control(result, [losses for losses in (judged, own_kind) if losses])]
     accuracy = recovery.accuracy_in_words(result)
     left = changes.of_heal(result, LOSS)
     lines = [
-        f"Healing {recovery.loss_in_words(result)}. {accuracy[:1].upper()}{accuracy[1:]}.{_left(left) if left else ''}",
+        (
+            f"Healing {recovery.loss_in_words(result)}."
+            f" {accuracy[:1].upper()}{accuracy[1:]}.{_left(left) if left else ''}"
+        ),
         *([_of_own_kind(own_kind, control)] if len(own_kind) == len(_MODELS) else []),
     ]
-    if any(losses["healed"].value < losses["unpruned"].value for losses in (judged, own_kind) if len(losses) == len(_MODELS)):
+    if any(
+        losses["healed"].value < losses["unpruned"].value
+        for losses in (judged, own_kind)
+        if len(losses) == len(_MODELS)
+    ):
         lines.append(
-            f"A loss below the unpruned model's does not mean that removing layers helps: training on "
-            f"{corpora.title(result.spec.corpus)} lowers it, and a control (the unpruned model trained the same way) shows by "
-            "how much."
+            "A loss below the unpruned model's does not mean that removing layers helps: training"
+            f" on {corpora.title(result.spec.corpus)} lowers it, and a control (the unpruned model"
+            " trained the same way) shows by how much."
         )
     if result.spec.minutes is not None and not result.is_trained:
-        lines.append(f"No training step fit into {result.spec.minutes:g} minutes: the scores are of the instant heal alone.")
+        lines.append(
+            f"No training step fit into {result.spec.minutes:g} minutes: the scores are of the"
+            " instant heal alone."
+        )
     return lines + remarks(result)
 
 
@@ -96,26 +128,40 @@ def _of_own_kind(losses: dict[str, Reading], control: HealResult | None) -> str:
     values = [f"{measured.value:.2f} {name}" for name, measured in losses.items()]
     reached = None if control is None else _losses(control, own_kind=True).get("healed")
     values += [f"{reached.value:.2f} unpruned after the same training"] if reached else []
-    return f"Loss on {losses['healed'].condition.material_in_words()}, the kind of the healing text: {', '.join(values)}."
+    return (
+        f"Loss on {losses['healed'].condition.material_in_words()}, the kind of the healing text:"
+        f" {', '.join(values)}."
+    )
 
 
 def _of_control(result: HealResult, by_text: Sequence[dict[str, Reading]]) -> str:
     moved = [
-        f"{losses['unpruned'].value:.2f} to {losses['healed'].value:.2f} on {losses['healed'].condition.material_in_words()}"
+        f"{losses['unpruned'].value:.2f} to {losses['healed'].value:.2f} on"
+        f" {losses['healed'].condition.material_in_words()}"
         for losses in by_text
         if {"unpruned", "healed"} <= set(losses)
     ]
     trained = corpora.title(result.spec.corpus)
-    return f"A control: no layer was removed. Training on {trained} changed the loss from {', and from '.join(moved)}."
+    return (
+        f"A control: no layer was removed. Training on {trained} changed the loss from"
+        f" {', and from '.join(moved)}."
+    )
 
 
 def remarks(result: HealResult) -> list[str]:
-    """Return the limits of the measurement: too few texts, texts that selected and evaluate, no instant heal."""
+    """Return the limits of the measurement: too few texts, texts that selected and evaluate, no
+    instant heal.
+    """
     lines = [lacking(result.spec.validation, result.model, result.text_tokens)]
     if result.same_kind_text is not None:
         lines.append(lacking(result.same_kind_text, result.model, result.same_kind_tokens))
     if result.text_tokens and not result.n_choice_texts and result.spec.instant:
-        lines.append("The evaluation texts also selected the strength of the instant heal, so the loss is biased low.")
+        lines.append(
+            "The evaluation texts also selected the strength of the instant heal, so the loss is"
+            " biased low."
+        )
     if result.is_instant_left_out:
-        lines.append(f"{recipes.NO_WEIGHT.format(family=result.model.family)} The training began without it.")
+        lines.append(
+            f"{recipes.NO_WEIGHT.format(family=result.model.family)} The training began without it."
+        )
     return [remark for remark in lines if remark]

@@ -1,4 +1,6 @@
-"""Numbers of the lesson: the error of a prediction, published values of large models, and two vectors."""
+"""Numbers of the lesson: the error of a prediction, published values of large models, and two
+vectors.
+"""
 
 import json
 import math
@@ -50,11 +52,15 @@ def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
     distance = row[guess.start]
     rank = 1 + sum(value < distance for value in row)
     tied = remarks.of_map(distances, distances.spec.metric)[guess.size - 1]
-    return JudgedBlock(guess, Block(best.start, guess.size), distance, best.distance, rank, len(row), tuple(tied))
+    return JudgedBlock(
+        guess, Block(best.start, guess.size), distance, best.distance, rank, len(row), tuple(tied)
+    )
 
 
 def question_size(n_layers: int) -> int:
-    """Return the block size of the lesson: 5 layers, fewer in a model so small that this is more than half."""
+    """Return the block size of the lesson: 5 layers, fewer in a model so small that this is more
+    than half.
+    """
     return max(1, min(5, n_layers // 2))
 
 
@@ -74,7 +80,8 @@ class JudgedDrawing:
     """A drawing compared with the measurement."""
 
     mean_distance: float
-    """Mean of |drawn - measured| over the positions that have both, in the unit of the measurement."""
+    """Mean of |drawn - measured| over the positions that have both, in the unit of the
+    measurement."""
     inside: tuple[int, ...]
     """Positions of the drawing inside the 95 % interval."""
     compared: tuple[int, ...]
@@ -83,7 +90,9 @@ class JudgedDrawing:
     """Position of the largest distance."""
 
 
-def judge_drawing(drawn: Sequence[float | None], measured: Sequence[MeasuredPoint]) -> JudgedDrawing | None:
+def judge_drawing(
+    drawn: Sequence[float | None], measured: Sequence[MeasuredPoint]
+) -> JudgedDrawing | None:
     """Compare a drawing with the measurement.
 
     Args:
@@ -99,13 +108,19 @@ def judge_drawing(drawn: Sequence[float | None], measured: Sequence[MeasuredPoin
         return None
     off = {point.place: abs(value - point.value) for value, point in both}
     inside = tuple(point.place for value, point in both if point.low <= value <= point.high)
-    return JudgedDrawing(sum(off.values()) / len(off), inside, tuple(off), max(off, key=off.__getitem__))
+    return JudgedDrawing(
+        sum(off.values()) / len(off), inside, tuple(off), max(off, key=off.__getitem__)
+    )
 
 
 def blocks_of(distances: DistanceResult, size: int = 1) -> list[MeasuredPoint]:
-    """Return the distance across every block of one size by its start, with 95 % intervals over texts; fractions of pi."""
+    """Return the distance across every block of one size by its start, with 95 % intervals over
+    texts; fractions of pi.
+    """
     points = []
-    for start, (value, error) in enumerate(zip(distances.mean[size - 1], distances.stderr[size - 1], strict=True)):
+    for start, (value, error) in enumerate(
+        zip(distances.mean[size - 1], distances.stderr[size - 1], strict=True)
+    ):
         low, high = stats.mean_interval(value, error, distances.n_texts) or (value, value)
         points.append(MeasuredPoint(start, value, low, high))
     return points
@@ -133,7 +148,8 @@ def spans(places: Sequence[int]) -> str:
 
 
 PAPER = "arXiv:2403.17887"
-"""Gromov, Tirumala, Shapourian, Glorioso and Roberts, The Unreasonable Ineffectiveness of the Deeper Layers."""
+"""Gromov, Tirumala, Shapourian, Glorioso and Roberts, The Unreasonable Ineffectiveness of the
+Deeper Layers."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +173,8 @@ class PublishedPath:
 class PublishedCliff:
     """The share of layers at which a family's answers to MMLU fall to chance.
 
-    Source: the text of the paper. Of Llama-2 70B it says 40-50 % in one place and 45-55 % of its family in another.
+    Source: the text of the paper. Of Llama-2 70B it says 40-50 % in one place and 45-55 % of its
+    family in another.
     """
 
     name: str
@@ -167,7 +184,10 @@ class PublishedCliff:
 
 
 _PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
-PATHS = tuple(PublishedPath(path["name"], path["n_layers"], tuple(path["starts"])) for path in _PUBLISHED["paths"])
+PATHS = tuple(
+    PublishedPath(path["name"], path["n_layers"], tuple(path["starts"]))
+    for path in _PUBLISHED["paths"]
+)
 CLIFFS = tuple(PublishedCliff(**cliff) for cliff in _PUBLISHED["cliffs"])
 
 Arrow = tuple[float, float]

@@ -21,7 +21,9 @@ def of(evidence: Evidence) -> list[str]:
 
 
 def unknown(evidence: Evidence) -> list[str]:
-    """Return the quantities that are not measured for the judged model under its condition, a sentence each."""
+    """Return the quantities that are not measured for the judged model under its condition, a
+    sentence each.
+    """
     unknowns = []
     for name in (ACCURACY, LOSS):
         if name in evidence.missing and evidence.heal is not None:
@@ -45,40 +47,68 @@ def _unmeasured(measured: QuantityScores) -> str:
 
 
 def _generated(evidence: Evidence) -> tuple[float, Change | None] | None:
-    """Return the repetition of the judged model, and its change from the unpruned one; None without the first."""
+    """Return the repetition of the judged model, and its change from the unpruned one; None without
+    the first.
+    """
     if evidence.heal is not None:
         before, after = (evidence.heal.writings.get(model) for model in ("unpruned", "healed"))
-        return None if after is None else (after.repetition_rate, changes.of_repetition(before, after))
+        return (
+            None if after is None else (after.repetition_rate, changes.of_repetition(before, after))
+        )
     if evidence.scored is None:
         return None
     stored = generations.collect(evidence.scored.spec.model, evidence.results)
-    pruned, unpruned = stored.of(evidence.removed), stored.of(None)
+    pruned = stored.of(evidence.removed)
+    unpruned = stored.of(None)
     if pruned is None or pruned.point.repetition_rate is None:
         return None
-    return pruned.point.repetition_rate, changes.of_repetition(unpruned.check if unpruned else None, pruned.check)
+    return pruned.point.repetition_rate, changes.of_repetition(
+        unpruned.check if unpruned else None, pruned.check
+    )
 
 
 def _repetition(evidence: Evidence) -> str:
     rate, change = _generated(evidence) or (0.0, None)
     if change is None or not change.is_significant or change.difference < 0:
         return ""
-    points = f"{number(100 * change.difference, 0, '+')} points (95 % CI {change.ends(0, 100)}, {change.n} prompts)"
-    return f"Generated text repeats itself: {100 * rate:.0f} % of its 4-grams, {points} against the unpruned model."
+    points = (
+        f"{number(100 * change.difference, 0, '+')} points (95 % CI {change.ends(0, 100)},"
+        f" {change.n} prompts)"
+    )
+    return (
+        f"Generated text repeats itself: {100 * rate:.0f} % of its 4-grams, {points} against the"
+        " unpruned model."
+    )
 
 
 def _baseline(evidence: Evidence) -> str:
-    reading, baseline = evidence.reading(ACCURACY), evidence.baseline
+    reading = evidence.reading(ACCURACY)
+    baseline = evidence.baseline
     if reading is None or baseline is None or reading.low is None or reading.low > baseline[0]:
         return ""
-    return f"Accuracy of the {evidence.name} is not significantly above {baseline[1]} ({100 * baseline[0]:.0f} %)."
+    return (
+        f"Accuracy of the {evidence.name} is not significantly above {baseline[1]}"
+        f" ({100 * baseline[0]:.0f} %)."
+    )
 
 
 def _cliff(evidence: Evidence) -> str:
-    """Return a sentence if the block is near the cliff of the curve that scores it under the selected condition."""
+    """Return a sentence if the block is near the cliff of the curve that scores it under the
+    selected condition.
+    """
     curves = (result for result in evidence.results if isinstance(result, SweepResult))
-    scoring = (curve for curve in curves if any(point.block == evidence.removed for point in curve.points))
+    scoring = (
+        curve for curve in curves if any(point.block == evidence.removed for point in curve.points)
+    )
     located = next((each for each in map(cliff.locate, scoring) if each and each.is_located), None)
     n = len(evidence.removed.layers)
-    if located is None or located.condition != evidence.selected.accuracy.condition or n < located.earliest - _NEAR:
+    if (
+        located is None
+        or located.condition != evidence.selected.accuracy.condition
+        or n < located.earliest - _NEAR
+    ):
         return ""
-    return f"The block is {'at or beyond' if n >= located.earliest else 'next to'} the cliff. {located.sentence()}"
+    return (
+        f"The block is {'at or beyond' if n >= located.earliest else 'next to'} the cliff."
+        f" {located.sentence()}"
+    )

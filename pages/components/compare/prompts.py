@@ -26,7 +26,10 @@ _LIVE_S = 0.5
 Draw = Callable[[Any], None]
 EXAMPLES = {
     "A fact": "The capital of France is",
-    "A story": "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning",
+    "A story": (
+        "Once upon a time there was a little girl who lived in a house at the edge of the forest."
+        " One morning"
+    ),
     "A sum": "Question: What is 3 + 4?\nAnswer: 7\n\nQuestion: What is 6 + 5?\nAnswer:",
     "A list": "You need these ingredients to bake a cake:\n1. flour\n2. sugar\n3.",
 }
@@ -55,7 +58,14 @@ class PromptForm(Generic[SpecT]):
 
     def found(self) -> FoundResult | None:
         """Return the stored result that answers the form, the strongest first; None without one."""
-        return next((entry for entry in self.stored() if prompt_answers.is_answer(entry.result.spec, self.spec)), None)
+        return next(
+            (
+                entry
+                for entry in self.stored()
+                if prompt_answers.is_answer(entry.result.spec, self.spec)
+            ),
+            None,
+        )
 
     def stored(self) -> list[FoundResult]:
         """Return all stored results of this kind and model."""
@@ -71,7 +81,9 @@ def show(form: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) 
         grown: function that draws a growing result.
         done: function that draws a finished result.
     """
-    running = next((job for job in service.jobs.active() if job.asks(lambda spec: _is_asked(spec, form))), None)
+    running = next(
+        (job for job in service.jobs.active() if job.asks(lambda spec: _is_asked(spec, form))), None
+    )
     if running is not None:
         st.fragment(_live, run_every=_LIVE_S)(running.id, form, grown)
         return
@@ -92,7 +104,9 @@ def show(form: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) 
             st.markdown(f":gray[:material/block: {start.why_not_start() or missing}]")
         _menu(form, None)
         return
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+    ):
         _chip(answer)
         _menu(form, answer)
     done(prompt_answers.narrowed(answer.result, form.spec))
@@ -104,7 +118,9 @@ def _chip(answer: FoundResult) -> None:
     block = next((block for block in _blocks(spec) if block is not None), None)
     parts = [f"without {block.brief()}" if block else "unpruned"]
     if spec.kind == "compare":
-        parts.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
+        parts.append(
+            f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy"
+        )
     parts.append(answer.result.ran_in)
     if answer.origin:
         parts.append(answer.origin)
@@ -121,14 +137,20 @@ def _is_asked(spec: Any, form: PromptForm) -> bool:
 
 
 def _unfinished(form: PromptForm) -> jobs.Job | None:
-    """Return the last job of this visitor if it failed or was stopped, and the form still has its request."""
+    """Return the last job of this visitor if it failed or was stopped, and the form still has its
+    request.
+    """
     job_id = st.session_state.get(f"{form.kind}-job")
     try:
         job = service.jobs.get(job_id) if job_id else None
     except JobError:
         return None
     is_over = job is not None and job.state not in (jobs.DONE, jobs.QUEUED, jobs.RUNNING)
-    return job if job is not None and is_over and job.asks(lambda spec: _is_asked(spec, form)) else None
+    return (
+        job
+        if job is not None and is_over and job.asks(lambda spec: _is_asked(spec, form))
+        else None
+    )
 
 
 def _live(job_id: str, form: PromptForm, grown: Draw) -> None:
@@ -141,14 +163,21 @@ def _live(job_id: str, form: PromptForm, grown: Draw) -> None:
         if result is not None:
             grown(prompt_answers.narrowed(result, form.spec))
         elif job.state == jobs.QUEUED:
-            st.info("One heavy job runs at a time. This one starts by itself, also if you leave the page.")
+            st.info(
+                "One heavy job runs at a time. This one starts by itself, also if you leave the"
+                " page."
+            )
         else:
             st.info("The model is loading.")
 
 
 def _menu(form: PromptForm, answer: FoundResult | None) -> None:
     """Draw the menu of stored results; selecting one fills the form."""
-    others = [entry for entry in form.stored() if entry.key != (answer and answer.key) and _fits(entry.result.spec, form.model)]
+    others = [
+        entry
+        for entry in form.stored()
+        if entry.key != (answer and answer.key) and _fits(entry.result.spec, form.model)
+    ]
     if not others:
         return
     names = {entry.key: _describe(entry) for entry in others}
@@ -158,7 +187,9 @@ def _menu(form: PromptForm, answer: FoundResult | None) -> None:
     def pick() -> None:
         # A busy browser can still send the value of a menu that is no longer drawn.
         if st.session_state.get(f"drawn-{form.kind}") == widget:
-            chosen = next((entry for entry in others if entry.key == st.session_state[widget]), None)
+            chosen = next(
+                (entry for entry in others if entry.key == st.session_state[widget]), None
+            )
             if chosen is not None:
                 form.fill(chosen.result.spec)
 
@@ -203,7 +234,9 @@ def _describe(entry: FoundResult) -> str:
     parts = [f"“{opening(spec.prompt)}”", f"without {block.brief()}" if block else "unpruned"]
     if spec.kind == "compare":
         parts.append(f"{len(spec.variants)} models")
-        parts.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
+        parts.append(
+            f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy"
+        )
         parts.append(f"{spec.max_new_tokens} tokens")
     return words.seen(" · ".join([*parts, words.saved(entry)]), 160)
 
@@ -214,7 +247,14 @@ def box() -> str:
         st.markdown("**Prompt**", width="content")
         for name, prompt in EXAMPLES.items():
             hint = words.plain(f"Fills in: {prompt!r}")
-            st.button(name, key=f"example-{name}", type="tertiary", on_click=_put, args=(prompt,), help=hint)
+            st.button(
+                name,
+                key=f"example-{name}",
+                type="tertiary",
+                on_click=_put,
+                args=(prompt,),
+                help=hint,
+            )
     # Streamlit forgets the key alone while another page is on screen.
     st.session_state.setdefault(_KEY, EXAMPLES["A fact"])
     return (
@@ -242,19 +282,31 @@ def opening(prompt: str, longest: int = 44) -> str:
 
 
 def cut_choice(model: ModelSpec, key: str) -> Removal | None:
-    """Draw the slider of n, which Explore shares, and return the removed layers; None if there are none or they are unknown."""
+    """Draw the slider of n, which Explore shares, and return the removed layers; None if there are
+    none or they are unknown.
+    """
     on_explore = selection.now(model)
     if on_explore is None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption("This model has no distance map yet. Compute one to choose a block.", width="content")
+            st.caption(
+                "This model has no distance map yet. Compute one to choose a block.",
+                width="content",
+            )
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         return None
     most = on_explore.distances.result.n_layers - 1
     with state.showing(f"{key}-n", min(state.chosen_n(), most)):
-        st.slider("Layers removed, n", 0, most, key=f"{key}-n", on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]))
+        st.slider(
+            "Layers removed, n",
+            0,
+            most,
+            key=f"{key}-n",
+            on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]),
+        )
     cut = on_explore.cut
     st.caption(
-        f"Without {cut.removed.brief()}, {'chosen by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."
+        f"Without {cut.removed.brief()},"
+        f" {'chosen by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."
         if cut.removed
         else cut.unknown or "Nothing removed."
     )

@@ -25,7 +25,10 @@ def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
         picked: ticked runs in the order of their ticks.
         reference: run that is drawn dashed, ticked or not.
     """
-    runs = [*([reference] if reference else []), *(run for run in picked if reference is None or run.id != reference.id)]
+    runs = [
+        *([reference] if reference else []),
+        *(run for run in picked if reference is None or run.id != reference.id),
+    ]
     drawn: dict[str, list[DrawnRun]] = {}
     for kind in summaries.kinds():
         same = [run for run in runs if run.kind == kind]
@@ -42,33 +45,46 @@ def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
         st.caption("Evaluations are single points: see the table.")
     for run in runs:
         if run.kind not in summaries.KINDS:
-            st.header(f"{words.plain(EXPERIMENTS[run.kind].title)} of {words.plain(run.summary.name)}", anchor=False)
+            st.header(
+                f"{words.plain(EXPERIMENTS[run.kind].title)} of {words.plain(run.summary.name)}",
+                anchor=False,
+            )
             chart.show_result(run.result, f"run-{run.key}")
 
 
-def _split(drawn: list[DrawnRun], alike: Callable[[DrawnRun, DrawnRun], bool], why: words.Markdown) -> list[DrawnRun]:
+def _split(
+    drawn: list[DrawnRun], alike: Callable[[DrawnRun, DrawnRun], bool], why: words.Markdown
+) -> list[DrawnRun]:
     """Return the runs that share an axis with the first, and name the others."""
     kept = [run for run in drawn if alike(drawn[0], run)]
     left = [run.name for run in drawn if not alike(drawn[0], run)]
     if left:
-        st.caption(f"Not drawn with {words.plain(drawn[0].name)}: {words.plain(', '.join(left))}, because {why}")
+        st.caption(
+            f"Not drawn with {words.plain(drawn[0].name)}: {words.plain(', '.join(left))}, because"
+            f" {why}"
+        )
     return kept
 
 
 def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
     """Draw the condition of a group of charts, with a note if the runs differ in it."""
     selection.show_chip(
-        conditions,
-        "Conditions differ between runs." if len(conditions) > 1 else "",
-        texts,
+        conditions, "Conditions differ between runs." if len(conditions) > 1 else "", texts
     )
 
 
 def _maps(drawn: list[DrawnRun]) -> None:
     st.header("Maps on relative depth", anchor=False)
-    kept = _split(drawn, lambda a, b: a.result.spec.metric == b.result.spec.metric, "they measure another distance.")
+    kept = _split(
+        drawn,
+        lambda a, b: a.result.spec.metric == b.result.spec.metric,
+        "they measure another distance.",
+    )
     _chip(selection.conditions_of_maps(run.result for run in kept), "Distance")
-    alt = f"Distance of the best block against the share of layers removed: {', '.join(run.name for run in kept)}."
+    alt = (
+        "Distance of the best block against the share of layers removed:"
+        f" {', '.join(run.name for run in kept)}."
+    )
     figure = run_figures.best_curves(kept, dark=chart.is_dark())
     chart.show_with_table(figure, key="runs-distance", alt=alt, file_name="maps-distance")
 
@@ -76,17 +92,24 @@ def _maps(drawn: list[DrawnRun]) -> None:
 def _curves(drawn: list[DrawnRun]) -> None:
     st.header("Curves on relative depth", anchor=False)
     dark = chart.is_dark()
-    with_questions = [run for run in drawn if any(point.acc is not None for point in run.result.points)]
+    with_questions = [
+        run for run in drawn if any(point.acc is not None for point in run.result.points)
+    ]
     left, right = st.columns(2, gap="medium")
     with left:
         if with_questions:
             _chip(selection.conditions_of_results([run.result for run in with_questions], ANSWERS))
             figure = run_figures.score_curves(with_questions, ACCURACY, dark=dark)
-            alt = f"Accuracy against the share of layers removed: {', '.join(run.name for run in with_questions)}."
+            alt = (
+                "Accuracy against the share of layers removed:"
+                f" {', '.join(run.name for run in with_questions)}."
+            )
             chart.show_with_table(figure, key="runs-accuracy", alt=alt, file_name="curves-accuracy")
             _say_questions(with_questions)
     with right:
-        with_loss = [run for run in drawn if any(point.loss is not None for point in run.result.points)]
+        with_loss = [
+            run for run in drawn if any(point.loss is not None for point in run.result.points)
+        ]
         if not with_loss:
             st.caption("These curves have no measured loss.")
             return
@@ -113,7 +136,10 @@ def _say_questions(drawn: list[DrawnRun]) -> None:
     if len(levels) > 1:
         st.caption(f"Different questions: compare each curve with its own chance line ({chances}).")
     elif levels:
-        st.caption("Bars: 95 % intervals (Wilson). Hollow points: not significantly different from unpruned.")
+        st.caption(
+            "Bars: 95 % intervals (Wilson). Hollow points: not significantly different from"
+            " unpruned."
+        )
 
 
 def _heals(drawn: list[DrawnRun]) -> None:
@@ -126,13 +152,21 @@ def _heals(drawn: list[DrawnRun]) -> None:
         with placeholder:
             _chip(selection.conditions_of_results([run.result for run in kept], NATS))
             alt = f"Held-out loss by step: {', '.join(run.name for run in kept)}."
-            chart.show_with_table(run_figures.heal_curves(kept, dark=dark), key="runs-heals", alt=alt, file_name="heals-loss")
+            chart.show_with_table(
+                run_figures.heal_curves(kept, dark=dark),
+                key="runs-heals",
+                alt=alt,
+                file_name="heals-loss",
+            )
     with right:
         _chip(selection.conditions_of_results([run.result for run in drawn], NATS))
         alt = "Share of the loss increase that each healing run recovered."
         figure = run_figures.recovery_bars(drawn, dark=dark, height=120 + 44 * len(drawn))
         chart.show_with_table(figure, key="runs-recovered", alt=alt, file_name="heals-recovered")
-        st.caption("100 %: the unpruned model's loss. 0 %: the pruned model's. On the held-out text of each run.")
+        st.caption(
+            "100 %: the unpruned model's loss. 0 %: the pruned model's. On the held-out text of"
+            " each run."
+        )
 
 
 def _same_healed(a: DrawnRun, b: DrawnRun) -> bool:
@@ -147,7 +181,13 @@ def _damage(drawn: list[DrawnRun]) -> None:
         why = "it was measured on other texts or with another vocabulary."
         kept = _split(drawn, lambda a, b: comparable.same_tokens(a.result, b.result), why)
         _chip(selection.conditions_of_maps(run.result for run in kept), "Loss increase")
-        alt = f"Least loss increase against the share of layers removed: {', '.join(run.name for run in kept)}."
+        alt = (
+            "Least loss increase against the share of layers removed:"
+            f" {', '.join(run.name for run in kept)}."
+        )
         chart.show_with_table(
-            run_figures.best_curves(kept, dark=chart.is_dark()), key="runs-damage", alt=alt, file_name="damage"
+            run_figures.best_curves(kept, dark=chart.is_dark()),
+            key="runs-damage",
+            alt=alt,
+            file_name="damage",
         )

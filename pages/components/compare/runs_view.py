@@ -25,15 +25,26 @@ MOST = 1000
 _LOOKED_AT = 300
 """Maximum number of maps and curves that are searched for the ones to draw first."""
 _PICKS = "run-picks"
-_PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Healing", "damage": "Loss increase", "evaluate": "Evaluations"}
+_PLURALS = {
+    "distances": "Maps",
+    "sweep": "Curves",
+    "heal": "Healing",
+    "damage": "Loss increase",
+    "evaluate": "Evaluations",
+}
 _COLUMNS = {
-    "value_low": st.column_config.NumberColumn("95 % from", format="%.4f", help="Of the key figure."),
+    "value_low": st.column_config.NumberColumn(
+        "95 % from", format="%.4f", help="Of the key figure."
+    ),
     "value_high": st.column_config.NumberColumn("to", format="%.4f"),
     "value": st.column_config.NumberColumn("value", format="%.4f"),
     "figure": st.column_config.TextColumn(
-        "key figure", help="At a fifth of the layers. Distances in fractions of π, losses in nats/token."
+        "key figure",
+        help="At a fifth of the layers. Distances in fractions of π, losses in nats/token.",
     ),
-    "n": st.column_config.NumberColumn("n", help="Number of questions, or of texts for a run without questions."),
+    "n": st.column_config.NumberColumn(
+        "n", help="Number of questions, or of texts for a run without questions."
+    ),
 }
 
 
@@ -45,7 +56,10 @@ def show(model: ModelSpec) -> None:
     """
     with frame.errors_shown():
         if not any(service.names(list(summaries.kinds()))):
-            st.info("Nothing has been measured yet. Maps, curves and healing runs of all models appear here.")
+            st.info(
+                "Nothing has been measured yet. Maps, curves and healing runs of all models appear"
+                " here."
+            )
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
             return
         reference = _reference()
@@ -59,18 +73,25 @@ def show(model: ModelSpec) -> None:
         frame.commands([run.result.spec for run in runs])
 
 
-def _listed(model: ModelSpec, kinds: Sequence[str] = (), **options: Any) -> tuple[list[FoundResult], int]:
-    """Return runs as `service.listed`, those of the current model first, and the number of matches."""
-    return service.listed(stored_results.known(model), kinds or list(summaries.kinds()), **{"most": MOST} | options)
+def _listed(
+    model: ModelSpec, kinds: Sequence[str] = (), **options: Any
+) -> tuple[list[FoundResult], int]:
+    """Return runs as `service.listed`, those of the current model first, and the number of
+    matches.
+    """
+    return service.listed(
+        stored_results.known(model), kinds or list(summaries.kinds()), **{"most": MOST} | options
+    )
 
 
 def _reference() -> FoundResult | None:
     """Return the pinned run, and warn if the run in the address is not stored here."""
-    run, (kind, _, key) = _by_id(state.pinned()), state.pinned().partition(":")
+    run = _by_id(state.pinned())
+    kind, _, key = state.pinned().partition(":")
     if state.pinned() and run is None:
         st.warning(
-            f"The reference in the address, {words.plain(summaries.kinds().get(kind, 'run'))} {words.plain(key)}, is not "
-            f"stored here. Pick another one below, or compute it again."
+            f"The reference in the address, {words.plain(summaries.kinds().get(kind, 'run'))}"
+            f" {words.plain(key)}, is not stored here. Pick another one below, or compute it again."
         )
     return run
 
@@ -81,7 +102,9 @@ def _by_id(run_id: str) -> FoundResult | None:
 
 
 def _table(model: ModelSpec) -> list[FoundResult]:
-    """Draw the table of runs and its downloads; returns the ticked runs in the order of their ticks."""
+    """Draw the table of runs and its downloads; returns the ticked runs in the order of their
+    ticks.
+    """
     runs, n_passed = _filtered(model)
     rows = [run_table.row(run) for run in runs]
     chosen = _ticked(model, runs, rows)
@@ -89,7 +112,9 @@ def _table(model: ModelSpec) -> list[FoundResult]:
         n_runs = _listed(model, most=1)[1]
         summary = f"{n_passed:d} of {n_runs:d} runs, {len(chosen)} drawn."
         if len(runs) < n_passed:
-            summary += f" The table shows the first {len(runs)}. Narrow them by kind, model or words."
+            summary += (
+                f" The table shows the first {len(runs)}. Narrow them by kind, model or words."
+            )
         st.caption(summary, width="stretch")
         chart.download(
             "Table as CSV",
@@ -123,7 +148,9 @@ def _plural(kind: str) -> words.Markdown:
 def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int]:
     """Draw the filters and return the runs that pass them, and the number of all such runs."""
     stored = service.names(list(summaries.kinds()))
-    kinds = [kind for kind in summaries.kinds() if any(kind == stored_kind for stored_kind, _ in stored)]
+    kinds = [
+        kind for kind in summaries.kinds() if any(kind == stored_kind for stored_kind, _ in stored)
+    ]
     current = [run.summary.name for run in _listed(model, most=1)[0]]
     names = list(dict.fromkeys([*current, *(name for _, name in stored)]))
     row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
@@ -136,16 +163,26 @@ def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int]:
         key="runs-kind",
         persist_state="session",
     )
-    models = row.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
-    text = row.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160)
+    models = row.multiselect(
+        "Models", names, key="runs-models", placeholder="all models", persist_state="session"
+    )
+    text = row.text_input(
+        "Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160
+    )
     of_kind = [kind] if kind else []
     return _listed(model, of_kind, model_names=models, text=text)
 
 
-def _ticked(model: ModelSpec, runs: list[FoundResult], rows: list[dict[str, Any]]) -> list[FoundResult]:
+def _ticked(
+    model: ModelSpec, runs: list[FoundResult], rows: list[dict[str, Any]]
+) -> list[FoundResult]:
     """Draw the rows and return the ticked runs, also those that the filters hide."""
     if _PICKS not in st.session_state:
-        firsts = [run for kind in ("distances", "sweep") for run in _listed(model, [kind], most=_LOOKED_AT)[0]]
+        firsts = [
+            run
+            for kind in ("distances", "sweep")
+            for run in _listed(model, [kind], most=_LOOKED_AT)[0]
+        ]
         st.session_state[_PICKS] = run_table.first_picks(firsts)
     picks: list[str] = st.session_state[_PICKS]
     visible = {run.id: run for run in runs}
@@ -170,7 +207,9 @@ def _ticked(model: ModelSpec, runs: list[FoundResult], rows: list[dict[str, Any]
         alt="Stored runs with their key figures",
     )
     chosen = [runs[row].id for row in event["selection"]["rows"] if row < len(runs)]
-    picks[:] = [pick for pick in picks if pick in chosen or pick not in visible] + [run for run in chosen if run not in picks]
+    picks[:] = [pick for pick in picks if pick in chosen or pick not in visible] + [
+        run for run in chosen if run not in picks
+    ]
     return picked()
 
 
@@ -190,7 +229,9 @@ def _choose(picked: list[FoundResult], reference: FoundResult | None) -> FoundRe
         options.index(reference.id) if reference else 0,
         key=key,
         width=480,
-        format_func=lambda run: f"{summaries.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none",
+        format_func=lambda run: (
+            f"{summaries.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none"
+        ),
         on_change=lambda: state.pin(st.session_state[key]),
         disabled=not runs,
         help="The reference is drawn dashed, and is part of the link to this page.",

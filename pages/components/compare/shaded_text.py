@@ -1,4 +1,5 @@
-"""Generated texts on cards, their tokens shaded by surprisal and underlined where they differ from another text's.
+"""Generated texts on cards, their tokens shaded by surprisal and underlined where they differ from
+another text's.
 
 Generated text is never interpreted as markup.
 """
@@ -18,7 +19,12 @@ FULL_NATS = 8.0
 """Surprisal with the strongest shade, in nats."""
 _SHADES = {False: ("#0f6b66", 0.46), True: ("#56c2b8", 0.50)}
 _BadgeColor = Literal["gray", "blue", "orange"]
-_BADGES: dict[str, _BadgeColor] = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
+_BADGES: dict[str, _BadgeColor] = {
+    "unpruned": "gray",
+    "pruned": "blue",
+    "instant": "orange",
+    "healed": "orange",
+}
 UNDER = {"unpruned": "the unpruned model", "own": "its own model", "off": "off"}
 _LINE_END = '<span style="opacity:0.55">↵</span>'
 _BOX = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.7;min-height:9.5em;margin:0"
@@ -51,7 +57,8 @@ def markup(
     newlines = 0
     for index, piece in enumerate(pieces):
         nats = surprise[index] if index < len(surprise) else None
-        look, title = [], []
+        look = []
+        title = []
         if nats is not None:
             look.append(f"background:{shade(nats, dark=dark)};border-radius:2px")
             title.append(f"{nats:.2f} nats")
@@ -62,7 +69,9 @@ def markup(
             title.append("the first token that differs from the unpruned text")
         elif index in differing:
             title.append("not in the unpruned text")
-        attributes = f' style="{";".join(look)}"' * bool(look) + f' title="{html.escape(", ".join(title))}"' * bool(title)
+        attributes = f' style="{";".join(look)}"' * bool(
+            look
+        ) + f' title="{html.escape(", ".join(title))}"' * bool(title)
         text, newlines = _with_marks(piece, newlines)
         spans.append(f"<span{attributes}>{text}</span>")
     if growing:
@@ -71,9 +80,11 @@ def markup(
 
 
 def _with_marks(piece: str, newlines: int) -> tuple[str, int]:
-    """Return a piece as HTML with marked line ends, and the number of consecutive line ends at its end.
+    """Return a piece as HTML with marked line ends, and the number of consecutive line ends at its
+    end.
 
-    From the third consecutive line end on, only the mark is drawn, so that a loop of empty lines does not fill the page.
+    From the third consecutive line end on, only the mark is drawn, so that a loop of empty lines
+    does not fill the page.
     """
     marked = ""
     for letter in piece:
@@ -99,7 +110,9 @@ def legend(*, dark: bool) -> None:
 
 def toolbar() -> str:
     """Draw the choice of the model whose surprisal is shaded, and the legend of the shades."""
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+    ):
         under = st.segmented_control(
             "Shaded by surprisal under",
             list(UNDER),
@@ -108,7 +121,10 @@ def toolbar() -> str:
             required=True,
             key="surprise-of",
             persist_state="session",
-            help="Surprisal: −log p of each token. Underlined: not in the unpruned text. Vertical bar: first difference.",
+            help=(
+                "Surprisal: −log p of each token. Underlined: not in the unpruned text. Vertical"
+                " bar: first difference."
+            ),
         )
         if under != "off":
             with st.container(width="content"):
@@ -140,7 +156,12 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
     variant = result.spec.variants[index]
     text = result.writings[index] if index < len(result.writings) else None
     with st.container(border=True, gap="xsmall", height="stretch"):
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        with st.container(
+            horizontal=True,
+            vertical_alignment="center",
+            horizontal_alignment="distribute",
+            gap="small",
+        ):
             st.badge(words.plain(name), color=_BADGES[variant.label])
             if text:
                 st.caption(f"{text.n_layers} layers", width="content")
@@ -173,7 +194,9 @@ def _said(result: CompareResult, index: int, text: Writing) -> str:
     """Return length and repetition in a line; the table below the texts has the rest."""
     block = result.spec.variants[index].block
     parts = [f"without {block.brief()}"] if block else []
-    parts.append(f"{len(text.token_ids)} tokens" + (", stopped at end-of-text" if text.ended else ""))
+    parts.append(
+        f"{len(text.token_ids)} tokens" + (", stopped at end-of-text" if text.ended else "")
+    )
     if text.loops:
         parts.append("**repeats itself**")
     return " · ".join(parts)

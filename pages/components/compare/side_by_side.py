@@ -50,7 +50,12 @@ def _done(result: CompareResult) -> None:
         chart.show_with_table(figure, key="surprise", alt=alt, file_name="surprise")
         _numbers(result)
         chart.download(
-            "Download texts", lambda: _texts(result), "comparison.txt", "text/plain", key="compare-texts", type="tertiary"
+            "Download texts",
+            lambda: _texts(result),
+            "comparison.txt",
+            "text/plain",
+            key="compare-texts",
+            type="tertiary",
         )
         frame.commands([result.spec])
 
@@ -62,7 +67,9 @@ def _texts(result: CompareResult) -> str:
 
 def _numbers(result: CompareResult) -> None:
     rows = []
-    for index, ((_, text), name) in enumerate(zip(result.written, prompt_figures.names(result.spec.variants), strict=False)):
+    for index, ((_, text), name) in enumerate(
+        zip(result.written, prompt_figures.names(result.spec.variants), strict=False)
+    ):
         parting = result.parts_at(index)
         rows.append(
             {
@@ -74,7 +81,9 @@ def _numbers(result: CompareResult) -> None:
                 "differs from token": "–" if parting is None else str(parting + 1),
             }
         )
-    st.table(rows, border="horizontal", hide_index=True, alt="Repetition and surprisal of every variant")
+    st.table(
+        rows, border="horizontal", hide_index=True, alt="Repetition and surprisal of every variant"
+    )
     if len(rows) > 1 and result.complete:
         st.caption(words.plain(prompt_answers.NO_RANKING))
 
@@ -90,12 +99,15 @@ class Writer:
 
 
 def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
-    """Draw the form with its button, and return its request, None while it is incomplete, and the removed layers."""
+    """Draw the form with its button, and return its request, None while it is incomplete, and the
+    removed layers.
+    """
     left, right = st.columns([5, 4], gap="medium")
     with left:
         prompt = prompts.box()
         tokens, temperature, seed = _settings()
-    base, problem = None, ""
+    base = None
+    problem = ""
     try:
         base = CompareSpec(model, prompt, max_new_tokens=tokens, temperature=temperature, seed=seed)
     except LayerscopeError as error:
@@ -112,7 +124,9 @@ def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
     with left, frame.errors_shown():
         _write(form, [writer.name for writer in picked if not writer.is_here])
         if problem or not picked:
-            st.error(words.message(problem or "No model is chosen. Choose at least one under Models."))
+            st.error(
+                words.message(problem or "No model is chosen. Choose at least one under Models.")
+            )
     return form, cut
 
 
@@ -122,12 +136,20 @@ def _missing(cut: Removal | None) -> words.Markdown:
 
 
 def _write(form: prompts.PromptForm | None, absent: Sequence[str]) -> None:
-    """Draw the button, disabled if the texts are on screen or the weights of a chosen healed model are not here."""
+    """Draw the button, disabled if the texts are on screen or the weights of a chosen healed model
+    are not here.
+    """
     why = None
     if form is not None and form.found() is not None:
-        why = "These texts are on screen. Change the prompt, the block or a setting to generate new ones."
+        why = (
+            "These texts are on screen. Change the prompt, the block or a setting to generate new"
+            " ones."
+        )
     elif absent:
-        why = words.plain(f"The weights of “{absent[0]}” are not on this machine. Deselect it, or run the healing again.")
+        why = words.plain(
+            f"The weights of “{absent[0]}” are not on this machine. Deselect it, or run the healing"
+            " again."
+        )
     is_asked = start.button(
         "Generate",
         key="compare-go",
@@ -140,7 +162,9 @@ def _write(form: prompts.PromptForm | None, absent: Sequence[str]) -> None:
     if not is_asked or form is None:
         return
     spec: Any = form.spec
-    job = start.start(spec, f"Comparison of {len(spec.variants)} models, {spec.max_new_tokens} tokens")
+    job = start.start(
+        spec, f"Comparison of {len(spec.variants)} models, {spec.max_new_tokens} tokens"
+    )
     if job is not None:
         st.session_state["compare-job"] = job.id
         st.rerun()
@@ -161,24 +185,32 @@ def _fill(spec: CompareSpec) -> None:
 
 
 def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
-    """Return all models that can generate, by key: unpruned, pruned, and healed by each stored run of this cut."""
+    """Return all models that can generate, by key: unpruned, pruned, and healed by each stored run
+    of this cut.
+    """
     writers = {"unpruned": Writer("unpruned", Variant())}
     if cut is None:
         return writers
     writers["pruned"] = Writer("pruned", Variant("pruned", cut))
-    for entry in stored_results.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),)):
+    for entry in stored_results.find(
+        "heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),)
+    ):
         spec = entry.result.spec
         if _is_usable(entry.result, cut):
             label = "instant" if spec.recipe == "instant" else "healed"
             when = f"{spec.recipe}, {words.saved(entry)}"
-            stopped = f"stopped at step {entry.result.kept_step}, " if entry.result.ended_early else ""
+            stopped = (
+                f"stopped at step {entry.result.kept_step}, " if entry.result.ended_early else ""
+            )
             name = "instant heal" if label == "instant" else f"healed: {stopped}{when}"
             writers[entry.key] = Writer(name, Variant(label, cut, entry.result.adapter))
     return writers
 
 
 def _is_usable(heal: HealResult, cut: Removal) -> bool:
-    """Return whether a healing run is of this cut, has ended or was stopped and kept, and left its adapter on this machine."""
+    """Return whether a healing run is of this cut, has ended or was stopped and kept, and left its
+    adapter on this machine.
+    """
     is_over = heal.healed is not None or heal.ended_early
     return heal.is_of(cut) and is_over and heal.adapter is not None and _is_here(heal.adapter)
 
@@ -191,17 +223,28 @@ def first_of_each(writers: dict[str, Writer]) -> list[str]:
     return list(first.values())
 
 
-def _stored_only(model: ModelSpec, cut: Removal | None, request: CompareSpec | None) -> dict[str, Writer]:
-    """Return the healed models of this cut whose weights are not on this machine, but whose text for this form is stored."""
+def _stored_only(
+    model: ModelSpec, cut: Removal | None, request: CompareSpec | None
+) -> dict[str, Writer]:
+    """Return the healed models of this cut whose weights are not on this machine, but whose text
+    for this form is stored.
+    """
     writers: dict[str, Writer] = {}
     if cut is None or request is None:
         return writers
     for entry in stored_results.find("compare", model):
         spec: CompareSpec = entry.result.spec
         for index, variant in enumerate(spec.variants):
-            is_of = variant.block == cut and variant.adapter is not None and not _is_here(variant.adapter)
+            is_of = (
+                variant.block == cut
+                and variant.adapter is not None
+                and not _is_here(variant.adapter)
+            )
             if is_of and prompt_answers.is_answer(spec, replace(request, variants=(variant,))):
-                name = f"{'instant heal' if variant.label == 'instant' else variant.label} (stored text)"
+                name = (
+                    f"{'instant heal' if variant.label == 'instant' else variant.label} (stored"
+                    " text)"
+                )
                 writers[f"{entry.key}-{index}"] = Writer(name, variant, is_here=False)
     return writers
 
@@ -211,7 +254,9 @@ def _is_here(adapter: str) -> bool:
 
 
 def _picked(writers: dict[str, Writer]) -> list[Writer]:
-    """Draw the choice of models and return it; the default is the request that filled the form, else one of each kind."""
+    """Draw the choice of models and return it; the default is the request that filled the form,
+    else one of each kind.
+    """
     keys = {prompt_answers.who(writer.variant): key for key, writer in writers.items()}
     filled = [keys.get(model_key) for model_key in st.session_state.get("compare-who", ())]
     first = first_of_each(writers) if None in filled or not filled else filled
@@ -235,7 +280,10 @@ def _missing_heal(model: ModelSpec, cut: Removal | None, writers: dict[str, Writ
         return
     stored = "The healed weights are not on this machine. Only their stored text can be shown."
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption(stored if healed else "No healed model of these layers is on this machine.", width="content")
+        st.caption(
+            stored if healed else "No healed model of these layers is on this machine.",
+            width="content",
+        )
         start.instant_heal_button(on_explore.sweep, on_explore.cut, model, label="Run instant heal")
 
 
@@ -260,7 +308,10 @@ def _settings() -> tuple[int, float, int]:
         step=0.1,
         key="compare-temperature",
         persist_state="session",
-        help="0 always takes the most likely token. Above 0, tokens are sampled with the same random numbers for all models.",
+        help=(
+            "0 always takes the most likely token. Above 0, tokens are sampled with the same random"
+            " numbers for all models."
+        ),
     )
     seed = columns[2].number_input(
         "Seed",

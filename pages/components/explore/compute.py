@@ -33,7 +33,9 @@ def forms(distances: FoundResult, sweep: FoundResult | None) -> None:
     with st.expander("New map"):
         _map_form(model, distances.result, "map")
     with st.expander("Run a sweep"):
-        st.fragment(_sweep_form)(model, distances.result, None if sweep is None else sweep.result, "sweep")
+        st.fragment(_sweep_form)(
+            model, distances.result, None if sweep is None else sweep.result, "sweep"
+        )
     with st.expander("Measure loss increase"):
         _damage_form(model, distances.result, "damage")
 
@@ -65,7 +67,8 @@ def _map_form(model: ModelSpec, distances: DistanceResult | None, name: str) -> 
 
     Args:
         model: the model to measure.
-        distances: the map on screen, whose texts and precision are the initial values; None if there is none.
+        distances: the map on screen, whose texts and precision are the initial values; None if
+            there is none.
         name: first part of the widgets' keys.
     """
     with frame.errors_shown():
@@ -76,7 +79,12 @@ def _map_form(model: ModelSpec, distances: DistanceResult | None, name: str) -> 
         with st.form(f"{key}-form", border=False):
             left, middle, right, last = st.columns(4)
             n_texts = left.number_input(
-                "Number of texts", 1, 100_000, initial.n_texts, key=f"{key}-n", help="Number of texts in the sample."
+                "Number of texts",
+                1,
+                100_000,
+                initial.n_texts,
+                key=f"{key}-n",
+                help="Number of texts in the sample.",
             )
             seq_len = middle.number_input(
                 "Tokens per text",
@@ -87,7 +95,9 @@ def _map_form(model: ModelSpec, distances: DistanceResult | None, name: str) -> 
                 key=f"{key}-len",
                 help="Longer texts are truncated to this length.",
             )
-            seed = right.number_input("Seed", 0, 2**31, initial.seed, key=f"{key}-seed", help="Seed of the random sample.")
+            seed = right.number_input(
+                "Seed", 0, 2**31, initial.seed, key=f"{key}-seed", help="Seed of the random sample."
+            )
             requested = selection.dtype_field(requested, distances, key, place=last)
             if start.button("Compute map", in_form=True, type="primary", key=f"{key}-go"):
                 if not source:
@@ -99,19 +109,26 @@ def _map_form(model: ModelSpec, distances: DistanceResult | None, name: str) -> 
                 start.start_and_show(DistanceSpec(model=requested, corpus=corpus), label)
 
 
-def _sweep_form(model: ModelSpec, distances: DistanceResult, curve: SweepResult | None, name: str) -> None:
+def _sweep_form(
+    model: ModelSpec, distances: DistanceResult, curve: SweepResult | None, name: str
+) -> None:
     """Draw the form; submitting it queues a job for each strategy, all on the same questions.
 
     Args:
         model: the model to measure.
         distances: the map on screen, which strategies choose blocks from.
-        curve: the curve on screen, whose questions, texts and precision are the initial values; None if there is none.
+        curve: the curve on screen, whose questions, texts and precision are the initial values;
+            None if there is none.
         name: first part of the widgets' keys.
     """
     with frame.errors_shown():
-        initial = SweepSpec(model, max_n=distances.n_layers // 2) if curve is None else curve.spec.request
+        initial = (
+            SweepSpec(model, max_n=distances.n_layers // 2) if curve is None else curve.spec.request
+        )
         requested = selection.as_shown(model, curve, distances)
-        key = state.since(name, [initial.benchmark.fingerprint(), str(initial.max_n), requested.dtype])
+        key = state.since(
+            name, [initial.benchmark.fingerprint(), str(initial.max_n), requested.dtype]
+        )
         benchmark, size = inputs.questions(key, initial.benchmark)
         left, right = st.columns([3, 1])
         chosen = left.multiselect(
@@ -137,9 +154,13 @@ def _sweep_form(model: ModelSpec, distances: DistanceResult, curve: SweepResult 
         elif needs_blocks and not cuts:
             st.error("No block is entered. Enter at least one, for example 11:5.")
         else:
-            benchmark = replace(benchmark, limit=submitted.benchmark.limit, seed=submitted.benchmark.seed)
+            benchmark = replace(
+                benchmark, limit=submitted.benchmark.limit, seed=submitted.benchmark.seed
+            )
             template = replace(submitted, model=model, benchmark=benchmark)
-            specs = [spec for strategy in chosen for spec in _specs(template, distances, strategy, cuts)]
+            specs = [
+                spec for strategy in chosen for spec in _specs(template, distances, strategy, cuts)
+            ]
             for spec in specs:
                 if spec.search is not None:  # checked before the first job is queued
                     checked_size(spec.search, distances.n_layers)
@@ -147,10 +168,14 @@ def _sweep_form(model: ModelSpec, distances: DistanceResult, curve: SweepResult 
             start.start_all([(spec, words.curve(spec)) for spec in specs])
 
 
-def _condition(model: ModelSpec, distances: DistanceResult, curve: SweepResult | None) -> words.Markdown:
+def _condition(
+    model: ModelSpec, distances: DistanceResult, curve: SweepResult | None
+) -> words.Markdown:
     """Return the condition of the requested curves."""
     loss = default_loss_corpus() if curve is None else curve.spec.loss_corpus
-    texts = "" if loss is None else f" Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}."
+    texts = (
+        "" if loss is None else f" Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}."
+    )
     return selection.precision_of_request(model, curve or distances) + texts
 
 
@@ -162,19 +187,33 @@ def _say_search(model: ModelSpec, distances: DistanceResult, searching: list[str
     for name in searching:
         spec = search_for(name, model, None, default_loss_corpus(), protected)
         duration = durations.expected(spec, {model.source: distances.model}, searches)
-        estimate = "" if duration is None else f" It takes about {words.span(duration.low_s, duration.high_s)} here."
-        st.caption(f"{words.plain(name)}, up to n = {max_n}: {words.plain(takes(spec, distances.model).sentence)}{estimate}")
+        estimate = (
+            ""
+            if duration is None
+            else f" It takes about {words.span(duration.low_s, duration.high_s)} here."
+        )
+        st.caption(
+            f"{words.plain(name)}, up to n = {max_n}:"
+            f" {words.plain(takes(spec, distances.model).sentence)}{estimate}"
+        )
     if searching and protected:
-        st.caption(f"Searches never remove {removal(protected).brief()}: protected on the layer strip.")
+        st.caption(
+            f"Searches never remove {removal(protected).brief()}: protected on the layer strip."
+        )
 
 
 def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
-    """Draw the text field for blocks and return them; on invalid input, draw an error and return none."""
+    """Draw the text field for blocks and return them; on invalid input, draw an error and return
+    none.
+    """
     text = st.text_input(
         "Blocks",
         key=f"{key}-cuts",
         placeholder="11:5, 3:1+7:2, a12+m15",
-        help="Blocks as START:SIZE, separated by commas. Join several parts with +. 11:5 removes layers 11-15.",
+        help=(
+            "Blocks as START:SIZE, separated by commas. Join several parts with +. 11:5 removes"
+            " layers 11-15."
+        ),
     )
     try:
         cuts = tuple(blocks.parse_removal(part.strip()) for part in text.split(",") if part.strip())
@@ -192,8 +231,11 @@ def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
 
 
 def _numbers(initial: SweepSpec, n_layers: int, size: int | None, key: str) -> SweepSpec | None:
-    """Draw the numbers of the form. Return the request with them once it is submitted, else None."""
-    benchmark, reach = initial.benchmark, n_layers // 2 if initial.max_n is None else min(initial.max_n, n_layers - 1)
+    """Draw the numbers of the form. Return the request with them once it is submitted, else
+    None.
+    """
+    benchmark = initial.benchmark
+    reach = n_layers // 2 if initial.max_n is None else min(initial.max_n, n_layers - 1)
     with st.form(f"{key}-form", border=False):
         left, middle, right = st.columns(3, vertical_alignment="bottom")
         limit = left.number_input(
@@ -213,15 +255,25 @@ def _numbers(initial: SweepSpec, n_layers: int, size: int | None, key: str) -> S
             help="Largest number of removed layers. Blocks that you enter are all measured.",
         )
         seed = right.number_input(
-            "Seed", 0, 2**31, benchmark.seed, key=f"{key}-seed", help="The same seed selects the same questions."
+            "Seed",
+            0,
+            2**31,
+            benchmark.seed,
+            key=f"{key}-seed",
+            help="The same seed selects the same questions.",
         )
         everything = st.checkbox(
-            "Use all questions" if size is None else f"Use all {size:,}", benchmark.limit is None, key=f"{key}-all"
+            "Use all questions" if size is None else f"Use all {size:,}",
+            benchmark.limit is None,
+            key=f"{key}-all",
         )
         writes = st.checkbox(
             "Also generate text",
             key=f"{key}-writes",
-            help="Continuations and arithmetic problems. Likelihood scores overstate a pruned model's quality. Takes longer.",
+            help=(
+                "Continuations and arithmetic problems. Likelihood scores overstate a pruned"
+                " model's quality. Takes longer."
+            ),
         )
         if not start.button("Run sweep", in_form=True, type="primary", key=f"{key}-go"):
             return None
@@ -234,7 +286,9 @@ def _numbers(initial: SweepSpec, n_layers: int, size: int | None, key: str) -> S
     )
 
 
-def _specs(template: SweepSpec, distances: DistanceResult, strategy: str, cuts: tuple[Removal, ...]) -> list[SweepSpec]:
+def _specs(
+    template: SweepSpec, distances: DistanceResult, strategy: str, cuts: tuple[Removal, ...]
+) -> list[SweepSpec]:
     """Return the requests that measure a strategy: one, or one for each draw of a random strategy.
 
     A search never removes protected layers.
@@ -249,7 +303,9 @@ def _specs(template: SweepSpec, distances: DistanceResult, strategy: str, cuts: 
         model=template.model,
         benchmark=template.benchmark,
         loss_corpus=template.loss_corpus,
-        distances=DistanceSpec(template.model, distances.spec.corpus.request, distances.spec.metric),
+        distances=DistanceSpec(
+            template.model, distances.spec.corpus.request, distances.spec.metric
+        ),
         strategy=strategy,
         max_n=None if needs(strategy, BLOCKS) else template.max_n,
         blocks=cuts if needs(strategy, BLOCKS) else (),
@@ -267,12 +323,19 @@ def _damage_form(model: ModelSpec, distances: DistanceResult, key: str) -> None:
         distances: the map on screen, which is compared with the loss increase.
         key: first part of the widgets' keys.
     """
-    default, max_size = DamageSpec().corpus, distances.n_layers - 1
+    default = DamageSpec().corpus
+    max_size = distances.n_layers - 1
     with frame.errors_shown(), st.form(f"{key}-form", border=False):
         columns = st.columns(5, vertical_alignment="bottom")
-        source = columns[0].selectbox("Texts", _TEXTS, format_func=corpora.TITLES.__getitem__, key=f"{key}-texts")
-        n_texts = columns[1].number_input("Number of texts", 1, 10_000, default.n_texts, key=f"{key}-n")
-        seq_len = columns[2].number_input("Tokens per text", 16, 131_072, default.seq_len, step=16, key=f"{key}-len")
+        source = columns[0].selectbox(
+            "Texts", _TEXTS, format_func=corpora.TITLES.__getitem__, key=f"{key}-texts"
+        )
+        n_texts = columns[1].number_input(
+            "Number of texts", 1, 10_000, default.n_texts, key=f"{key}-n"
+        )
+        seq_len = columns[2].number_input(
+            "Tokens per text", 16, 131_072, default.seq_len, step=16, key=f"{key}-len"
+        )
         size = columns[3].number_input(
             "Largest block",
             1,
@@ -281,10 +344,15 @@ def _damage_form(model: ModelSpec, distances: DistanceResult, key: str) -> None:
             key=f"{key}-size",
             help="Largest number of layers in a block. Each block up to this size is removed once.",
         )
-        model = selection.dtype_field(selection.as_shown(model, distances), distances, key, place=columns[4])
+        model = selection.dtype_field(
+            selection.as_shown(model, distances), distances, key, place=columns[4]
+        )
         if start.button("Measure loss increase", in_form=True, type="primary", key=f"{key}-go"):
             corpus = replace(default, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
             map_spec = DistanceSpec(model=model, corpus=distances.spec.corpus.request)
             spec = DamageSpec(model=model, corpus=corpus, distances=map_spec, max_size=int(size))
-            label = f"Loss-increase map, {words.texts(corpus)} {n_texts} × {seq_len}, blocks up to {size}"
+            label = (
+                f"Loss-increase map, {words.texts(corpus)} {n_texts} × {seq_len}, blocks up to"
+                f" {size}"
+            )
             start.start_and_show(spec, label)

@@ -11,7 +11,9 @@ from pages.components.shared import cuts, selection, stored_results, words
 _MENU = "details"
 
 
-def menu(header: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], sweeps: list[FoundResult]) -> selection.Shown:
+def menu(
+    header: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], sweeps: list[FoundResult]
+) -> selection.Shown:
     """Draw the menu and the origin of the results; return the selection on screen.
 
     Args:
@@ -26,7 +28,9 @@ def menu(header: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], swee
     view = selection.on_map(distances, selection.curve(model), model)
     n_layers = distances.result.n_layers
     with header:
-        stored_results.show_origin([distances], "Computed in advance by this program. You can compute your own.")
+        stored_results.show_origin(
+            [distances], "Computed in advance by this program. You can compute your own."
+        )
         popover = st.popover("Details", key=_MENU, on_change="rerun")
         with popover, st.container(width=520):
             result_choice.menu(maps, distances, sweeps, view.sweep)
@@ -39,6 +43,8 @@ def menu(header: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], swee
                 curves.menu(view.sweep, model, n_layers)
             cuts.field(n_layers, view.strategy)
             layer_choice.sheet_button()
-            st.page_link("pages/learn.py", label="How a layer changes a token", icon=":material/school:")
+            st.page_link(
+                "pages/learn.py", label="How a layer changes a token", icon=":material/school:"
+            )
             compute.forms(distances, view.sweep)
     return view

@@ -1,7 +1,7 @@
 """Choosing the layers to remove beside the slider: on the strip or in writing.
 
-The strip drags and stretches a block, or picks layer by layer. The texts that it shows of a block while it is dragged are in
-the page already. The server hears of the block once it is released.
+The strip drags and stretches a block, or picks layer by layer. The texts that it shows of a block
+while it is dragged are in the page already. The server hears of the block once it is released.
 """
 
 import json
@@ -29,7 +29,8 @@ _strip = st.components.v2.component(
     js=_HERE.with_name("layer_strip.js").read_text(),
 )
 _HEARD = "strip-heard"
-"""Key of the session for the number of the strip's last message, by which the strip knows that it was answered."""
+"""Key of the session for the number of the strip's last message, by which the strip knows that it
+was answered."""
 
 
 def show_strip(view: Shown, is_first: bool) -> None:
@@ -39,7 +40,10 @@ def show_strip(view: Shown, is_first: bool) -> None:
         view: the selection.
         is_first: whether a note says how the strip is used.
     """
-    distances, damage, strategy, cut = view.distances, view.damage, view.strategy, view.cut
+    distances = view.distances
+    damage = view.damage
+    strategy = view.strategy
+    cut = view.cut
     n_layers = strategy.distances.n_layers
     colours = palette(chart.is_dark())
 
@@ -53,7 +57,9 @@ def show_strip(view: Shown, is_first: bool) -> None:
     _strip(
         key=_STRIP,
         data={
-            "values": _values(version(distances), version(damage) if damage else None, distances, damage),
+            "values": _values(
+                version(distances), version(damage) if damage else None, distances, damage
+            ),
             "cut": list(cut.removed.layers) if cut.removed else [],
             "parts": dict(single_parts(cut.removed)) if cut.removed else {},
             "kept": sorted(state.protected(n_layers)),
@@ -87,9 +93,15 @@ def _hear(message: dict[str, Any], strategy: ChosenStrategy) -> None:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _values(version: Version, of_damage: Version | None, _found: FoundResult, _damage: FoundResult | None) -> str:
-    """Return the values of all blocks as JSON, written once: they are 40 kB of numbers, and the same at each redraw."""
-    return json.dumps(asdict(block_values.of_results(_found.result, _damage.result if _damage else None)))
+def _values(
+    version: Version, of_damage: Version | None, _found: FoundResult, _damage: FoundResult | None
+) -> str:
+    """Return the values of all blocks as JSON, written once: they are 40 kB of numbers, and the
+    same at each redraw.
+    """
+    return json.dumps(
+        asdict(block_values.of_results(_found.result, _damage.result if _damage else None))
+    )
 
 
 def sheet_button() -> None:

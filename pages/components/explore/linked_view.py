@@ -1,7 +1,9 @@
-"""Slider, layer strip, maps and curves, all showing the same removed layers on one screen; the rest one tab away.
+"""Slider, layer strip, maps and curves, all showing the same removed layers on one screen; the rest
+one tab away.
 
-One fragment holds all of it, so that a move of the slider or a click on a block redraws the selection everywhere. Only the open
-tab is drawn. Parts with controls of their own are fragments inside it: these redraw their part alone.
+One fragment holds all of it, so that a move of the slider or a click on a block redraws the
+selection everywhere. Only the open tab is drawn. Parts with controls of their own are fragments
+inside it: these redraw their part alone.
 """
 
 from collections.abc import Sequence
@@ -30,11 +32,16 @@ from pages.components.explore import (
 from pages.components.shared import chart, cuts, frame, selection, state, stored_results, words
 from pages.components.shared.selection import Shown
 
-MAP, QUESTIONS, COST, FRONT, DATA = "map", "questions", "cost", "trade-off", "data"
+MAP = "map"
+QUESTIONS = "questions"
+COST = "cost"
+FRONT = "trade-off"
+DATA = "data"
 _TABS = {MAP: "Map", QUESTIONS: "Questions", COST: "Cost", FRONT: "Trade-off", DATA: "Data"}
 """Titles of the tabs, by their name in the address."""
 _FIRST_VIEW = "first-look"
-"""Key of the session for the first view, "" once it was changed: only then are there notes on the picture."""
+"""Key of the session for the first view, "" once it was changed: only then are there notes on the
+picture."""
 _SQUARE = "This square is the removed block: click any other"
 _FORMER = ("generation", "damage")
 """Names of tabs that links of former versions have: the first tab shows what they showed."""
@@ -46,9 +53,12 @@ def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -
     Args:
         map_key, sweep_key: which results.
         model: the model of the page.
-        live: whether a sweep or the damage is growing, so that the view must look again every two seconds.
+        live: whether a sweep or the damage is growing, so that the view must look again every two
+            seconds.
     """
-    st.fragment(_view, key=chart_selection.VIEW, run_every="2s" if live else None)(map_key, sweep_key, model)
+    st.fragment(_view, key=chart_selection.VIEW, run_every="2s" if live else None)(
+        map_key, sweep_key, model
+    )
 
 
 def tab() -> str:
@@ -59,13 +69,16 @@ def tab() -> str:
 
 def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
     with frame.errors_shown():
-        distances, sweep = stored_results.by_key("distances", map_key), stored_results.by_key("sweep", sweep_key)
+        distances = stored_results.by_key("distances", map_key)
+        sweep = stored_results.by_key("sweep", sweep_key)
         if distances is None:
             st.info("This map is no longer in the cache. Reload the page.")
             return
         view = selection.on_map(distances, sweep, model)
         with st.container(gap="xxsmall"):
-            with st.container(key="verdict", gap="xxsmall"):  # drawn in its place, so that nothing below it moves
+            with st.container(
+                key="verdict", gap="xxsmall"
+            ):  # drawn in its place, so that nothing below it moves
                 verdict_line.show(view)
             with st.container(gap="xxsmall", key="instrument"):
                 _instrument(view)
@@ -77,9 +90,14 @@ def _tabs(view: Shown) -> None:
         places = st.tabs(list(_TABS.values()), key="tab", on_change=_opened)
     with places[list(_TABS).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
         _DRAWN[tab()](view)
-        if tab() not in (MAP, FRONT):  # the map shows the conditions on hover, the trade-off below its chart
+        if tab() not in (
+            MAP,
+            FRONT,
+        ):  # the map shows the conditions on hover, the trade-off below its chart
             selection.show_chip(selection.selected_conditions(view.selected))
-            chart_selection.mark({}, view.cut, view.strategy)  # for those who follow the slider while it is dragged
+            chart_selection.mark(
+                {}, view.cut, view.strategy
+            )  # for those who follow the slider while it is dragged
 
 
 def _opened() -> None:
@@ -88,16 +106,23 @@ def _opened() -> None:
 
 
 def _instrument(view: Shown) -> None:
-    """Draw the slider, the removed layers in words, the strip of layers, and what their removal costs."""
+    """Draw the slider, the removed layers in words, the strip of layers, and what their removal
+    costs.
+    """
     left, right = st.columns([3, 7], vertical_alignment="center", gap="small")
     with left:
         cuts.slider(view.strategy.distances.n_layers)
-    with right, st.container(horizontal=True, vertical_alignment="center", gap="small", key="best-cut"):
+    with (
+        right,
+        st.container(horizontal=True, vertical_alignment="center", gap="small", key="best-cut"),
+    ):
         cuts.say(view.cut)
         st.space("stretch")
         cuts.back_button(view.cut, view.strategy)
         verdict_line.best_button(view)
-        if not curves.missing_scores(view):  # one next step at a time: an unmeasured block is scored first
+        if not curves.missing_scores(
+            view
+        ):  # one next step at a time: an unmeasured block is scored first
             readout.measure_button(view)
             verdict_line.heal_button(view)
     is_first = _is_first_look(view)
@@ -106,7 +131,9 @@ def _instrument(view: Shown) -> None:
 
 
 def _is_first_look(view: Shown) -> bool:
-    """Return whether the visitor has neither changed the view nor started a job; a class gets no notes."""
+    """Return whether the visitor has neither changed the view nor started a job; a class gets no
+    notes.
+    """
     current = (str(view.cut), tab())
     is_same = st.session_state.setdefault(_FIRST_VIEW, current) == current
     if not is_same or state.presenting() or service.jobs.list_jobs(1):
@@ -123,7 +150,10 @@ def _map_and_curves(view: Shown) -> None:
         curves.show(view.sweep, compared, view.heals, view.strategy, view.cut)
         curves.not_measured(view)
     marks = {chart_selection.name_now(map_view.CHART): chart_selection.CELLS}
-    marks |= {chart_selection.name_now(name): mark for name, mark in chart_selection.of_curves(view).items()}
+    marks |= {
+        chart_selection.name_now(name): mark
+        for name, mark in chart_selection.of_curves(view).items()
+    }
     chart_selection.mark(marks, view.cut, view.strategy, _SQUARE if _is_first_look(view) else "")
 
 
@@ -157,8 +187,11 @@ def _weighed(view: Shown) -> None:
 
 def _data(view: Shown) -> None:
     """Draw the tables of all tabs and the commands that reproduce them."""
-    model, sweep = view.model, view.sweep
-    curves_shown = [sweep, *curves.flat(curves.same_questions(sweep, model).values())] if sweep else []
+    model = view.model
+    sweep = view.sweep
+    curves_shown = (
+        [sweep, *curves.flat(curves.same_questions(sweep, model).values())] if sweep else []
+    )
     speed = savings.find_speed(model)
     st.caption(words.provenance(view.distances.result, sweep.result if sweep else None))
     _tables(
@@ -169,7 +202,13 @@ def _data(view: Shown) -> None:
         readout.tables(view),
     )
     once = [entry for entry in (view.damage, speed) if entry]
-    everything = [view.distances, *curves_shown, *once, *view.heals, *stored_results.scores_of("evaluate", model)]
+    everything = [
+        view.distances,
+        *curves_shown,
+        *once,
+        *view.heals,
+        *stored_results.scores_of("evaluate", model),
+    ]
     frame.commands([entry.result.spec for entry in everything])
 
 
@@ -192,15 +231,24 @@ def _tables(
         damage: the damage on screen.
         texts: tables of generated text, by title.
     """
-    tables: dict[str, Table | list[dict]] = {"Distances": distances.table("blocks"), "Chosen blocks": distances.table("best")}
+    tables: dict[str, Table | list[dict]] = {
+        "Distances": distances.table("blocks"),
+        "Chosen blocks": distances.table("best"),
+    }
     if sweeps:
         scored = [(words.strategy(sweep.spec), point) for sweep in sweeps for point in sweep.points]
-        tables["Accuracy and loss"] = points.table([point for _, point in scored], strategy=[name for name, _ in scored])
+        tables["Accuracy and loss"] = points.table(
+            [point for _, point in scored], strategy=[name for name, _ in scored]
+        )
     if heals:
-        tables["Healed"] = points.table([heal.healed for heal in heals if heal.healed], "Healed models")
+        tables["Healed"] = points.table(
+            [heal.healed for heal in heals if heal.healed], "Healed models"
+        )
     if damage:
         rows = damage.table("blocks").records()
-        tables["Loss increase"] = [row | {"distance": distances.mean[row["n"] - 1][row["start"]]} for row in rows]
+        tables["Loss increase"] = [
+            row | {"distance": distances.mean[row["n"] - 1][row["start"]]} for row in rows
+        ]
         tables["Lowest increase"] = damage.beside(distances.best)
     tables |= texts
     if sweeps and sweeps[0].skipped_rows:

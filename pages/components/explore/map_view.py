@@ -1,6 +1,7 @@
 """The map on which a block is chosen: by the selected distance or the damage, as a map or as lines.
 
-The figures have no selection, are built once and are shared: building one takes far longer than ringing a block.
+The figures have no selection, are built once and are shared: building one takes far longer than
+ringing a block.
 """
 
 from collections.abc import Sequence
@@ -50,17 +51,28 @@ def controls(distances: FoundResult, damage: FoundResult | None) -> None:
 
     left, right = st.columns([3, 2], vertical_alignment="bottom", gap="small")
     with left, state.showing("metric", _quantity(names)):
-        st.selectbox("Quantity of the map", names, format_func=_name, key="metric", on_change=choose_metric)
+        st.selectbox(
+            "Quantity of the map", names, format_func=_name, key="metric", on_change=choose_metric
+        )
     with right, state.showing("map-view", view()):
         st.selectbox(
-            "View", list(VIEWS), format_func=VIEWS.__getitem__, key="map-view", on_change=choose_view, help=_VIEWS_HELP
+            "View",
+            list(VIEWS),
+            format_func=VIEWS.__getitem__,
+            key="map-view",
+            on_change=choose_view,
+            help=_VIEWS_HELP,
         )
 
 
 def _quantities(distances: DistanceResult, damage: FoundResult | None) -> list[str]:
     """Return what the map can show, its own distance first."""
     metric = distances.spec.metric
-    return [metric, *(name for name in distances.others if name != metric), *([DAMAGE] if damage else [])]
+    return [
+        metric,
+        *(name for name in distances.others if name != metric),
+        *([DAMAGE] if damage else []),
+    ]
 
 
 def _quantity(names: list[str]) -> str:
@@ -68,7 +80,9 @@ def _quantity(names: list[str]) -> str:
     return wanted if wanted in names else names[0]
 
 
-def show(entry: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
+def show(
+    entry: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut
+) -> None:
     """Draw the chart and the remark on it.
 
     Args:
@@ -78,25 +92,46 @@ def show(entry: FoundResult, damage: FoundResult | None, strategy: ChosenStrateg
         cut: the removed layers.
     """
     distances: DistanceResult = entry.result
-    names, how, own_metric = _quantities(distances, damage), view(), distances.spec.metric
-    metric, wanted = _quantity(names), state.option("metric")
+    names = _quantities(distances, damage)
+    how = view()
+    own_metric = distances.spec.metric
+    metric = _quantity(names)
+    wanted = state.option("metric")
     if wanted and wanted not in names:
-        st.caption(f"This link asks for {words.plain(_name(wanted))}, which this map does not have.")
+        st.caption(
+            f"This link asks for {words.plain(_name(wanted))}, which this map does not have."
+        )
     drawn = damage if metric == DAMAGE and damage is not None else entry
     if how == "lines":
-        figure = maps.picked(_lines(version(drawn), metric, chart.is_dark(), drawn), cut.removed, dark=chart.is_dark())
-        remark = "Blue: all blocks of this size. The line across marks the lowest value of each size."
+        figure = maps.picked(
+            _lines(version(drawn), metric, chart.is_dark(), drawn),
+            cut.removed,
+            dark=chart.is_dark(),
+        )
+        remark = (
+            "Blue: all blocks of this size. The line across marks the lowest value of each size."
+        )
     elif metric == DAMAGE:
         figure = _damage_map(version(drawn), drawn)
         is_map = len(drawn.result.increase) > 1
-        remark = "Line: the block of each size with the lowest loss increase." if is_map else "Each bar removes one layer."
+        remark = (
+            "Line: the block of each size with the lowest loss increase."
+            if is_map
+            else "Each bar removes one layer."
+        )
     else:
-        path, others = strategy.path(), () if metric == own_metric else distance_spec.best_blocks(distances.others[metric])
-        key = " / ".join(" ".join(f"{best.n}:{best.start}" for best in blocks) for blocks in (path, others))
+        path = strategy.path()
+        others = () if metric == own_metric else distance_spec.best_blocks(distances.others[metric])
+        key = " / ".join(
+            " ".join(f"{best.n}:{best.start}" for best in blocks) for blocks in (path, others)
+        )
         figure = _distance_map(version(entry), key, metric, entry, path, others)
         remark = "Line: chosen blocks. Circles: tied with the most similar (95 %)."
         if metric != own_metric:
-            remark = f"Dotted: the most similar block by {words.plain(_name(metric))}. Line: by the map's own distance."
+            remark = (
+                f"Dotted: the most similar block by {words.plain(_name(metric))}. Line: by the"
+                " map's own distance."
+            )
     chart_selection.chart_of_blocks(
         figure,
         key=CHART,
@@ -122,7 +157,11 @@ def _distance_map(
     _others: Sequence[Best],
 ) -> Figure:
     close = remarks.of_map(_found.result, metric, service.arrays(_found).get("text_distances"))
-    return Finished(maps.distance_map(_found.result, _path, others=_others, tied=close, metric=metric, height=_HEIGHT))
+    return Finished(
+        maps.distance_map(
+            _found.result, _path, others=_others, tied=close, metric=metric, height=_HEIGHT
+        )
+    )
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

@@ -1,4 +1,5 @@
-"""Choice of the results on screen: those in the address, those selected in a menu, else the strongest.
+"""Choice of the results on screen: those in the address, those selected in a menu, else the
+strongest.
 
 Texts and questions have names in the address, so that the same link means the same elsewhere.
 """
@@ -22,11 +23,14 @@ _MAX_SEARCHED = 300
 _OPTION = {"distances": "texts", "sweep": "benchmark"}
 """Field of the address for each kind of result."""
 _TEXTS = re.compile(r"(c4|wiki):(\d{1,6})x(\d{1,6})(?::seed(\d{1,9}))?")
-_QUESTIONS = re.compile(r"(\w+):(all|\d{1,6})(?::(\d)-shot)?(?::seed(\d{1,9}))?(?::(\w+(?:\+\w+)*))?(?:@(\w+))?")
+_QUESTIONS = re.compile(
+    r"(\w+):(all|\d{1,6})(?::(\d)-shot)?(?::seed(\d{1,9}))?(?::(\w+(?:\+\w+)*))?(?:@(\w+))?"
+)
 
 
 def prefer(kind: str, entries: list[FoundResult], model: ModelSpec) -> None:
-    """Show the result that the address requests, once, if it is stored; a later choice of the user is left alone.
+    """Show the result that the address requests, once, if it is stored; a later choice of the user
+    is left alone.
 
     Args:
         kind: of the results.
@@ -40,7 +44,9 @@ def prefer(kind: str, entries: list[FoundResult], model: ModelSpec) -> None:
     if match is None and len(entries) >= stored_results.MOST:
         strategy = (("strategy", state.strategy()),) if kind == "sweep" else ()
         numbers = " ".join(re.findall(r"\d+", wanted)[:1])
-        further = stored_results.find(kind, model, having=strategy, text=numbers, most=_MAX_SEARCHED)
+        further = stored_results.find(
+            kind, model, having=strategy, text=numbers, most=_MAX_SEARCHED
+        )
         match = next((entry for entry in further if _name(kind, entry) == wanted), None)
     if match is not None:
         state.show_result(kind, match.key)
@@ -48,13 +54,16 @@ def prefer(kind: str, entries: list[FoundResult], model: ModelSpec) -> None:
 
 
 def write_request(kind: str, entry: FoundResult | None) -> None:
-    """Keep the address true to the screen; while it requests a missing result, it keeps the request."""
+    """Keep the address true to the screen; while it requests a missing result, it keeps the
+    request.
+    """
     if not _wanted(kind):
         state.choose_option(_OPTION[kind], _name(kind, entry) if entry else "")
 
 
 def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
-    """Name the missing result, with a button that measures it and one that drops the request; starts nothing itself.
+    """Name the missing result, with a button that measures it and one that drops the request;
+    starts nothing itself.
 
     Args:
         model: the model of the page.
@@ -63,24 +72,44 @@ def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
     texts, benchmark = (_wanted(kind) for kind in _OPTION)
     if texts:
         corpus = read_texts(texts)
-        what = f"a map of {words.texts(corpus)} {corpus.n_texts} × {corpus.seq_len}" if corpus else "a map of other texts"
+        what = (
+            f"a map of {words.texts(corpus)} {corpus.n_texts} × {corpus.seq_len}"
+            if corpus
+            else "a map of other texts"
+        )
         spec = DistanceSpec(model=model, corpus=corpus) if corpus else None
         _sentence("distances", what, spec, f"Distance map, {texts}", "Compute")
     if benchmark:
         questions = read_questions(benchmark)
-        what = f"a {state.strategy()} curve on {_questions(questions)}" if questions else "a curve on other questions"
-        _sentence("sweep", what, _sweep(model, questions, distances), f"Curve, {benchmark}, {state.strategy()}", "Measure")
+        what = (
+            f"a {state.strategy()} curve on {_questions(questions)}"
+            if questions
+            else "a curve on other questions"
+        )
+        _sentence(
+            "sweep",
+            what,
+            _sweep(model, questions, distances),
+            f"Curve, {benchmark}, {state.strategy()}",
+            "Measure",
+        )
 
 
-def _sweep(model: ModelSpec, questions: BenchmarkSpec | None, distances: CorpusSpec | None) -> SweepSpec | None:
+def _sweep(
+    model: ModelSpec, questions: BenchmarkSpec | None, distances: CorpusSpec | None
+) -> SweepSpec | None:
     if questions is None or distances is None or needs(state.strategy(), BLOCKS):
         return None
     distance_spec = DistanceSpec(model=model, corpus=distances.request)
-    spec = SweepSpec(model=model, benchmark=questions, distances=distance_spec, strategy=state.strategy())
+    spec = SweepSpec(
+        model=model, benchmark=questions, distances=distance_spec, strategy=state.strategy()
+    )
     return sparing(spec, state.protected())
 
 
-def _sentence(kind: str, what: str, spec: DistanceSpec | SweepSpec | None, label: str, verb: words.Markdown) -> None:
+def _sentence(
+    kind: str, what: str, spec: DistanceSpec | SweepSpec | None, label: str, verb: words.Markdown
+) -> None:
     how = "" if spec else " and cannot be measured from this page"
     sentence, do, drop = st.columns([9, 2, 1.4], vertical_alignment="center", gap="small")
     sentence.info(f"This link asks for {words.plain(what)}, which is not measured here{how}.")
@@ -101,7 +130,9 @@ def _name(kind: str, entry: FoundResult) -> str:
 
 
 def _wanted(kind: str) -> str:
-    """Return the request of the address when the page was opened; "" once it has been shown or dismissed."""
+    """Return the request of the address when the page was opened; "" once it has been shown or
+    dismissed.
+    """
     return _wishes().get(kind, "")
 
 
@@ -116,10 +147,14 @@ def _settle(kind: str) -> None:
 
 
 def name_texts(spec: CorpusSpec) -> str:
-    """ "c4:32x256": 32 texts of up to 256 tokens; a file of the visitor's own is "file" and means nothing elsewhere."""
+    """ "c4:32x256": 32 texts of up to 256 tokens; a file of the visitor's own is "file" and means
+    nothing elsewhere.
+    """
     if spec.source not in ("c4", "wiki") or spec.split != "all":
         return "file"
-    return f"{spec.source}:{spec.n_texts}x{spec.seq_len}" + (f":seed{spec.seed}" if spec.seed else "")
+    return f"{spec.source}:{spec.n_texts}x{spec.seq_len}" + (
+        f":seed{spec.seed}" if spec.seed else ""
+    )
 
 
 def read_texts(text: str) -> CorpusSpec | None:
@@ -135,28 +170,48 @@ def read_texts(text: str) -> CorpusSpec | None:
 
 
 def name_questions(spec: BenchmarkSpec) -> str:
-    """ "arc_easy:100", "mmlu:all:5-shot:stem+virology@paper"; a file of the visitor's own is "file"."""
+    """ "arc_easy:100", "mmlu:all:5-shot:stem+virology@paper"; a file of the visitor's own is
+    "file".
+    """
     if spec.is_file:
         return "file"
-    name = f"{spec.task}:{spec.limit or 'all'}" + (f":{spec.shots}-shot" if spec.shots is not None else "")
-    name += (f":seed{spec.seed}" if spec.seed else "") + (f":{'+'.join(spec.subset)}" if spec.subset else "")
+    name = f"{spec.task}:{spec.limit or 'all'}" + (
+        f":{spec.shots}-shot" if spec.shots is not None else ""
+    )
+    name += (f":seed{spec.seed}" if spec.seed else "") + (
+        f":{'+'.join(spec.subset)}" if spec.subset else ""
+    )
     return name if spec.protocol == "harness" else f"{name}@{spec.protocol}"
 
 
 def read_questions(text: str) -> BenchmarkSpec | None:
-    """Return the questions that `name_questions` wrote; None if they cannot be read or are a file."""
+    """Return the questions that `name_questions` wrote; None if they cannot be read or are a
+    file.
+    """
     match = _QUESTIONS.fullmatch(text)
     if not match:
         return None
     task, limit, shots, seed, subset, protocol = match.groups()
     try:
-        spec = BenchmarkSpec(task, None if limit == "all" else int(limit), int(shots) if shots else None, int(seed or 0))
-        return replace(spec, subset=tuple(subset.split("+")) if subset else (), protocol=protocol or "harness")
+        spec = BenchmarkSpec(
+            task,
+            None if limit == "all" else int(limit),
+            int(shots) if shots else None,
+            int(seed or 0),
+        )
+        return replace(
+            spec, subset=tuple(subset.split("+")) if subset else (), protocol=protocol or "harness"
+        )
     except SpecError:
         return None
 
 
-def menu(maps: list[FoundResult], distances: FoundResult, sweeps: list[FoundResult], sweep: FoundResult | None) -> None:
+def menu(
+    maps: list[FoundResult],
+    distances: FoundResult,
+    sweeps: list[FoundResult],
+    sweep: FoundResult | None,
+) -> None:
     """Draw the menus that select the shown results and the strategy.
 
     Args:
@@ -170,7 +225,9 @@ def menu(maps: list[FoundResult], distances: FoundResult, sweeps: list[FoundResu
     cuts.strategy_menu("Blocks chosen by", "strategy")
 
 
-def _menu_of(kind: str, label: words.Markdown, entries: list[FoundResult], current: FoundResult | None) -> None:
+def _menu_of(
+    kind: str, label: words.Markdown, entries: list[FoundResult], current: FoundResult | None
+) -> None:
     """Draw a menu of the strongest results of one kind."""
     if current is None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")

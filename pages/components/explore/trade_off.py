@@ -29,7 +29,8 @@ _MEGABYTE = 1e6
 
 
 def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
-    """Draw the budget, the chart, the best model of each kind within the budget, and missing measurements.
+    """Draw the budget, the chart, the best model of each kind within the budget, and missing
+    measurements.
 
     Args:
         model: the model of the page.
@@ -37,7 +38,11 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         cut: the removed layers.
         selected: the scores on screen, whose questions and texts all models are compared on.
     """
-    on_screen = [condition for condition in (selected.accuracy.condition, selected.loss.condition) if condition is not None]
+    on_screen = [
+        condition
+        for condition in (selected.accuracy.condition, selected.loss.condition)
+        if condition is not None
+    ]
     named = tuple(st.session_state.get("front-others", []))
     comparison = _compare(model, on_screen, named)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
@@ -60,7 +65,9 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         st.info("No speed of this model is measured. Click **Measure speed** in the **Cost** tab.")
     else:
         _chart(compared, by, limits, strategy, cut, selected)
-    for column, (way, candidate) in zip(st.columns(3), verdict.routes(comparison, limits).items(), strict=True):
+    for column, (way, candidate) in zip(
+        st.columns(3), verdict.routes(comparison, limits).items(), strict=True
+    ):
         with column, st.container(border=True, height="stretch"):
             _card(way, candidate, quantity, strategy)
     _actions(comparison, model)
@@ -68,12 +75,22 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     st.caption(_about(compared, by))
 
 
-def _chart(compared: Front, by: str, limits: Sequence[Goal], strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
+def _chart(
+    compared: Front,
+    by: str,
+    limits: Sequence[Goal],
+    strategy: ChosenStrategy,
+    cut: Cut,
+    selected: Selected,
+) -> None:
     quantity = compared.quantity
     chart_selection.chart_of_blocks(
         figures.trade_off(compared, by, dark=chart.is_dark(), height=340, limits=limits),
         key="front",
-        alt=f"{quantity.capitalize()} against {_AXES[by].lower()} of {len(compared.candidates)} models on the same data.",
+        alt=(
+            f"{quantity.capitalize()} against {_AXES[by].lower()} of {len(compared.candidates)}"
+            " models on the same data."
+        ),
         file_name="trade-off",
         n_layers=strategy.distances.n_layers,
         chosen=strategy.block,
@@ -85,46 +102,68 @@ def _chart(compared: Front, by: str, limits: Sequence[Goal], strategy: ChosenStr
 
 
 def _compare(model: ModelSpec, on: Sequence[Condition], named: tuple[str, ...]) -> Comparison:
-    """Return `front.of_model` on some questions and texts, cached until a result is added, changed or deleted."""
+    """Return `front.of_model` on some questions and texts, cached until a result is added, changed
+    or deleted.
+    """
     version = service.version((*SCORED, "speed"))
     return _compared(version, stored_results.known(model), SameMaterial.of(on), named)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _compared(version: str, model: ModelSpec, material: SameMaterial, named: tuple[str, ...]) -> Comparison:
+def _compared(
+    version: str, model: ModelSpec, material: SameMaterial, named: tuple[str, ...]
+) -> Comparison:
     return front.of_model(model, material, named)
 
 
 def _quantities(comparison: Comparison) -> dict[str, words.Markdown]:
-    """Return the quantities to choose from: bits per byte if another tokenizer makes a loss per token incomparable."""
+    """Return the quantities to choose from: bits per byte if another tokenizer makes a loss per
+    token incomparable.
+    """
     n_losses = sum(LOSS in candidate.readings for candidate in comparison.candidates)
     losses = comparison.front(LOSS)
-    return _QUANTITIES | ({BITS: "Bits per byte"} if losses and n_losses > len(losses.candidates) else {})
+    return _QUANTITIES | (
+        {BITS: "Bits per byte"} if losses and n_losses > len(losses.candidates) else {}
+    )
 
 
 def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str, usual: str) -> str:
-    return st.segmented_control(label, list(options), format_func=options.__getitem__, default=usual, required=True, key=key)
+    return st.segmented_control(
+        label, list(options), format_func=options.__getitem__, default=usual, required=True, key=key
+    )
 
 
 def _budget(comparison: Comparison) -> list[Goal]:
-    """Draw a slider for the size and one for the speed, if any is measured, and return the limits that they set."""
+    """Draw a slider for the size and one for the speed, if any is measured, and return the limits
+    that they set.
+    """
     sizes = [candidate.memory / _MEGABYTE for candidate in comparison.candidates] or [0.0]
-    largest = comparison.reference.memory / _MEGABYTE if comparison.reference is not None else max(sizes)
-    most = math.ceil(max((form.memory / _MEGABYTE for form in comparison.forms), default=max(sizes))) + 1
+    largest = (
+        comparison.reference.memory / _MEGABYTE if comparison.reference is not None else max(sizes)
+    )
+    most = (
+        math.ceil(max((form.memory / _MEGABYTE for form in comparison.forms), default=max(sizes)))
+        + 1
+    )
     least = min(math.floor(min(sizes)), most - 1)
     usual = min(most, max(least, round(largest / 2)))
     size = st.slider("Max. size, MB", least, most, usual, key="budget-size", width=220)
     limits = [Goal(verdict.BYTES, round(_MEGABYTE * size))]
     times = [candidate.times for candidate in comparison.candidates if candidate.times]
     if times:
-        low, high = math.floor(10 * min(times)) / 10, math.ceil(10 * max(times)) / 10 + 0.1
-        speed = st.slider("Min. relative speed", low, high, low, 0.05, key="budget-speed", width=220)
+        low = math.floor(10 * min(times)) / 10
+        high = math.ceil(10 * max(times)) / 10 + 0.1
+        speed = st.slider(
+            "Min. relative speed", low, high, low, 0.05, key="budget-speed", width=220
+        )
         limits += [Goal(verdict.SPEED, speed)] if speed > low else []
     return limits
 
 
 def _card(way: str, candidate: Candidate | None, quantity: str, strategy: ChosenStrategy) -> None:
-    """Draw the best model of one kind within the budget, with its change of the quantity on the chart."""
+    """Draw the best model of one kind within the budget, with its change of the quantity on the
+    chart.
+    """
     st.markdown(f"**{words.plain(way)}**", help=words.plain(verdict.RULE))
     if candidate is None:
         st.caption("No measured model fits.")
@@ -139,40 +178,69 @@ def _card(way: str, candidate: Candidate | None, quantity: str, strategy: Chosen
             key=f"take-{blocks.written(candidate.cut)}",
             icon=":material/content_cut:",
             on_click=cuts.take_or_say,
-            args=(candidate.cut, strategy.cut(candidate.cut.size).removed, strategy.distances.n_layers),
+            args=(
+                candidate.cut,
+                strategy.cut(candidate.cut.size).removed,
+                strategy.distances.n_layers,
+            ),
         )
 
 
 def _generated_text(candidate: Candidate) -> None:
     """Draw the stored text of a model that is not healed, after the prompt of Explore."""
     kinds = {"sweep": None, "evaluate": candidate.cut}
-    entries = [entry for kind, cut in kinds.items() for entry in stored_results.generating(kind, candidate.model, cut)]
-    stored = readout.texts(generations.collect(candidate.model, [entry.result for entry in entries]))
+    entries = [
+        entry
+        for kind, cut in kinds.items()
+        for entry in stored_results.generating(kind, candidate.model, cut)
+    ]
+    stored = readout.texts(
+        generations.collect(candidate.model, [entry.result for entry in entries])
+    )
     runs = stored["texts"].get(blocks.written(candidate.cut) if candidate.cut else "")
     if runs and not candidate.repair:
         text = " ".join(run for run, _ in runs)
-        st.caption(words.plain(f"“… {text} …”"), help=words.plain(f"Generated after “{stored['prompt']}”"))
+        st.caption(
+            words.plain(f"“… {text} …”"), help=words.plain(f"Generated after “{stored['prompt']}”")
+        )
 
 
 def _about(compared: Front, by: str) -> words.Markdown:
-    sentences = "Bars: 95 % intervals. Dotted line: best measured. Pale: outside the budget. Click a symbol to select it."
+    sentences = (
+        "Bars: 95 % intervals. Dotted line: best measured. Pale: outside the budget. Click a symbol"
+        " to select it."
+    )
     if not any(candidate.is_other for candidate in compared.candidates):
-        sentences += " Is a smaller model better? Measure one on the same data, then choose it under **Other models**."
-    return sentences + (" A number of layers that was not timed has no point." if by == SPEED else "")
+        sentences += (
+            " Is a smaller model better? Measure one on the same data, then choose it under **Other"
+            " models**."
+        )
+    return sentences + (
+        " A number of layers that was not timed has no point." if by == SPEED else ""
+    )
 
 
 def _actions(comparison: Comparison, model: ModelSpec) -> None:
     """Draw the buttons that measure missing scores, as one grid, and missing speeds."""
     missing = unmeasured.missing(comparison, model)
-    grid, lasts = unmeasured.affordable_grid(comparison, missing, service.read_all(service.of_here("sweep")))
+    grid, lasts = unmeasured.affordable_grid(
+        comparison, missing, service.read_all(service.of_here("sweep"))
+    )
     speeds = unmeasured.speeds(missing)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        duration = "duration unknown" if lasts is None else f"about {words.span(lasts.low_s, lasts.high_s)}"
+        duration = (
+            "duration unknown"
+            if lasts is None
+            else f"about {words.span(lasts.low_s, lasts.high_s)}"
+        )
         if grid is not None and start.button(
             f"Measure missing points ({duration})",
             key="front-missing",
             icon=":material/play_arrow:",
-            help="Runs one grid: the same questions, texts and removals in missing precisions. Stored parts take no time.",
+            help=(
+                "Runs one grid: the same questions, texts and removals in missing precisions."
+                " Stored parts take no time."
+            ),
         ):
             start.start_and_show(grid, f"Missing precisions of {state.name(model)}")
         if speeds and start.button(
@@ -181,6 +249,13 @@ def _actions(comparison: Comparison, model: ModelSpec) -> None:
             icon=":material/speed:",
             help="Times each precision in turn. Needs an idle machine.",
         ):
-            start.start_all([(spec, f"Speed of {state.name(model)} in {spec.model.precision}") for spec in speeds])
+            start.start_all(
+                [
+                    (spec, f"Speed of {state.name(model)} in {spec.model.precision}")
+                    for spec in speeds
+                ]
+            )
     if missing:
-        st.caption(f"Not measured: {words.plain(', '.join(measurement.what for measurement in missing))}.")
+        st.caption(
+            f"Not measured: {words.plain(', '.join(measurement.what for measurement in missing))}."
+        )

@@ -1,7 +1,8 @@
-"""The verdict: accuracy and loss without the removed layers, with buttons for the best block of their size and for healing.
+"""The verdict: accuracy and loss without the removed layers, with buttons for the best block of
+their size and for healing.
 
-The words are made by `results.words.headline` from `results.evidence`, as everywhere. The recommendation of the decision sheet
-is another thing (`results.verdict`).
+The words are made by `results.words.headline` from `results.evidence`, as everywhere. The
+recommendation of the decision sheet is another thing (`results.verdict`).
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,10 @@ def show(view: Shown) -> None:
     """Draw the verdict."""
     measured = view.evidence
     if measured is None:
-        st.markdown(view.cut.unknown or "Nothing is removed. Move the slider or click a block to see what its removal costs.")
+        st.markdown(
+            view.cut.unknown
+            or "Nothing is removed. Move the slider or click a block to see what its removal costs."
+        )
         return
     st.markdown(words.plain(headline.verdict(measured)), help=_in_detail(measured, view))
 
@@ -39,9 +43,13 @@ def heal_button(view: Shown) -> None:
 def _in_detail(measured: evidence.Evidence, view: Shown) -> words.Markdown:
     """Return all quantities with their intervals, then what they are measured on."""
     lines = [headline.sentence(measured), *headline.measured_on(measured)]
-    if units := words.other_losses(view.readings.get(LOSS), view.strategy.distances.model.vocab_size):
+    if units := words.other_losses(
+        view.readings.get(LOSS), view.strategy.distances.model.vocab_size
+    ):
         lines.append(f"Loss in other units: {units}")
-    if view.sweep is not None and (precise := precision_spec.describe_cost(view.sweep.result.spec.model)):
+    if view.sweep is not None and (
+        precise := precision_spec.describe_cost(view.sweep.result.spec.model)
+    ):
         lines.append(f"Precision: {precise}")
     return "\n".join(f"- {words.plain(line)}" for line in lines)
 
@@ -51,12 +59,18 @@ def best_button(view: Shown) -> None:
     removed = view.cut.removed
     if removed is None:
         return
-    n_layers, every = view.strategy.distances.n_layers, [*view.scores, *view.damage_maps]
+    n_layers = view.strategy.distances.n_layers
+    every = [*view.scores, *view.damage_maps]
     like = removed if isinstance(removed, PartSet) else removed.size
     costs: list[Cost] = _costs(selection.versions(every), like, every)
-    best = quality_costs.best_cut([cost for cost in costs if not cuts.protected_in(cost.cut, n_layers)])
+    best = quality_costs.best_cut(
+        [cost for cost in costs if not cuts.protected_in(cost.cut, n_layers)]
+    )
     if best is not None and best.cut != removed:
-        selected = next((cost for cost in costs if cost.cut == removed and cost.condition == best.condition), None)
+        selected = next(
+            (cost for cost in costs if cost.cut == removed and cost.condition == best.condition),
+            None,
+        )
         st.button(
             f"Select {best.cut.brief()}",
             key="take-best",
@@ -76,7 +90,11 @@ def _in_full(cost: Cost, selected: Cost | None) -> words.Markdown:
 
 def _amount(cost: Cost) -> str:
     change = cost.change
-    ends = "" if change.low is None or change.high is None else f" (95 % CI {change.low:.2f} to {change.high:.2f})"
+    ends = (
+        ""
+        if change.low is None or change.high is None
+        else f" (95 % CI {change.low:.2f} to {change.high:.2f})"
+    )
     return f"{change.difference:+.2f} nats/token{ends}".replace("-", "−")
 
 

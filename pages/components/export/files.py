@@ -31,7 +31,8 @@ def _mergekit(choice: Choice) -> None:
     """Draw the mergekit recipe of the same removal."""
     if isinstance(choice.cut, PartSet):
         st.info(
-            "A mergekit recipe can remove whole layers only. Choose **Model folder**: there the removed sublayers are zeros."
+            "A mergekit recipe can remove whole layers only. Choose **Model folder**: there the"
+            " removed sublayers are zeros."
         )
         return
     source, note = formats.mergekit_source(choice.model, choice.facts.part_of)
@@ -40,12 +41,16 @@ def _mergekit(choice: Choice) -> None:
         st.warning(words.plain(stops))
         return
     text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note)
-    st.caption(f"mergekit removes the same layers with this recipe.{folders.without_healing(choice)}")
+    st.caption(
+        f"mergekit removes the same layers with this recipe.{folders.without_healing(choice)}"
+    )
     _file(text, "mergekit.yaml", "application/yaml", "yaml")
 
 
 def _lm_eval(choice: Choice) -> None:
-    """Draw the questions of this pruned model as a task of lm-evaluation-harness, and the command that runs it."""
+    """Draw the questions of this pruned model as a task of lm-evaluation-harness, and the command
+    that runs it.
+    """
     measured = evidence_of(choice).quantity(ACCURACY).after
     benchmark = measured.condition.material if isinstance(measured, Reading) else None
     if not isinstance(benchmark, BenchmarkSpec):
@@ -76,13 +81,20 @@ def _lm_eval(choice: Choice) -> None:
 def _card(choice: Choice) -> None:
     """Draw the model card."""
     st.caption("Each model folder contains this card, with the result of its comparison added.")
-    text = model_card.of(choice.model, evidence_of(choice), heal=choice.heal, adapter=choice.adapter)
+    text = model_card.of(
+        choice.model, evidence_of(choice), heal=choice.heal, adapter=choice.adapter
+    )
     _file(text, "README.md", "text/markdown", "markdown")
 
 
 def _file(text: str, name: words.Markdown, mime: str, language: str) -> None:
     chart.download(f"Download {name}", lambda: text, name, mime, key=f"take-{name}", type="primary")
-    st.code(text, language=language, wrap_lines=True, height="content" if text.count("\n") < _LINES else 420)
+    st.code(
+        text,
+        language=language,
+        wrap_lines=True,
+        height="content" if text.count("\n") < _LINES else 420,
+    )
 
 
 def _on_explore(model: ModelSpec) -> dict[str, str]:
@@ -90,7 +102,11 @@ def _on_explore(model: ModelSpec) -> dict[str, str]:
     on_explore = selection.now(model)
     if on_explore is None:
         return {}
-    on_screen = {"distances": on_explore.distances, "sweep": on_explore.sweep, "damage": on_explore.damage}
+    on_screen = {
+        "distances": on_explore.distances,
+        "sweep": on_explore.sweep,
+        "damage": on_explore.damage,
+    }
     return {kind: entry.key for kind, entry in on_screen.items() if entry}
 
 
@@ -105,7 +121,12 @@ def _decision_sheet(choice: Choice) -> None:
     """Draw the decision sheet of the chosen export."""
     tolerance = _tolerance()
     made = sheet.of(
-        choice.model, choice.cut, main.command_line, _on_explore(choice.model), heal=choice.heal, tolerance=tolerance
+        choice.model,
+        choice.cut,
+        main.command_line,
+        _on_explore(choice.model),
+        heal=choice.heal,
+        tolerance=tolerance,
     )
     box, icon = _RECOMMENDATIONS[made.decision.recommendation]
     reasons = " ".join(words.plain(reason) for reason in made.decision.reasons)
@@ -121,7 +142,11 @@ def _decision_sheet(choice: Choice) -> None:
 def _content(page: Section) -> None:
     """Draw the lists and commands of a page of the sheet."""
     for title, items in page.lists:
-        st.markdown("\n".join([f"**{words.plain(title)}**", "", *(f"- {words.plain(item)}" for item in items)]))
+        st.markdown(
+            "\n".join(
+                [f"**{words.plain(title)}**", "", *(f"- {words.plain(item)}" for item in items)]
+            )
+        )
     if page.commands:
         st.code("\n".join(page.commands), language="bash", wrap_lines=True)
 
@@ -158,19 +183,35 @@ def _tolerance() -> Tolerance:
 def _sheet_downloads(made: Sheet) -> None:
     with st.container(horizontal=True, gap="small"):
         chart.download(
-            "HTML page", lambda: sheet.html(made).encode(), "decision-sheet.html", "text/html", key="sheet-html", type="primary"
+            "HTML page",
+            lambda: sheet.html(made).encode(),
+            "decision-sheet.html",
+            "text/html",
+            key="sheet-html",
+            type="primary",
         )
-        chart.download("PDF", lambda: sheet_pdf.pdf(made), "decision-sheet.pdf", "application/pdf", key="sheet-pdf")
         chart.download(
-            "Markdown", lambda: sheet.markdown(made).encode(), "decision-sheet.md", "text/markdown", key="sheet-markdown"
+            "PDF",
+            lambda: sheet_pdf.pdf(made),
+            "decision-sheet.pdf",
+            "application/pdf",
+            key="sheet-pdf",
+        )
+        chart.download(
+            "Markdown",
+            lambda: sheet.markdown(made).encode(),
+            "decision-sheet.md",
+            "text/markdown",
+            key="sheet-markdown",
         )
 
 
 def _report_of_all(choice: Choice) -> None:
     """Draw the downloads of everything that is measured, which are written on a click."""
     st.caption(
-        "All results of this model: maps, accuracy curves, healing runs, all numbers in tables, all settings and versions. "
-        "The HTML page is one file with interactive charts. It needs no network."
+        "All results of this model: maps, accuracy curves, healing runs, all numbers in tables, all"
+        " settings and versions. The HTML page is one file with interactive charts. It needs no"
+        " network."
     )
     first = _on_explore(choice.model)
 
@@ -195,7 +236,10 @@ def _report_of_all(choice: Choice) -> None:
         )
 
 
-SHEET, FOLDER, ADAPTER, FILE = "Decision sheet", "Model folder", "Adapter", "llama.cpp"
+SHEET = "Decision sheet"
+FOLDER = "Model folder"
+ADAPTER = "Adapter"
+FILE = "llama.cpp"
 _WAYS: dict[str, Callable[[Choice], ExportSpec | None]] = {
     SHEET: _decision_sheet,
     FOLDER: folders.model_folder,
@@ -209,7 +253,9 @@ _WAYS: dict[str, Callable[[Choice], ExportSpec | None]] = {
 
 
 def show(choice: Choice) -> ExportSpec:
-    """Draw the choice of the form and its panel; returns the request of its files, else of a model folder."""
+    """Draw the choice of the form and its panel; returns the request of its files, else of a model
+    folder.
+    """
     ways = [way for way in _WAYS if way != ADAPTER or choice.adapter]
     key = f"export-way-{choice.adapter is not None}"
     usual = FILE if choice.model.is_gguf else FOLDER
@@ -217,7 +263,13 @@ def show(choice: Choice) -> ExportSpec:
         ways = [FILE, *(way for way in ways if way != FILE)]
     chosen = state.option_of("way", ways, usual)
     way = st.segmented_control(
-        "Export as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key, usual)
+        "Export as",
+        ways,
+        default=chosen,
+        required=True,
+        key=key,
+        on_change=_remember,
+        args=(key, usual),
     )
     return _WAYS[way](choice) or folders.request(choice)
 

@@ -1,4 +1,6 @@
-"""The pruned model to export: its removed layers, its healing run, and its changes with their intervals."""
+"""The pruned model to export: its removed layers, its healing run, and its changes with their
+intervals.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,12 @@ from analysis.results.stored.result import FoundResult
 from analysis.results.words import headline
 from pages.components.shared import selection, start, state, stored_results, words
 
-_TITLES = {SIZE: "Weights", SPEED: "Generation speed", ACCURACY: "Accuracy", LOSS: "Loss, nats/token"}
+_TITLES = {
+    SIZE: "Weights",
+    SPEED: "Generation speed",
+    ACCURACY: "Accuracy",
+    LOSS: "Loss, nats/token",
+}
 _BARE = ""
 """Option without healing."""
 
@@ -35,7 +42,9 @@ class Choice:
 
     @property
     def adapter(self) -> str | None:
-        """Adapter of the healing run relative to the cache folder, None if it is not on this machine."""
+        """Adapter of the healing run relative to the cache folder, None if it is not on this
+        machine.
+        """
         return self.heal.adapter if self.heal is not None and has_adapter(self.heal) else None
 
 
@@ -59,12 +68,19 @@ def choose(entry: FoundResult, model: ModelSpec) -> Choice | None:
 def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
     heals = {
         entry.key: entry.result
-        for entry in stored_results.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),))
+        for entry in stored_results.find(
+            "heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),)
+        )
         if entry.result.is_of(cut) and (entry.result.healed is not None or entry.result.ended_early)
     }
     if not heals:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="not-healed"):
-            st.caption("This pruned model is not healed. Export it as is, or heal it first.", width="content")
+        with st.container(
+            horizontal=True, vertical_alignment="center", gap="small", key="not-healed"
+        ):
+            st.caption(
+                "This pruned model is not healed. Export it as is, or heal it first.",
+                width="content",
+            )
             st.page_link("pages/heal.py", label="Heal", icon=":material/healing:", width="content")
         return None
     names = {key: _name(heal) for key, heal in heals.items()} | {_BARE: "not healed"}
@@ -91,9 +107,12 @@ def _name(heal: HealResult) -> str:
 
 
 def evidence_of(choice: Choice) -> Evidence:
-    """Return the evidence on the choice under the condition of Explore, or under that of its healing run."""
+    """Return the evidence on the choice under the condition of Explore, or under that of its
+    healing run.
+    """
     model = state.current_model()
-    on_explore, curve = selection.now(model), selection.curve(model)
+    on_explore = selection.now(model)
+    curve = selection.curve(model)
     heal = choice.heal if choice.heal is not None and choice.heal.healed is not None else None
     spec = selection.as_shown(model, None if curve is None else curve.result)
     damage = None if on_explore is None else on_explore.damage
@@ -101,7 +120,9 @@ def evidence_of(choice: Choice) -> Evidence:
 
 
 def show_gains(choice: Choice) -> None:
-    """Draw size, speed, accuracy and loss next to the unpruned model, and links to missing measurements."""
+    """Draw size, speed, accuracy and loss next to the unpruned model, and links to missing
+    measurements.
+    """
     evidence = evidence_of(choice)
     judged = "healed" if evidence.heal is not None else "pruned"
     rows = []
@@ -113,22 +134,40 @@ def show_gains(choice: Choice) -> None:
         values = {
             "": title,
             "unpruned": _value(name, quantity.before),
-            judged: _value(name, quantity.after if quantity.before else None),  # a loss-increase map knows the change alone
+            judged: _value(
+                name, quantity.after if quantity.before else None
+            ),  # a loss-increase map knows the change alone
             "change": f"{about}{change} ({interval})" if interval else f"{about}{change}",
         }
         rows.append({head: words.plain(value) for head, value in values.items()})
     with st.container(key="models-export"):  # scrolls sideways on a phone, inside of itself
-        st.table(rows, border="horizontal", hide_index=True, alt="Size, speed and quality next to the unpruned model")
+        st.table(
+            rows,
+            border="horizontal",
+            hide_index=True,
+            alt="Size, speed and quality next to the unpruned model",
+        )
     measured = [quantity for name in _TITLES if (quantity := evidence.quantity(name)).on]
-    st.caption("  \n".join(words.plain(f"{quantity.name.capitalize()}: {quantity.on}.") for quantity in measured))
+    st.caption(
+        "  \n".join(
+            words.plain(f"{quantity.name.capitalize()}: {quantity.on}.") for quantity in measured
+        )
+    )
     if isinstance(choice.cut, PartSet):
         st.caption("A folder keeps single sublayers as zeros, at their full size.")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         speed = evidence.quantity(SPEED)
-        if speed.request is not None and start.button("Measure speed", key="export-speed", icon=":material/speed:"):
+        if speed.request is not None and start.button(
+            "Measure speed", key="export-speed", icon=":material/speed:"
+        ):
             start.start_and_show(speed.request, f"Speed of {state.name(choice.model)}")
         if any(evidence.quantity(name).change is None for name in (ACCURACY, LOSS)):
-            st.page_link("pages/explore.py", label="Measure scores on Explore", icon=":material/grid_on:", width="content")
+            st.page_link(
+                "pages/explore.py",
+                label="Measure scores on Explore",
+                icon=":material/grid_on:",
+                width="content",
+            )
 
 
 def _value(name: str, measured: Reading | float | None) -> str:

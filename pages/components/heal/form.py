@@ -19,7 +19,8 @@ from pages.components.shared import access, frame, start, state, words
 
 
 def _begin(model: ModelSpec, facts: ModelFacts, block: Removal) -> tuple[str, HealSpec, str]:
-    """Return a key of the selected recipe, its settings for this model and block, and its origin in words.
+    """Return a key of the selected recipe, its settings for this model and block, and its origin in
+    words.
 
     The default is the recipe for this model and machine.
 
@@ -28,24 +29,37 @@ def _begin(model: ModelSpec, facts: ModelFacts, block: Removal) -> tuple[str, He
         facts: sizes of the model.
         block: the layers, or parts of layers, to remove.
     """
-    runs, options = _runs(model), _options(model)
+    runs = _runs(model)
+    options = _options(model)
     choice = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
     if choice not in options:  # it may have been deleted since
-        choice = recipes.for_model(model.source, facts.n_layers, on_gpu=recipes.sees_gpu(model.device)).name
+        choice = recipes.for_model(
+            model.source, facts.n_layers, on_gpu=recipes.sees_gpu(model.device)
+        ).name
     st.session_state["recipe"] = choice
     if choice in runs:
         run = runs[choice]
-        return (run.id, recipes.with_settings_of(run.spec, model=model, block=block), "Settings of an older run.")
+        return (
+            run.id,
+            recipes.with_settings_of(run.spec, model=model, block=block),
+            "Settings of an older run.",
+        )
     if choice.startswith(_SAVED):
         mine = saved.get(choice.removeprefix(_SAVED))
         preset = recipes.with_settings_of(mine, model=model, block=block)
         on_gpu = recipes.sees_gpu(model.device)
-        return (f"saved-{mine.name}", sizing.rated(preset, facts.n_parameters, on_gpu=on_gpu), mine.why)
+        return (
+            f"saved-{mine.name}",
+            sizing.rated(preset, facts.n_parameters, on_gpu=on_gpu),
+            mine.why,
+        )
     preset = recipes.heal_spec(choice, model=model, block=block, n_parameters=facts.n_parameters)
     return (choice, preset, recipes.get(choice, model=model.source).why)
 
 
-def _settings(preset: HealSpec, key: str, why: str, questions: BenchmarkSpec, length: dict[str, Any]) -> HealSpec | None:
+def _settings(
+    preset: HealSpec, key: str, why: str, questions: BenchmarkSpec, length: dict[str, Any]
+) -> HealSpec | None:
     """Draw the settings of the recipe; returns the request, None while its healing text is missing.
 
     Args:
@@ -57,13 +71,24 @@ def _settings(preset: HealSpec, key: str, why: str, questions: BenchmarkSpec, le
     """
     st.caption(words.plain(why))
     if preset.recipe == recipes.FIRST.name and preset.benchmark is not None:
-        questions = replace(questions, limit=min(settings.limit_of(questions), settings.limit_of(preset.benchmark)))
-    values = settings.show(preset, key, questions, trains=preset.trains, by_steps="steps" in length) | length
+        questions = replace(
+            questions, limit=min(settings.limit_of(questions), settings.limit_of(preset.benchmark))
+        )
+    values = (
+        settings.show(preset, key, questions, trains=preset.trains, by_steps="steps" in length)
+        | length
+    )
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         name = st.text_input(
-            "Save as", key=f"{key}-save-as", placeholder="Recipe name", label_visibility="collapsed", width=160
+            "Save as",
+            key=f"{key}-save-as",
+            placeholder="Recipe name",
+            label_visibility="collapsed",
+            width=160,
         )
-        kept = st.button("Save recipe", key="save-recipe", help="Saves these settings under that name.")
+        kept = st.button(
+            "Save recipe", key="save-recipe", help="Saves these settings under that name."
+        )
     if not values["source"]:
         return None
     spec = _changed(preset, values)
@@ -89,20 +114,37 @@ def _length(preset: HealSpec, key: str) -> dict[str, Any]:
     row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     is_ten = preset.minutes == recipes.QUICK.minutes
     time = row.segmented_control(
-        "Time, scoring included", (_TEN, "Own"), default=_TEN if is_ten else "Own", required=True, key=f"{key}-time"
+        "Time, scoring included",
+        (_TEN, "Own"),
+        default=_TEN if is_ten else "Own",
+        required=True,
+        key=f"{key}-time",
     )
     if time == _TEN:
         return {"minutes": recipes.QUICK.minutes}
     unit = row.segmented_control(
-        "Unit", ("min", "steps"), default="steps" if preset.minutes is None else "min", required=True, key=f"{key}-unit"
+        "Unit",
+        ("min", "steps"),
+        default="steps" if preset.minutes is None else "min",
+        required=True,
+        key=f"{key}-unit",
     )
     if unit == "min":
         minutes = preset.minutes or recipes.QUICK.minutes
-        return {"minutes": st.number_input("Minutes", value=minutes, step=1.0, format="%g", key=f"{key}-minutes")}
-    return {"steps": st.number_input("Optimizer steps", value=preset.steps or HealSpec.steps, key=f"{key}-steps")}
+        return {
+            "minutes": st.number_input(
+                "Minutes", value=minutes, step=1.0, format="%g", key=f"{key}-minutes"
+            )
+        }
+    return {
+        "steps": st.number_input(
+            "Optimizer steps", value=preset.steps or HealSpec.steps, key=f"{key}-steps"
+        )
+    }
 
 
-_SAVED, _RUN = "saved:", "run:"
+_SAVED = "saved:"
+_RUN = "run:"
 
 
 def _runs(model: ModelSpec) -> dict[str, ListedHeal]:
@@ -120,7 +162,9 @@ def _menu(model: ModelSpec) -> None:
     def title(option: str) -> str:
         if option in runs:
             return f"as in {runs[option].in_a_line()}"
-        return option.removeprefix(_SAVED) if option.startswith(_SAVED) else recipes.get(option).label
+        return (
+            option.removeprefix(_SAVED) if option.startswith(_SAVED) else recipes.get(option).label
+        )
 
     st.selectbox(
         "Recipe",
@@ -128,14 +172,19 @@ def _menu(model: ModelSpec) -> None:
         format_func=title,
         key="recipe",
         persist_state="session",
-        help="A preset, a recipe that you saved, or the settings of an older run. You can change every setting.",
+        help=(
+            "A preset, a recipe that you saved, or the settings of an older run. You can change"
+            " every setting."
+        ),
     )
 
 
 def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
     """Return the preset with the values of the form; an unchanged one keeps its name."""
     wanted = dict(values)
-    source, seq_len, quantization = (wanted.pop(name) for name in ("source", "seq_len", "quantization"))
+    source, seq_len, quantization = (
+        wanted.pop(name) for name in ("source", "seq_len", "quantization")
+    )
     if "minutes" in wanted:
         wanted["steps"] = 0
     elif "steps" in wanted:
@@ -143,9 +192,19 @@ def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
     exempt = {"benchmark", "generation", "check_questions"}
     if preset.minutes is not None and "minutes" in wanted:
         exempt.add("minutes")  # the time is an input of the recipe
-    same = source == preset.corpus.source and seq_len == preset.corpus.seq_len and quantization == preset.model.quantization
-    same = same and all(getattr(preset, name) == value for name, value in wanted.items() if name not in exempt)
-    name = preset.recipe if same or preset.recipe.endswith(", changed") else f"{preset.recipe}, changed"
+    same = (
+        source == preset.corpus.source
+        and seq_len == preset.corpus.seq_len
+        and quantization == preset.model.quantization
+    )
+    same = same and all(
+        getattr(preset, name) == value for name, value in wanted.items() if name not in exempt
+    )
+    name = (
+        preset.recipe
+        if same or preset.recipe.endswith(", changed")
+        else f"{preset.recipe}, changed"
+    )
     corpus = replace(preset.corpus, source=source, seq_len=seq_len, identity="")
     return replace(
         preset,
@@ -160,19 +219,25 @@ def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
 def _save(name: str, spec: HealSpec) -> None:
     """Save a recipe and announce it."""
     saved.save(name, spec)
-    st.session_state.setdefault("announcements", []).append((f"Saved recipe {name}.", ":material/bookmark:"))
+    st.session_state.setdefault("announcements", []).append(
+        (f"Saved recipe {name}.", ":material/bookmark:")
+    )
     st.session_state["next-recipe"] = f"saved:{name}"
     st.rerun()
 
 
-def show(model: ModelSpec, facts: ModelFacts, block: Removal, questions: BenchmarkSpec) -> HealSpec | None:
-    """Draw the form; its button queues the healing run. Returns its request, None while it is incomplete.
+def show(
+    model: ModelSpec, facts: ModelFacts, block: Removal, questions: BenchmarkSpec
+) -> HealSpec | None:
+    """Draw the form; its button queues the healing run. Returns its request, None while it is
+    incomplete.
 
     Args:
         model: the model to cut and heal.
         facts: sizes of the model.
         block: the removed layers.
-        questions: the questions of the curve on screen, so that the healed model can be drawn on it.
+        questions: the questions of the curve on screen, so that the healed model can be drawn on
+            it.
     """
     with frame.errors_shown():
         key, preset, why = _begin(model, facts, block)
@@ -189,7 +254,13 @@ def show(model: ModelSpec, facts: ModelFacts, block: Removal, questions: Benchma
 
 def _start_button(spec: HealSpec | None, facts: ModelFacts) -> None:
     """Draw the button and the expected duration."""
-    clicked = start.button("Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch")
+    clicked = start.button(
+        "Start healing",
+        type="primary",
+        key="start-heal",
+        icon=":material/healing:",
+        width="stretch",
+    )
     if (reason := start.why_not_start()) is not None:
         st.caption(reason)
     elif spec is not None:
@@ -211,9 +282,15 @@ def _start_button(spec: HealSpec | None, facts: ModelFacts) -> None:
 
 
 def _does_not_fit(spec: HealSpec, facts: ModelFacts) -> str | None:
-    """Return why a training step does not fit in free memory; None if it does, or if it runs on a GPU."""
+    """Return why a training step does not fit in free memory; None if it does, or if it runs on a
+    GPU.
+    """
     if recipes.sees_gpu(spec.model.device):
         return None
     stored_dtype = "float32" if facts.bytes_per_parameter == DTYPE_BYTES["float32"] else "bfloat16"
-    model = spec.model if spec.model.dtype in ("float32", "bfloat16") else replace(spec.model, dtype=stored_dtype)
+    model = (
+        spec.model
+        if spec.model.dtype in ("float32", "bfloat16")
+        else replace(spec.model, dtype=stored_dtype)
+    )
     return memory.shortage(replace(spec, model=model), facts, host.free_bytes(), "this machine")

@@ -23,7 +23,8 @@ _TO = "\u2011"
 
 
 def show(run: ListedHeal, control: HealResult | None) -> None:
-    """Draw the verdict, the models side by side and the course of the run, with details in an expander.
+    """Draw the verdict, the models side by side and the course of the run, with details in an
+    expander.
 
     Args:
         run: a run with a result, finished or stopped.
@@ -32,7 +33,9 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
     result = run.result
     assert result is not None
     _verdict(result, control)
-    judged = next((scores for model in reversed(_MODELS) if (scores := reading.of_heal(result, model))), None)
+    judged = next(
+        (scores for model in reversed(_MODELS) if (scores := reading.of_heal(result, model))), None
+    )
     if judged:
         selection.show_chip(selection.conditions_of_readings(judged))
         says = _table(result, control)
@@ -47,17 +50,26 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
         course = [_provenance(result)] if result.healed is not None or result.steps else []
         st.caption("  \n".join([*remarks, *course]))
         if result.writings:
-            chart.table(result.table("writing"), key="t-writing", alt="Generated text", file_name="healing-text")
+            chart.table(
+                result.table("writing"),
+                key="t-writing",
+                alt="Generated text",
+                file_name="healing-text",
+            )
         _adapter(result)
         frame.commands([result.spec])
         if result.steps:
             rates = {"learning_rate": "%.2e"}
-            chart.table(result.table("steps"), key="t-steps", file_name="healing-steps", formats=rates)
+            chart.table(
+                result.table("steps"), key="t-steps", file_name="healing-steps", formats=rates
+            )
             chart.table(result.table("checks"), key="t-checks", file_name="healing-held-out")
 
 
 def race(result: HealResult) -> None:
-    """Draw the measured progress of a run: the remaining gap, the loss by step, and the same sentence by each model."""
+    """Draw the measured progress of a run: the remaining gap, the loss by step, and the same
+    sentence by each model.
+    """
     if result.healed is None and result.unpruned_check is not None and result.validations:
         first, *later = result.validations
         losses = {"unpruned": result.unpruned_check.loss, "pruned": first.loss}
@@ -65,12 +77,25 @@ def race(result: HealResult) -> None:
             losses[figures.moment(later[-1].step)] = later[-1].loss
         # A stopped run also shows its scores, which are of the evaluation texts.
         on = f" on {texts}" if (texts := figures.other_texts(result)) else ""
-        summary = f"Held-out loss{on}: {', '.join(f'{words.nats(loss)} {name}' for name, loss in losses.items())}"
+        summary = (
+            f"Held-out loss{on}:"
+            f" {', '.join(f'{words.nats(loss)} {name}' for name, loss in losses.items())}"
+        )
         st.markdown(f"**{words.plain(summary)}**")
-        chart.show(figures.gap(result, dark=chart.is_dark()), key="gap", alt=f"{summary}.", file_name="healing-gap")
+        chart.show(
+            figures.gap(result, dark=chart.is_dark()),
+            key="gap",
+            alt=f"{summary}.",
+            file_name="healing-gap",
+        )
     if result.steps:
         alt = f"Loss by optimizer step, {len(result.steps)} of {result.total_steps} steps."
-        chart.show(figures.training_curve(result, dark=chart.is_dark()), key="training", alt=alt, file_name="healing-loss")
+        chart.show(
+            figures.training_curve(result, dark=chart.is_dark()),
+            key="training",
+            alt=alt,
+            file_name="healing-loss",
+        )
     latest = {sample.model: sample for sample in result.samples}
     if latest:
         rows = [
@@ -80,7 +105,12 @@ def race(result: HealResult) -> None:
             }
             for name, sample in latest.items()
         ]
-        st.table(rows, border="horizontal", hide_index=True, alt="The same sentence continued by each model")
+        st.table(
+            rows,
+            border="horizontal",
+            hide_index=True,
+            alt="The same sentence continued by each model",
+        )
 
 
 def _verdict(result: HealResult, control: HealResult | None) -> None:
@@ -95,7 +125,9 @@ def _verdict(result: HealResult, control: HealResult | None) -> None:
 
 
 def _refine(result: HealResult) -> None:
-    """Draw the button that scores the same adapter on more questions and texts, if that was not done."""
+    """Draw the button that scores the same adapter on more questions and texts, if that was not
+    done.
+    """
     if not result.complete or not recipes.is_first(result.spec):
         return
     wanted = recipes.refined(result.spec.request)
@@ -107,7 +139,10 @@ def _refine(result: HealResult) -> None:
         f"Refine to {amount}",
         key="refine-heal",
         icon=":material/zoom_in:",
-        help="Keeps the adapter and all answers. Scores the three models on the new questions and texts only.",
+        help=(
+            "Keeps the adapter and all answers. Scores the three models on the new questions and"
+            " texts only."
+        ),
     )
 
 
@@ -120,11 +155,21 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
 
 def _table(result: HealResult, control: HealResult | None) -> str:
     """Draw quality, size and speed of the measured models, and return the conditions in words."""
-    stored = (readings.result for readings in stored_results.find("speed", result.spec.model, having=summaries.timed_in()))
-    timed = ((speed, rates) for speed in stored if (rates := speeds.decode_speed(speed, result.spec.block)))
+    stored = (
+        readings.result
+        for readings in stored_results.find("speed", result.spec.model, having=summaries.timed_in())
+    )
+    timed = (
+        (speed, rates)
+        for speed in stored
+        if (rates := speeds.decode_speed(speed, result.spec.block))
+    )
     speed, rates = next(timed, (None, None))
-    judged, trained_text = words.plain(words.texts(result.spec.validation)), result.same_kind_text
-    own_kind = f"loss, {words.plain(words.texts(trained_text))} (as trained on)" if trained_text else ""
+    judged = words.plain(words.texts(result.spec.validation))
+    trained_text = result.same_kind_text
+    own_kind = (
+        f"loss, {words.plain(words.texts(trained_text))} (as trained on)" if trained_text else ""
+    )
     rows = []
     for name, measured in _rows(result, control).items():
         which = "healed" if name == "control" else name
@@ -156,27 +201,42 @@ def _table(result: HealResult, control: HealResult | None) -> str:
 def _table_says(result: HealResult, control: HealResult | None, speed: SpeedResult | None) -> str:
     parts = ["Brackets: 95 % intervals. Loss in nats/token"]
     if result.healed is not None and result.healed.n_samples:
-        parts.append(f"Accuracy on {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
+        parts.append(
+            f"Accuracy on {result.healed.n_samples} questions of"
+            f" {words.questions(result.spec.benchmark)}"
+        )
     parts.append(f"Size in {_precision(result)}, with the adapter merged into the weights")
     if speed is not None:
-        parts.append(f"Tokens generated per second in {speed.precision_in_words} on {speed.machine}")
+        parts.append(
+            f"Tokens generated per second in {speed.precision_in_words} on {speed.machine}"
+        )
     sentences = words.plain(". ".join(parts)) + "."
     if control is not None or result.spec.control:
-        sentences += " Unpruned, trained: the control, which shows the effect of the healing text alone."
+        sentences += (
+            " Unpruned, trained: the control, which shows the effect of the healing text alone."
+        )
     return sentences
 
 
 def _share(score: Reading | None) -> str:
     if score is None:
         return "–"
-    ends = "" if score.low is None or score.high is None else f" ({100 * score.low:.0f}{_TO}{100 * score.high:.0f})"
+    ends = (
+        ""
+        if score.low is None or score.high is None
+        else f" ({100 * score.low:.0f}{_TO}{100 * score.high:.0f})"
+    )
     return f"{score.value:.1%}{ends}"
 
 
 def _loss(score: Reading | None) -> str:
     if score is None:
         return "–"
-    ends = "" if score.low is None or score.high is None else f" ({score.low:.2f}{_TO}{score.high:.2f})"
+    ends = (
+        ""
+        if score.low is None or score.high is None
+        else f" ({score.low:.2f}{_TO}{score.high:.2f})"
+    )
     return f"{score.value:.2f}{ends}"
 
 
@@ -187,14 +247,25 @@ def _precision(result: HealResult) -> str:
 
 def _size(result: HealResult, is_cut: bool) -> str:
     model = result.spec.model
-    n_bytes = sizes.weight_bytes(result.model, result.spec.block if is_cut else None, model.dtype, model.quantization)
+    n_bytes = sizes.weight_bytes(
+        result.model, result.spec.block if is_cut else None, model.dtype, model.quantization
+    )
     return "–" if n_bytes is None else words.size(n_bytes).replace(" ", "\u00a0")
 
 
 def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
-    """Draw, for a training without a control, the button that measures the effect of the healing text on the unpruned model."""
-    spec, result = run.spec, run.result
-    if control is not None or result is None or spec.control or not result.is_trained or result.healed is None:
+    """Draw, for a training without a control, the button that measures the effect of the healing
+    text on the unpruned model.
+    """
+    spec = run.spec
+    result = run.result
+    if (
+        control is not None
+        or result is None
+        or spec.control
+        or not result.is_trained
+        or result.healed is None
+    ):
         return
     wanted = result.spec.request.as_control()
     takes = expected_in_words(wanted, expected(wanted, result.model))
@@ -204,8 +275,10 @@ def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
         f"Train a control, {takes}",
         key="measure-ceiling",
         icon=":material/vertical_align_top:",
-        help="Trains the unpruned model in the same way. Only this shows whether a loss below the unpruned model's comes "
-        "from the healing text alone.",
+        help=(
+            "Trains the unpruned model in the same way. Only this shows whether a loss below the"
+            " unpruned model's comes from the healing text alone."
+        ),
     )
 
 
@@ -224,13 +297,15 @@ def _warnings(result: HealResult) -> list[str]:
     if overlap is not None and overlap.ids:
         named = ", ".join(words.plain(name) for name in overlap.ids[:3])
         sentences.append(
-            f"The healing text contains {len(overlap.ids)} of {overlap.n_questions} questions ({overlap.n_words} consecutive "
-            f"words or the whole question: {named}{' …' if len(overlap.ids) > 3 else ''}). "
-            "The healed model may have memorized these answers."
+            f"The healing text contains {len(overlap.ids)} of {overlap.n_questions} questions"
+            f" ({overlap.n_words} consecutive words or the whole question:"
+            f" {named}{' …' if len(overlap.ids) > 3 else ''}). The healed model may have memorized"
+            " these answers."
         )
     elif overlap is not None:
         sentences.append(
-            f"The healing text contains none of the {overlap.n_questions} questions ({overlap.n_words} consecutive words)."
+            f"The healing text contains none of the {overlap.n_questions} questions"
+            f" ({overlap.n_words} consecutive words)."
         )
     return sentences
 
@@ -239,8 +314,9 @@ def _provenance(result: HealResult) -> words.Markdown:
     """Return the course of the healing run, in words."""
     course = recovery.course(result)
     return words.plain(
-        f"{course[:1].upper()}{course[1:]}, scoring {words.duration(result.scoring_s)}, base in {result.precision_in_words}, "
-        f"seed {result.spec.seed:d}. No held-out text was used for training."
+        f"{course[:1].upper()}{course[1:]}, scoring {words.duration(result.scoring_s)}, base in"
+        f" {result.precision_in_words}, seed {result.spec.seed:d}. No held-out text was used for"
+        " training."
     )
 
 
@@ -249,8 +325,14 @@ def _adapter(result: HealResult) -> None:
     if not result.adapter:
         return
     if (folder := service.folder(result.adapter)) is not None:
-        kept = "" if result.kept_step is None or not result.is_trained else f", after step {result.kept_step}"
+        kept = (
+            ""
+            if result.kept_step is None or not result.is_trained
+            else f", after step {result.kept_step}"
+        )
         st.caption(f"Adapter{kept}, a standard PEFT folder:")
         st.code(str(folder), language=None)
     else:
-        st.caption("The adapter of this run is not on this machine. Start the same run to create it.")
+        st.caption(
+            "The adapter of this run is not on this machine. Start the same run to create it."
+        )

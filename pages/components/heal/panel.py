@@ -1,4 +1,6 @@
-"""Healing runs of the selected block, one of them with its losses while it runs, or its three models compared."""
+"""Healing runs of the selected block, one of them with its losses while it runs, or its three
+models compared.
+"""
 
 import streamlit as st
 
@@ -19,7 +21,11 @@ def show(request: HealSpec | None) -> None:
     """
     runs = runs_of(state.current_model())
     if request is None:
-        st.info("Choose a block and a healing text to see its runs." if runs else "This model has no healing run yet.")
+        st.info(
+            "Choose a block and a healing text to see its runs."
+            if runs
+            else "This model has no healing run yet."
+        )
         return
     of_block = {run.id: run for run in runs if run.spec.block == request.block}
     elsewhere = {run.id: run for run in runs if run.id not in of_block}
@@ -39,18 +45,33 @@ def show(request: HealSpec | None) -> None:
 def _chosen(of_block: list[ListedHeal], request: HealSpec) -> ListedHeal | None:
     """Return the healing run of a block to show.
 
-    A run that the user picked comes first, then an active one, then the last that ended in this session, then the one with the
-    strongest evidence, if possible with the settings of the form.
+    A run that the user picked comes first, then an active one, then the last that ended in this
+    session, then the one with the strongest evidence, if possible with the settings of the form.
     """
-    keys = {key: run for run in of_block for key in (run.id, run.found.key if run.found else run.id)}
+    keys = {
+        key: run for run in of_block for key in (run.id, run.found.key if run.found else run.id)
+    }
     last = state.shown_result("heal", ["", *keys]) or ""
     if last and state.is_picked("heal", last):
         return keys[last]
-    made = {run.result.spec.request.training for run in of_block if run.result and run.result.complete}
+    made = {
+        run.result.spec.request.training for run in of_block if run.result and run.result.complete
+    }
     # A refinement is drawn next to the verdict that it refines.
-    active = next((run for run in of_block if run.job and run.job.is_active and run.spec.training not in made), None)
+    active = next(
+        (
+            run
+            for run in of_block
+            if run.job and run.job.is_active and run.spec.training not in made
+        ),
+        None,
+    )
     ended = [run for run in of_block if not (run.job and run.job.is_active)] or of_block
-    return active or keys.get(last) or best([run for run in ended if _form(run.spec) == _form(request)] or ended)
+    return (
+        active
+        or keys.get(last)
+        or best([run for run in ended if _form(run.spec) == _form(request)] or ended)
+    )
 
 
 def _form(request: HealSpec) -> tuple[Removal, str]:
@@ -61,7 +82,9 @@ def _form(request: HealSpec) -> tuple[Removal, str]:
 def _picker(of_block: dict[str, ListedHeal], selected: ListedHeal) -> None:
     """Draw the list of healing runs of the selected block."""
     ids = list(of_block)
-    key = f"pick-heal-{selected.id}-{selected.state}"  # a menu keeps the text of its value, which names the state
+    key = (  # a menu keeps the text of its value, which names the state
+        f"pick-heal-{selected.id}-{selected.state}"
+    )
     st.selectbox(
         "Run",
         ids,
@@ -73,7 +96,9 @@ def _picker(of_block: dict[str, ListedHeal], selected: ListedHeal) -> None:
 
 
 def _other_blocks(elsewhere: dict[str, ListedHeal]) -> None:
-    """Draw the list of healing runs of other blocks; picking one selects its block and loads its settings."""
+    """Draw the list of healing runs of other blocks; picking one selects its block and loads its
+    settings.
+    """
     if not elsewhere:
         return
     key = "heals-elsewhere"
@@ -139,7 +164,10 @@ def _live(run_id: str) -> None:
         card.active(run.job, where="heal")
         _numbers(run.job.values, run.result.total_steps if run.result else run.spec.steps)
         if run.job.state == jobs.QUEUED:
-            st.info("One heavy job runs at a time. This one starts by itself, also if you leave the page.")
+            st.info(
+                "One heavy job runs at a time. This one starts by itself, also if you leave the"
+                " page."
+            )
         elif run.result:
             outcome.race(run.result)
 

@@ -48,13 +48,17 @@ class ListedHeal:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it was cancelled before anything was measured; a failed run has a reason to show."""
+        """Whether it was cancelled before anything was measured; a failed run has a reason to
+        show.
+        """
         return self.found is None and self.state == jobs.CANCELLED
 
     def in_a_line(self) -> str:
         """Return the run in one line."""
         block = self.spec.block
-        when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
+        when = words.date(
+            self.job.created_at if self.job else self.found.saved_at if self.found else 0
+        )
         # The menu is not redrawn when a queued run starts, so both states have one name.
         state = "in progress" if self.job and self.job.is_active else self.state
         what = f"control of {block.brief()}" if self.spec.control else block.brief()
@@ -65,15 +69,19 @@ class ListedHeal:
 
 
 def runs_of(model: ModelSpec) -> list[ListedHeal]:
-    """Return the runs of a model: active ones, then those with results, strongest first, then failed ones.
+    """Return the runs of a model: active ones, then those with results, strongest first, then
+    failed ones.
 
     Runs that were cancelled before anything was measured are only in the list of jobs.
     """
     results = {entry.key: entry for entry in stored_results.find("heal", model, any_precision=True)}
-    runs, order = [], {key: number for number, key in enumerate(results)}
+    runs = []
+    order = {key: number for number, key in enumerate(results)}
     for job in service.jobs.list_jobs(200):
         if job.kind == HealSpec.kind and job.asks(lambda spec: spec.model.source == model.source):
-            entry = results.pop(job.result_key or "", None) or stored_results.by_key("heal", job.result_key)
+            entry = results.pop(job.result_key or "", None) or stored_results.by_key(
+                "heal", job.result_key
+            )
             runs.append(ListedHeal(job.id, cast(HealSpec, job.spec), job, entry))
     runs += [ListedHeal(entry.key, entry.result.spec, None, entry) for entry in results.values()]
     active = [run for run in runs if run.job and run.job.is_active]
@@ -98,10 +106,14 @@ def run_now(model: ModelSpec, run_id: str) -> ListedHeal | None:
 
 
 def control_of(run: ListedHeal) -> HealResult | None:
-    """Return the result of the unpruned model trained in the same way; None without one or without a scored healed model."""
+    """Return the result of the unpruned model trained in the same way; None without one or without
+    a scored healed model.
+    """
     if run.result is None or run.result.healed is None or not run.spec.trains:
         return None
-    return heals.control_of(run.result, [entry.result for entry in stored_results.find("heal", run.result.spec.model)])
+    return heals.control_of(
+        run.result, [entry.result for entry in stored_results.find("heal", run.result.spec.model)]
+    )
 
 
 def expected(spec: HealSpec, facts: ModelFacts) -> Duration | None:
@@ -111,10 +123,16 @@ def expected(spec: HealSpec, facts: ModelFacts) -> Duration | None:
 
 
 def expected_in_words(spec: HealSpec, duration: Duration | None) -> words.Markdown:
-    """Return the duration until the verdict in words: "at most 10 min", "about 5-7 min" or "duration unknown"."""
+    """Return the duration until the verdict in words: "at most 10 min", "about 5-7 min" or
+    "duration unknown".
+    """
     if spec.minutes is not None:
         return f"at most {spec.minutes:g} min"
-    return "duration unknown" if duration is None else f"about {words.span(duration.low_s, duration.high_s)}"
+    return (
+        "duration unknown"
+        if duration is None
+        else f"about {words.span(duration.low_s, duration.high_s)}"
+    )
 
 
 def say_expected(spec: HealSpec, facts: ModelFacts) -> None:
@@ -128,8 +146,8 @@ def say_expected(spec: HealSpec, facts: ModelFacts) -> None:
     if spec.minutes is not None and duration is not None and duration.low_s > 60 * spec.minutes:
         least = words.span(duration.low_s, duration.high_s)
         st.warning(
-            f"{spec.minutes:g} min are too short here: fit and scoring alone take about {least}. Choose a longer time, fewer "
-            "questions or fewer texts."
+            f"{spec.minutes:g} min are too short here: fit and scoring alone take about {least}."
+            " Choose a longer time, fewer questions or fewer texts."
         )
     takes = expected_in_words(spec, duration)
     sentence = f"{takes[0].upper()}{takes[1:]}"

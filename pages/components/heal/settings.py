@@ -21,8 +21,11 @@ _TEXTS = {
 }
 
 
-def show(preset: HealSpec, key: str, questions: BenchmarkSpec, *, trains: bool, by_steps: bool) -> dict[str, Any]:
-    """Draw the groups side by side and return the values of the drawn settings, by the names of `HealSpec`.
+def show(
+    preset: HealSpec, key: str, questions: BenchmarkSpec, *, trains: bool, by_steps: bool
+) -> dict[str, Any]:
+    """Draw the groups side by side and return the values of the drawn settings, by the names of
+    `HealSpec`.
 
     Args:
         preset: the initial values.
@@ -50,18 +53,29 @@ def _numbers(preset: HealSpec, key: str, *names: str) -> dict[str, Any]:
     values = {}
     for name in names:
         label, low, high, options = _NUMBERS[name]
-        values[name] = st.number_input(label, low, high, getattr(preset, name), key=f"{key}-{name}", **options)
+        values[name] = st.number_input(
+            label, low, high, getattr(preset, name), key=f"{key}-{name}", **options
+        )
     return values
 
 
 _NUMBERS: dict[str, tuple[str, float, float, dict[str, Any]]] = {
     "batch_size": ("Batch size", 1, 1024, {"help": "Sequences of one forward pass."}),
-    "gradient_accumulation": ("Gradient accumulation steps", 1, 1024, {"help": "Forward passes of one optimizer step."}),
+    "gradient_accumulation": (
+        "Gradient accumulation steps",
+        1,
+        1024,
+        {"help": "Forward passes of one optimizer step."},
+    ),
     "learning_rate": (
         "Learning rate",
         1e-7,
         1.0,
-        {"step": 1e-5, "format": "%.1e", "help": "Peak value after the warm-up. A cosine to 0 follows."},
+        {
+            "step": 1e-5,
+            "format": "%.1e",
+            "help": "Peak value after the warm-up. A cosine to 0 follows.",
+        },
     ),
     "warmup_steps": ("Warm-up steps", 0, 100_000, {}),
     "r": ("LoRA rank", 1, 1024, {"help": "r in PEFT. lora_alpha has the same value."}),
@@ -69,10 +83,26 @@ _NUMBERS: dict[str, tuple[str, float, float, dict[str, Any]]] = {
         "Distillation weight",
         0.0,
         1.0,
-        {"step": 0.1, "help": "Share of the loss that compares with the unpruned model. The text provides the rest."},
+        {
+            "step": 0.1,
+            "help": (
+                "Share of the loss that compares with the unpruned model. The text provides the"
+                " rest."
+            ),
+        },
     ),
-    "top_k": ("Top-k tokens", 0, 65_536, {"help": "Most likely tokens of the unpruned model in the loss (0 = all)."}),
-    "check_questions": ("Questions per check", 0, 100_000, {"help": "Questions at each check during training (0 = none)."}),
+    "top_k": (
+        "Top-k tokens",
+        0,
+        65_536,
+        {"help": "Most likely tokens of the unpruned model in the loss (0 = all)."},
+    ),
+    "check_questions": (
+        "Questions per check",
+        0,
+        100_000,
+        {"help": "Questions at each check during training (0 = none)."},
+    ),
     "eval_every": (
         "Steps per check",
         1,
@@ -87,11 +117,24 @@ def _data(preset: HealSpec, key: str, *, trains: bool, by_steps: bool) -> dict[s
     st.markdown("**Data**")
     values: dict[str, Any] = {"source": _healing_text(preset, key)}
     values["seq_len"] = st.number_input(
-        "Sequence length", 16, 131_072, preset.corpus.seq_len, step=16, key=f"{key}-len", help="Tokens of a training sequence."
+        "Sequence length",
+        16,
+        131_072,
+        preset.corpus.seq_len,
+        step=16,
+        key=f"{key}-len",
+        help="Tokens of a training sequence.",
     )
     if not trains:
         return values
-    values |= _numbers(preset, key, "batch_size", "gradient_accumulation", "learning_rate", *(["warmup_steps"] * by_steps))
+    values |= _numbers(
+        preset,
+        key,
+        "batch_size",
+        "gradient_accumulation",
+        "learning_rate",
+        *(["warmup_steps"] * by_steps),
+    )
     values["separate_documents"] = st.checkbox(
         "Separate documents",
         preset.separate_documents,
@@ -126,7 +169,10 @@ def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
         )
         values |= _numbers(preset, key, "r")
     values["instant"] = st.checkbox(
-        "Instant heal first", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
+        "Instant heal first",
+        preset.instant,
+        key=f"{key}-instant",
+        help=words.plain(recipes.get("instant").why),
     )
     return values
 
@@ -138,21 +184,41 @@ def _distillation(preset: HealSpec, key: str) -> dict[str, Any]:
 
 
 def limit_of(questions: BenchmarkSpec) -> int:
-    """Return the requested number of questions, or the default one if all of a dataset are requested."""
+    """Return the requested number of questions, or the default one if all of a dataset are
+    requested.
+    """
     default = BenchmarkSpec.limit
     assert default is not None
     return questions.limit or default
 
 
-def _evaluation(preset: HealSpec, questions: BenchmarkSpec, key: str, *, trains: bool, by_steps: bool) -> dict[str, Any]:
+def _evaluation(
+    preset: HealSpec, questions: BenchmarkSpec, key: str, *, trains: bool, by_steps: bool
+) -> dict[str, Any]:
     """Draw the settings of questions, checks and generation."""
     st.markdown("**Evaluation**")
     which = f"{key}-{questions.task}-{questions.limit}"
-    extra_task = questions.task if questions.is_file or questions.subset or questions.protocol != "harness" else ""
-    options = [questions.task, *(task for task in TASKS if task != questions.task)] if extra_task else list(TASKS)
-    names = {**words.task_names(), extra_task: words.questions(questions)} if extra_task else words.task_names()
+    extra_task = (
+        questions.task
+        if questions.is_file or questions.subset or questions.protocol != "harness"
+        else ""
+    )
+    options = (
+        [questions.task, *(task for task in TASKS if task != questions.task)]
+        if extra_task
+        else list(TASKS)
+    )
+    names = (
+        {**words.task_names(), extra_task: words.questions(questions)}
+        if extra_task
+        else words.task_names()
+    )
     task = st.selectbox(
-        "Dataset", options, options.index(questions.task), format_func=names.__getitem__, key=f"heal-task-{which}"
+        "Dataset",
+        options,
+        options.index(questions.task),
+        format_func=names.__getitem__,
+        key=f"heal-task-{which}",
     )
     limit = st.number_input("Questions", 1, 100_000, limit_of(questions), key=f"heal-limit-{which}")
     values: dict[str, Any] = {"check_questions": 0}
@@ -162,11 +228,16 @@ def _evaluation(preset: HealSpec, questions: BenchmarkSpec, key: str, *, trains:
         "Generate text",
         preset.generation is not None,
         key=f"{key}-writes",
-        help="The unpruned, the pruned and the healed model continue eight texts and solve 24 arithmetic problems.",
+        help=(
+            "The unpruned, the pruned and the healed model continue eight texts and solve 24"
+            " arithmetic problems."
+        ),
     )
     same = task == questions.task
     values["benchmark"] = (
-        replace(questions, identity="", limit=int(limit)) if same else BenchmarkSpec(task, int(limit), seed=questions.seed)
+        replace(questions, identity="", limit=int(limit))
+        if same
+        else BenchmarkSpec(task, int(limit), seed=questions.seed)
     )
     values["generation"] = (preset.generation or GenerationSpec()) if writes else None
     return values
@@ -182,8 +253,10 @@ def _healing_text(preset: HealSpec, key: str) -> str:
         list(names).index(source),
         format_func=names.__getitem__,
         key=f"{key}-text",
-        help="One document in ten is held out from training. A file is UTF-8: TXT with documents separated by blank "
-        "lines, or JSONL with a field `text`.",
+        help=(
+            "One document in ten is held out from training. A file is UTF-8: TXT with documents"
+            " separated by blank lines, or JSONL with a field `text`."
+        ),
     )
     if choice != "file":
         return choice

@@ -18,7 +18,8 @@ _COLOURS = {
     jobs.INTERRUPTED: "orange",
     jobs.PAUSED: "blue",
 }
-_LONG_S, _VERY_LONG_S = 120, 600
+_LONG_S = 120
+_VERY_LONG_S = 600
 GROWING = ("sweep", "damage")
 """Kinds of experiment whose partial results are displayed."""
 _PLACES = {"Up": -1, "Down": 1, "To the front": service.jobs.FRONT, "To the end": service.jobs.END}
@@ -35,13 +36,18 @@ def active(job: jobs.Job, *, where: str = "strip") -> None:
         st.markdown(words.plain(job.label))
         _owner(job)
         if job.cancel_requested:
-            st.caption(f"{'Pausing' if job.stop_as == jobs.PAUSED else 'Stopping'}. Finished parts are kept.")
+            st.caption(
+                f"{'Pausing' if job.stop_as == jobs.PAUSED else 'Stopping'}. Finished parts are"
+                " kept."
+            )
             return
         if job.state == jobs.QUEUED:
             waiting = [other.id for other in service.jobs.active() if other.state == jobs.QUEUED]
             place = waiting.index(job.id) + 1 if job.id in waiting else 1
             where_in_queue = "Next in the queue" if place == 1 else f"Number {place} in the queue"
-            st.caption(words.plain(f"{where_in_queue}. {job.message}" if job.message else where_in_queue))
+            st.caption(
+                words.plain(f"{where_in_queue}. {job.message}" if job.message else where_in_queue)
+            )
         else:
             st.progress(job.share or 0.0, text=words.plain(progress_text(job)))
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -67,7 +73,9 @@ def active(job: jobs.Job, *, where: str = "strip") -> None:
 
 
 def progress_text(job: jobs.Job) -> str:
-    """Return the stage, phase, progress and time left until the result, in the same words everywhere."""
+    """Return the stage, phase, progress and time left until the result, in the same words
+    everywhere.
+    """
     parts = [job.stage, job.phase or "starting"]
     if job.total:
         parts.append(job.how_far)
@@ -82,8 +90,14 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
     """Draw a finished, failed or paused job with its error message and buttons."""
     with st.container(gap=None):
         when = words.date(job.finished_at) if job.finished_at else ""
-        st.markdown(f":{_COLOURS[job.state]}-badge[{words.plain(job.state)}] {words.plain(job.label)}")
-        st.caption(words.plain(job.error) if job.error else f"{when}, took {words.duration(job.elapsed_s or 0)}")
+        st.markdown(
+            f":{_COLOURS[job.state]}-badge[{words.plain(job.state)}] {words.plain(job.label)}"
+        )
+        st.caption(
+            words.plain(job.error)
+            if job.error
+            else f"{when}, took {words.duration(job.elapsed_s or 0)}"
+        )
         if job.work is not None and (done := job.work.in_words()):
             st.caption(words.plain(f"{done[0].upper()}{done[1:]}"))
         _owner(job)
@@ -113,7 +127,14 @@ def log(job: jobs.Job, where: str) -> None:
 
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     """Draw the button that resumes a job."""
-    _button("Resume", "resume", job, where, icon=":material/play_arrow:", kind="primary" if primary else "tertiary")
+    _button(
+        "Resume",
+        "resume",
+        job,
+        where,
+        icon=":material/play_arrow:",
+        kind="primary" if primary else "tertiary",
+    )
 
 
 def _button(
@@ -153,8 +174,11 @@ def _act(action: str, job_id: str, *given: Any, **options: Any) -> None:
 
 
 def _removal_button(job: jobs.Job, *, where: str) -> None:
-    """Draw the button that opens a popover with the job's disk use and the files that may be deleted."""
-    # Sizes are computed only while the popover is open, because that reads the request of every stored result.
+    """Draw the button that opens a popover with the job's disk use and the files that may be
+    deleted.
+    """
+    # Sizes are computed only while the popover is open, because that reads the request of every
+    # stored result.
     popover = st.popover(
         "Remove",
         key=f"{where}-remove-{job.id}",
@@ -179,7 +203,10 @@ def _removal_choices(job: jobs.Job, where: str) -> None:
         help="Removes its request, progress and log.",
     )
     if space.needed_by:
-        st.caption(f"Its saved files ({words.size(space.saved_bytes)}) stay: {words.plain(space.needed_by)}.")
+        st.caption(
+            f"Its saved files ({words.size(space.saved_bytes)}) stay:"
+            f" {words.plain(space.needed_by)}."
+        )
     elif space.saved_bytes:
         st.button(
             f"Remove job and saved files ({words.size(space.total_bytes)})",
@@ -197,7 +224,8 @@ def _removal_choices(job: jobs.Job, where: str) -> None:
 def refresh_interval(active: Sequence[jobs.Job]) -> str | None:
     """Return the refresh interval for some jobs; None without jobs. Long jobs refresh less often.
 
-    The server's part of a refresh is small, but a browser redraws its whole page: a tenth of a second of CPU time.
+    The server's part of a refresh is small, but a browser redraws its whole page: a tenth of a
+    second of CPU time.
     """
     if not active:
         return None
@@ -213,25 +241,38 @@ def in_place(job: jobs.Job, where: str) -> None:
         job: the job.
         where: part of the widgets' keys, since a job can be on a page and in the strip at once.
     """
-    # The surrounding view refreshes itself while partial results are displayed, and Streamlit cannot nest timed fragments.
+    # The surrounding view refreshes itself while partial results are displayed, and Streamlit
+    # cannot nest timed fragments.
     inside_timer = any(other.kind in GROWING for other in service.jobs.active())
-    st.fragment(_refreshed, run_every=None if inside_timer else refresh_interval([job]))(job.id, where)
+    st.fragment(_refreshed, run_every=None if inside_timer else refresh_interval([job]))(
+        job.id, where
+    )
 
 
 def last_of(kind: str, matches: Callable[[Any], bool]) -> jobs.Job | None:
-    """Return the active job of a kind whose spec matches, else the one that ended last; None if there is none.
+    """Return the active job of a kind whose spec matches, else the one that ended last; None if
+    there is none.
 
     Args:
         kind: a key of `EXPERIMENTS`.
         matches: returns whether a spec is the intended one.
     """
-    return next((job for job in service.jobs.list_jobs() if job.kind == kind and job.asks(matches)), None)
+    return next(
+        (job for job in service.jobs.list_jobs() if job.kind == kind and job.asks(matches)), None
+    )
 
 
 def start_button(
-    spec: Spec, title: str, label: words.Markdown, *, key: str, icon: str, help: words.Markdown | None = None
+    spec: Spec,
+    title: str,
+    label: words.Markdown,
+    *,
+    key: str,
+    icon: str,
+    help: words.Markdown | None = None,
 ) -> None:
-    """Draw the button that queues a request, the progress of its job, or the button with the reason why its last job failed.
+    """Draw the button that queues a request, the progress of its job, or the button with the reason
+    why its last job failed.
 
     Args:
         spec: the request.
@@ -254,8 +295,16 @@ def failure(job: jobs.Job | None, since: float = 0.0) -> None:
         job: the job, if there is one.
         since: time when the displayed result was stored, in seconds since the epoch.
     """
-    if job is not None and job.state in (jobs.FAILED, jobs.INTERRUPTED) and (job.finished_at or 0) > since:
-        st.error(words.message(job.error or "The job ended without a result. Open its log under All jobs."))
+    if (
+        job is not None
+        and job.state in (jobs.FAILED, jobs.INTERRUPTED)
+        and (job.finished_at or 0) > since
+    ):
+        st.error(
+            words.message(
+                job.error or "The job ended without a result. Open its log under All jobs."
+            )
+        )
 
 
 def _refreshed(job_id: str, where: str) -> None:

@@ -1,6 +1,8 @@
-"""Running, waiting and recent jobs, in the sidebar of every page; a notice in a corner reports each ended job once.
+"""Running, waiting and recent jobs, in the sidebar of every page; a notice in a corner reports each
+ended job once.
 
-All jobs, old ones too, are listed in a dialog: how each ended, its duration, and a button to remove it.
+All jobs, old ones too, are listed in a dialog: how each ended, its duration, and a button to remove
+it.
 """
 
 import time
@@ -24,10 +26,14 @@ _ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_ci
 
 
 def show() -> None:
-    """Draw the strip: active jobs refresh by themselves, and rerun the page when one ends, which redraws the rest."""
+    """Draw the strip: active jobs refresh by themselves, and rerun the page when one ends, which
+    redraws the rest.
+    """
     _say_news()
     active = service.jobs.active()
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
         st.markdown("**Jobs**", width="content")
         _all_jobs_button()
     st.fragment(_running, run_every=card.refresh_interval(active))(bool(active))
@@ -57,7 +63,9 @@ def _rest(drawn: set[str]) -> None:
         for job in ended[:_MAX_ENDED]:
             card.ended(job)
         if not active and not ended:
-            st.caption("No jobs. Maps, sweeps and healing runs appear here. They continue when you leave.")
+            st.caption(
+                "No jobs. Maps, sweeps and healing runs appear here. They continue when you leave."
+            )
         start.choose_place()
         _auto_resume()
         if (there := access.visitor()) is not None:
@@ -68,7 +76,8 @@ def _rest(drawn: set[str]) -> None:
 
 def _say_who(there: visitors.Visitor) -> None:
     if there.label:
-        st.caption(f"You are {words.plain(there.label)}{', an operator' if there.role == visitors.OPERATOR else ''}.")
+        role = ", an operator" if there.role == visitors.OPERATOR else ""
+        st.caption(f"You are {words.plain(there.label)}{role}.")
     else:
         st.caption(f"Read-only{'. You are the host' if there.role == visitors.HOST else ''}.")
 
@@ -87,15 +96,19 @@ def _is_recent(job: jobs.Job) -> bool:
 
 
 def _auto_resume() -> None:
-    """Draw the switch for automatic resumption of jobs whose worker was killed; one setting for all sessions."""
+    """Draw the switch for automatic resumption of jobs whose worker was killed; one setting for all
+    sessions.
+    """
     with state.showing("auto-resume", service.jobs.auto_resume()):
         st.toggle(
             "Resume interrupted jobs",
             key="auto-resume",
             on_change=_switch,
             disabled=not access.is_operator() or access.why_not_start() is not None,
-            help="A job resumes automatically, before other jobs, when its process was killed or the machine restarted. "
-            "After two attempts without progress it waits for you.",
+            help=(
+                "A job resumes automatically, before other jobs, when its process was killed or the"
+                " machine restarted. After two attempts without progress it waits for you."
+            ),
         )
 
 
@@ -106,10 +119,16 @@ def _switch() -> None:
 
 
 def _follow(active: list[jobs.Job]) -> bool:
-    """Return whether a running curve or loss-increase map has its first numbers: from then on pages show it growing."""
+    """Return whether a running curve or loss-increase map has its first numbers: from then on pages
+    show it growing.
+    """
     followed: set[str] = st.session_state.setdefault("followed", set())
     for job in active:
-        if job.kind in card.GROWING and job.id not in followed and stored_results.by_key(job.kind, job.result_key):
+        if (
+            job.kind in card.GROWING
+            and job.id not in followed
+            and stored_results.by_key(job.kind, job.result_key)
+        ):
             followed.add(job.id)
             state.ask_for(job.kind, job.result_key or "")
             return True
@@ -123,21 +142,26 @@ def _say_news() -> None:
 
 
 def _gather(listed: list[jobs.Job]) -> bool:
-    """Return whether a job ended since the last refresh; pages then show the strongest answer to its request.
+    """Return whether a job ended since the last refresh; pages then show the strongest answer to
+    its request.
 
-    A job that began and ended between two refreshes counts too. At a session's first refresh nothing is news: after a reload,
-    jobs that ended before are in the strip.
+    A job that began and ended between two refreshes counts too. At a session's first refresh
+    nothing is news: after a reload, jobs that ended before are in the strip.
     """
     since: float = st.session_state.setdefault("watching_since", time.time())
     watched: dict[str, str] = st.session_state.setdefault("watched", {})
-    ended = [job for job in listed if not job.is_active and _is_news(job, watched.get(job.id), since)]
+    ended = [
+        job for job in listed if not job.is_active and _is_news(job, watched.get(job.id), since)
+    ]
     watched.update({job.id: job.state for job in listed})
     announcements = st.session_state.setdefault("announcements", [])
     for job in ended:
         outcome = job.state if job.state == jobs.DONE else job.error or job.state
         if job.state == jobs.DONE and job.result_key:
             state.ask_for(job.kind, job.result_key)
-        announcements.append((f"{job.label}: {outcome.rstrip('.')}.", _ICONS.get(job.state, ":material/error:")))
+        announcements.append(
+            (f"{job.label}: {outcome.rstrip('.')}.", _ICONS.get(job.state, ":material/error:"))
+        )
     return bool(ended)
 
 
@@ -150,7 +174,8 @@ def _is_news(job: jobs.Job, seen_as: str | None, since: float) -> bool:
 _MAX_LISTED = 500
 
 
-_OPEN, _CHOSEN = "all-jobs-open", "all-jobs-chosen"
+_OPEN = "all-jobs-open"
+_CHOSEN = "all-jobs-chosen"
 
 
 def _all_jobs_button() -> None:
@@ -161,7 +186,9 @@ def _all_jobs_button() -> None:
 
 
 def _all_jobs() -> None:
-    """Draw the list if it is open; it stays so through redraws of the page, until the visitor closes it."""
+    """Draw the list if it is open; it stays so through redraws of the page, until the visitor
+    closes it.
+    """
     if st.session_state.get(_OPEN):
         st.dialog("All jobs", width="large", on_dismiss=_close)(_live)()
 
@@ -179,12 +206,20 @@ def _list() -> None:
     with frame.errors_shown():
         listed = service.jobs.list_jobs(_MAX_LISTED)
         if not listed:
-            st.info("No jobs yet. This list shows the maps, sweeps and healing runs that you start.")
+            st.info(
+                "No jobs yet. This list shows the maps, sweeps and healing runs that you start."
+            )
             return
         sizes = {job.id: service.jobs.size_bytes(job) for job in listed}
         _one(_chosen(listed, sizes))
         _clear(
-            [job for job in listed if not job.is_active and job.state != jobs.PAUSED and access.why_not_change(job) is None],
+            [
+                job
+                for job in listed
+                if not job.is_active
+                and job.state != jobs.PAUSED
+                and access.why_not_change(job) is None
+            ],
             sizes,
         )
 
@@ -193,7 +228,8 @@ def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
     """Draw the table and return the job of the selected row, also if rows have moved."""
     ids = [job.id for job in listed]
     index = ids.index(st.session_state[_CHOSEN]) if st.session_state.get(_CHOSEN) in ids else 0
-    # A table remembers a row by its number: one of another order is another table, with the same job picked.
+    # A table remembers a row by its number: one of another order is another table, with the same
+    # job picked.
     key = f"all-jobs-{zlib.crc32(''.join(ids).encode())}"
 
     has_owners = any(access.is_of_somebody_else(job) for job in listed)
@@ -255,7 +291,10 @@ def _clear(ended: list[jobs.Job], sizes: dict[str, int]) -> None:
         saved = st.checkbox(
             "Delete saved files too",
             key="clear-saved",
-            help=f"Checkpoints, adapters and results, {total} in total. Files that another job or a shown result needs stay.",
+            help=(
+                f"Checkpoints, adapters and results, {total} in total. Files that another job or a"
+                " shown result needs stay."
+            ),
         )
         st.button("Clear", key="clear-go", on_click=_clear_all, args=(saved,), width="stretch")
 

@@ -1,7 +1,8 @@
-"""The rules of a poll: who may answer, valid answers, and their counts. Knows neither network nor page.
+"""The rules of a poll: who may answer, valid answers, and their counts. Knows neither network nor
+page.
 
-Everything that comes from a phone is text of anybody's making. It is compared with the expected text and then forgotten: a
-choice becomes the number of an option, or is refused.
+Everything that comes from a phone is text of anybody's making. It is compared with the expected
+text and then forgotten: a choice becomes the number of an option, or is refused.
 """
 
 import contextlib
@@ -16,9 +17,11 @@ from ipaddress import IPv6Address, ip_address
 
 MAX_STUDENTS = 300
 MAX_PER_ADDRESS = 120
-"""Maximum number of students of one address: a class behind one router fits, and one address cannot fill the poll."""
+"""Maximum number of students of one address: a class behind one router fits, and one address cannot
+fill the poll."""
 MAX_WRONG_CODES = 20_000
-"""Wrong codes of everybody together, after which only the link of the QR code lets students join. There are 3e11 codes."""
+"""Wrong codes of everybody together, after which only the link of the QR code lets students join.
+There are 3e11 codes."""
 DURATION_S = 90 * 60
 """Seconds after which an open poll ends."""
 _LETTERS = "23456789BCDFGHJKMNPQRSTVWXYZ"
@@ -27,7 +30,9 @@ _CODE_LENGTH = 8
 
 
 class RefusedError(Exception):
-    """Something sent does not count; the message is the sentence to show, and repeats nothing of it."""
+    """Something sent does not count; the message is the sentence to show, and repeats nothing of
+    it.
+    """
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ class Ballot:
         self.code = "".join(secrets.choice(_LETTERS) for _ in range(_CODE_LENGTH))
         self.link = secrets.token_urlsafe(16)
         """The secret in the address of the QR code, which works even after many wrong codes."""
-        self._now, self._ends_at = now, now() + lasts_s
+        self._now = now
+        self._ends_at = now() + lasts_s
         self._lock = threading.Lock()
         self._choices: dict[str, int | None] = {}
         """The choice of each student, by the token of their browser."""
@@ -116,7 +122,8 @@ class Ballot:
                 self._check_code(code)
             if len(self._choices) >= MAX_STUDENTS:
                 raise RefusedError(
-                    f"The poll is full: at most {MAX_STUDENTS} students can join. Follow the lesson on the screen in front."
+                    f"The poll is full: at most {MAX_STUDENTS} students can join. Follow the lesson"
+                    " on the screen in front."
                 )
             if self._addresses[_network(address)] >= MAX_PER_ADDRESS:
                 raise RefusedError(
@@ -131,11 +138,15 @@ class Ballot:
     def _check_code(self, code: str) -> None:
         if self.is_code_closed:
             raise RefusedError(
-                "The code no longer works, because there were too many wrong ones. Scan the QR code on the screen in front."
+                "The code no longer works, because there were too many wrong ones. Scan the QR code"
+                " on the screen in front."
             )
         if not _same("".join(code.split()).upper(), self.code):
             self._wrong_codes += 1
-            raise RefusedError(f"This code is wrong. Enter the {_CODE_LENGTH} letters and digits on the screen in front.")
+            raise RefusedError(
+                f"This code is wrong. Enter the {_CODE_LENGTH} letters and digits on the screen in"
+                " front."
+            )
 
     def has(self, token: str) -> bool:
         """Return whether a token stands for a student."""
@@ -145,7 +156,8 @@ class Ballot:
     def ask(self, question: PollQuestion) -> None:
         """Put a question; answers to the one before no longer count."""
         with self._lock:
-            self._question, self._is_open = question, True
+            self._question = question
+            self._is_open = True
             self._number += 1
             self._choices = dict.fromkeys(self._choices)
 
@@ -173,7 +185,9 @@ class Ballot:
                 raise RefusedError("This question is over. Wait for the next one.")
             chosen = _whole(choice)
             if chosen is None or chosen >= len(self._question.options):
-                raise RefusedError("This answer is not an option. Choose one of the options on the page.")
+                raise RefusedError(
+                    "This answer is not an option. Choose one of the options on the page."
+                )
             self._choices[token] = chosen
 
     def choice(self, token: str) -> int | None:
@@ -185,8 +199,13 @@ class Ballot:
         """Return the state of the poll."""
         with self._lock:
             answers = Counter(self._choices.values())
-            counts = tuple(answers[option] for option in range(len(self._question.options if self._question else ())))
-            return PollState(len(self._choices), self._question, self._number, counts, self._is_open)
+            counts = tuple(
+                answers[option]
+                for option in range(len(self._question.options if self._question else ()))
+            )
+            return PollState(
+                len(self._choices), self._question, self._number, counts, self._is_open
+            )
 
     def _check_time(self) -> None:
         if self.is_over:

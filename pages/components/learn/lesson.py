@@ -1,6 +1,8 @@
-"""The lesson: its steps, the stored results that they show, and the progress of a visitor, which lives as long as the session.
+"""The lesson: its steps, the stored results that they show, and the progress of a visitor, which
+lives as long as the session.
 
-The results are the strongest evidence of the current model. The selection of other pages changes none of them.
+The results are the strongest evidence of the current model. The selection of other pages changes
+none of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -84,10 +86,11 @@ class Lesson:
         state.choose_option("step", SLUGS[self.step] if self.step else "")
 
     def lock(self, question: str) -> None:
-        """Make the draft the guess; it cannot be changed any more, and not made after the answer was seen.
+        """Make the draft the guess; it cannot be changed any more, and not made after the answer
+        was seen.
 
-        The browser's last message is read first. A visitor who draws and clicks at once means the new drawing, which
-        can come after the click.
+        The browser's last message is read first. A visitor who draws and clicks at once means the
+        new drawing, which can come after the click.
         """
         if not self.is_revealed(question):
             self.hear.get(question, lambda: None)()
@@ -103,7 +106,9 @@ class Lesson:
         return question in self.guesses or question in self.skipped
 
     def answer(self, number: int) -> None:
-        """Keep the option that is picked for a question of the check; it cannot be changed any more."""
+        """Keep the option that is picked for a question of the check; it cannot be changed any
+        more.
+        """
         self.answers.setdefault(number, st.session_state[self.key(f"check-{number}")])
 
     def key(self, name: str) -> str:
@@ -172,17 +177,41 @@ def outline(lesson: Lesson, title: words.Markdown) -> None:
             width="stretch",
             on_change=lambda: lesson.go(st.session_state[key]),
         )
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+    ):
         with st.container(horizontal=True, vertical_alignment="center", width="stretch"):
             st.header(title, anchor=False, width="content")
             left = sum(MINUTES[lesson.step :])
-            st.caption(f"step {lesson.step + 1} of {len(STEPS)}, about {left} min left", width="content")
-        _turn("Back", lesson, -1, kind="secondary", icon=":material/chevron_left:", disabled=lesson.step == 0)
-        _turn("Next", lesson, 1, kind="primary", icon=":material/chevron_right:", disabled=lesson.step == len(STEPS) - 1)
+            st.caption(
+                f"step {lesson.step + 1} of {len(STEPS)}, about {left} min left", width="content"
+            )
+        _turn(
+            "Back",
+            lesson,
+            -1,
+            kind="secondary",
+            icon=":material/chevron_left:",
+            disabled=lesson.step == 0,
+        )
+        _turn(
+            "Next",
+            lesson,
+            1,
+            kind="primary",
+            icon=":material/chevron_right:",
+            disabled=lesson.step == len(STEPS) - 1,
+        )
 
 
 def _turn(
-    label: words.Markdown, lesson: Lesson, by: int, *, kind: Literal["primary", "secondary"], icon: str, disabled: bool
+    label: words.Markdown,
+    lesson: Lesson,
+    by: int,
+    *,
+    kind: Literal["primary", "secondary"],
+    icon: str,
+    disabled: bool,
 ) -> None:
     st.button(
         label,
@@ -197,12 +226,20 @@ def _turn(
 
 
 def results_of(model: ModelSpec) -> LessonResults:
-    """Return the strongest evidence there is of a model; the last run and the selections of other pages do not count."""
-    maps, damages = _finished("distances", model), _finished("damage", model)
-    curves = [result for result in _finished("sweep", model) if result.spec.strategy == "similarity"]
+    """Return the strongest evidence there is of a model; the last run and the selections of other
+    pages do not count.
+    """
+    maps = _finished("distances", model)
+    damages = _finished("damage", model)
+    curves = [
+        result for result in _finished("sweep", model) if result.spec.strategy == "similarity"
+    ]
     distances = next(iter(maps), None)
-    same_map = [result for result in damages if distances and result.spec.distances == distances.spec]
-    damage, heals = next(iter(same_map or damages), None), _finished("heal", model, any_precision=True)
+    same_map = [
+        result for result in damages if distances and result.spec.distances == distances.spec
+    ]
+    damage = next(iter(same_map or damages), None)
+    heals = _finished("heal", model, any_precision=True)
     candidates = [*_finished("inspect", model), distances, *curves, damage, *heals]
     facts = next((result.model for result in candidates if result is not None), None)
     if facts is not None:
@@ -212,18 +249,28 @@ def results_of(model: ModelSpec) -> LessonResults:
 
 def specs_of(results: LessonResults) -> list[Spec]:
     """Return the requests of the results in the lesson."""
-    return [result.spec for result in (results.distances, results.sweep, results.damage, *results.heals) if result is not None]
+    return [
+        result.spec
+        for result in (results.distances, results.sweep, results.damage, *results.heals)
+        if result is not None
+    ]
 
 
 def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> list[Any]:
     """Strongest first."""
-    return [found.result for found in stored_results.find(kind, model, any_precision=any_precision) if found.result.complete]
+    return [
+        found.result
+        for found in stored_results.find(kind, model, any_precision=any_precision)
+        if found.result.complete
+    ]
 
 
 def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
-    """Return unpruned, pruned, instantly healed and trained models of one cut, and the heal that represents them.
+    """Return unpruned, pruned, instantly healed and trained models of one cut, and the heal that
+    represents them.
 
-    Of several cuts the one with the strongest evidence is taken, of equally strong ones one that has both ways of healing.
+    Of several cuts the one with the strongest evidence is taken, of equally strong ones one that
+    has both ways of healing.
 
     Args:
         heals: strongest first.
@@ -232,11 +279,19 @@ def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | N
     for heal in heals:
         spec = heal.spec
         if heal.unpruned and heal.pruned and heal.healed and not spec.control:
-            cut = (spec.block, spec.benchmark, spec.validation, spec.model.quantization, spec.model.dtype)
+            cut = (
+                spec.block,
+                spec.benchmark,
+                spec.validation,
+                spec.model.quantization,
+                spec.model.dtype,
+            )
             cuts.setdefault(cut, {}).setdefault("trained" if heal.is_trained else "instant", heal)
     if not cuts:
         return [], None
-    ways = max(cuts.values(), key=lambda ways: (min(map(evidence.weight, ways.values())), len(ways)))
+    ways = max(
+        cuts.values(), key=lambda ways: (min(map(evidence.weight, ways.values())), len(ways))
+    )
     best = ways.get("trained") or ways["instant"]
     assert best.unpruned
     assert best.pruned
@@ -255,7 +310,9 @@ def exercises_of(results: LessonResults) -> list[exercises.Exercise]:
 
 
 def too_few_exercises(made: Sequence[exercises.Exercise]) -> str:
-    """Return the results that the missing exercises need, in a sentence; empty if all exercises are there."""
+    """Return the results that the missing exercises need, in a sentence; empty if all exercises are
+    there.
+    """
     if len(made) >= exercises.WANTED:
         return ""
     return (

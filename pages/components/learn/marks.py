@@ -1,7 +1,8 @@
-"""Marks on the lesson's charts: predictions that a visitor drags or draws, and the ring of the selected block.
+"""Marks on the lesson's charts: predictions that a visitor drags or draws, and the ring of the
+selected block.
 
-A prediction is a draft until the visitor locks it in. Values come from the browser, so invalid ones are ignored. The
-measurement is shown after the guess is locked or skipped.
+A prediction is a draft until the visitor locks it in. Values come from the browser, so invalid ones
+are ignored. The measurement is shown after the guess is locked or skipped.
 """
 
 import math
@@ -40,15 +41,17 @@ _block = st.components.v2.component(
 _curve = st.components.v2.component(
     "layerscope_curve",
     html=(
-        '<div class="drawing"><svg role="group"></svg></div><p class="keys">Draw with the pointer or a finger. Keys: left and '
-        f"right select a point, up and down move it.</p>{_SAID}"
+        '<div class="drawing"><svg role="group"></svg></div><p class="keys">Draw with the pointer'
+        f" or a finger. Keys: left and right select a point, up and down move it.</p>{_SAID}"
     ),
     js=_asset("curve.js"),
     css=_asset("curve.css"),
 )
 
 
-def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str, at: int = 0) -> Block:
+def block(
+    lesson: Lesson, question: str, n_layers: int, size: int, *, label: str, at: int = 0
+) -> Block:
     """Draw the layers of a model with a block to drag, and return its current position.
 
     Args:
@@ -69,7 +72,11 @@ def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str
 
     start = lesson.drafts.setdefault(question, min(at, last))
     lesson.hear[question] = take
-    _block(key=key, data={"layers": n_layers, "size": size, "start": start, "label": label}, on_start_change=take)
+    _block(
+        key=key,
+        data={"layers": n_layers, "size": size, "start": start, "label": label},
+        on_start_change=take,
+    )
     return Block(start, size)
 
 
@@ -102,8 +109,13 @@ class Axes:
 
     def printed(self) -> handout.HandoutAxes:
         """Return the axes for the printed handout."""
-        named = [(tick, f"{tick:.0%}" if self.percent else f"{tick:.{min(self.digits, 1)}f}") for tick in self.ticks]
-        return handout.HandoutAxes(self.places, self.axis, named, self.given, list((self.levels or {}).items()), self.bars)
+        named = [
+            (tick, f"{tick:.0%}" if self.percent else f"{tick:.{min(self.digits, 1)}f}")
+            for tick in self.ticks
+        ]
+        return handout.HandoutAxes(
+            self.places, self.axis, named, self.given, list((self.levels or {}).items()), self.bars
+        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,16 @@ class Drawn:
         return all(value is None for value in self.values)
 
 
-def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int = 300, mark: str = "", none: str = "") -> Drawn:
+def curve(
+    lesson: Lesson,
+    question: str,
+    axes: Axes,
+    *,
+    label: str,
+    height: int = 300,
+    mark: str = "",
+    none: str = "",
+) -> Drawn:
     """Draw axes that a visitor can draw on, and return the current drawing.
 
     Args:
@@ -131,7 +152,8 @@ def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int 
         mark: label of the handle below the axis; empty for no handle.
         none: label of the handle if it is behind the last point.
     """
-    key, n_given = lesson.key(question), len(axes.given)
+    key = lesson.key(question)
+    n_given = len(axes.given)
     n_drawn = len(axes.places) - n_given
 
     def take() -> None:
@@ -176,19 +198,25 @@ def _is_whole(value: object) -> TypeGuard[int]:
 
 
 def _read(sent: object, n_given: int, n_drawn: int, axes: Axes, *, marks: bool) -> Drawn | None:
-    values, mark = (sent.get("values"), sent.get("mark")) if isinstance(sent, dict) else (None, None)
+    values, mark = (
+        (sent.get("values"), sent.get("mark")) if isinstance(sent, dict) else (None, None)
+    )
     if not isinstance(values, list) or len(values) != n_given + n_drawn:
         return None
     drawn = values[n_given:]
     for value in drawn:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        is_number = (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
         if value is not None and not (is_number and axes.low <= value <= axes.high):
             return None
     is_mark = mark is None or (marks and _is_whole(mark) and 1 <= mark <= len(axes.places))
     return Drawn(tuple(drawn), mark) if is_mark else None
 
 
-def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: words.Markdown = "") -> None:
+def buttons(
+    lesson: Lesson, question: str, *, ready: bool = True, missing: words.Markdown = ""
+) -> None:
     """Draw the buttons that lock a prediction in or skip it.
 
     Args:
@@ -231,14 +259,24 @@ def selected_block(size: int) -> Block | None:
 
 
 def places_of_scores(sweep: SweepResult) -> dict[str, Places]:
-    """Return the points of the selected block on charts of accuracy and loss under the condition of a curve, by quantity."""
+    """Return the points of the selected block on charts of accuracy and loss under the condition of
+    a curve, by quantity.
+    """
     block = selected_removal()
-    return {} if block is None else {**selected.of_scores(scores.select(block, _scores_of_selection(), shown=sweep))}
+    return (
+        {}
+        if block is None
+        else {**selected.of_scores(scores.select(block, _scores_of_selection(), shown=sweep))}
+    )
 
 
 def places_of_generations(sweep: SweepResult) -> Places:
-    """Return the points of the selected block on the chart of generated text under the condition of a curve."""
-    points = generations.collect(sweep.spec.model, [sweep, *_scores_of_selection()], sweep.spec.generation)
+    """Return the points of the selected block on the chart of generated text under the condition of
+    a curve.
+    """
+    points = generations.collect(
+        sweep.spec.model, [sweep, *_scores_of_selection()], sweep.spec.generation
+    )
     return selected.of_generations(points, selected_removal())
 
 
@@ -248,7 +286,8 @@ def _scores_of_selection() -> list[Any]:
 
 
 def ringed(figure: Figure, places: Places) -> Figure:
-    """Return a copy of a chart with the ring of the selected block; the chart itself if the block has no value.
+    """Return a copy of a chart with the ring of the selected block; the chart itself if the block
+    has no value.
 
     Args:
         figure: the chart.
@@ -257,7 +296,9 @@ def ringed(figure: Figure, places: Places) -> Figure:
     return selected.marked(figure, places, dark=chart.is_dark()) if places else figure
 
 
-def ring_caption(places_by_quantity: dict[str, Places], reason: Callable[[Removal], str] | None = None) -> None:
+def ring_caption(
+    places_by_quantity: dict[str, Places], reason: Callable[[Removal], str] | None = None
+) -> None:
     """Draw a caption with the selected block and the quantities that are not measured for it.
 
     Args:
@@ -268,7 +309,11 @@ def ring_caption(places_by_quantity: dict[str, Places], reason: Callable[[Remova
     if removed is None:
         return
     unmeasured = [name for name, places in places_by_quantity.items() if not places]
-    sentences = [f"Ring: the selected block, {removed.brief()}."] if len(unmeasured) < len(places_by_quantity) else []
+    sentences = (
+        [f"Ring: the selected block, {removed.brief()}."]
+        if len(unmeasured) < len(places_by_quantity)
+        else []
+    )
     if unmeasured and reason is not None:
         sentences.append(reason(removed))
     elif unmeasured:

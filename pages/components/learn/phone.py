@@ -1,7 +1,9 @@
-"""The one page that phones see, at `/poll` of the dashboard: it knows nothing but the one open poll.
+"""The one page that phones see, at `/poll` of the dashboard: it knows nothing but the one open
+poll.
 
-In Show it needs no token, only the poll's own code; while no poll is open it says just that. Nothing that was sent is ever sent
-back. Its one script asks every other second whether the poll has moved on, and then loads the page anew.
+In Show it needs no token, only the poll's own code; while no poll is open it says just that.
+Nothing that was sent is ever sent back. Its one script asks every other second whether the poll has
+moved on, and then loads the page anew.
 """
 
 import asyncio
@@ -45,7 +47,9 @@ def end() -> None:
 
 
 def addresses() -> list[str]:
-    """Return the addresses of the poll's page for phones, best first; empty if phones cannot reach this server."""
+    """Return the addresses of the poll's page for phones, best first; empty if phones cannot reach
+    this server.
+    """
     if config.is_manually_set("browser.serverAddress"):
         host = str(config.get_option("browser.serverAddress"))
         behind_proxy = bool(serving.read(shared=True).proxies)
@@ -58,8 +62,15 @@ def addresses() -> list[str]:
 def _hosts() -> list[str]:
     """Return the network addresses of this machine."""
     up = {name for name, status in psutil.net_if_stats().items() if status.isup}
-    entries = [entry for name, interfaces in psutil.net_if_addrs().items() if name in up for entry in interfaces]
-    hosts = [ipaddress.ip_address(entry.address) for entry in entries if entry.family == socket.AF_INET]
+    entries = [
+        entry
+        for name, interfaces in psutil.net_if_addrs().items()
+        if name in up
+        for entry in interfaces
+    ]
+    hosts = [
+        ipaddress.ip_address(entry.address) for entry in entries if entry.family == socket.AF_INET
+    ]
     return [str(address) for address in hosts if not (address.is_loopback or address.is_link_local)]
 
 
@@ -69,9 +80,9 @@ _BODY_TIMEOUT_S = 5.0
 """Timeout of such a body, in seconds."""
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "learn"
 _STYLE, _SCRIPT = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("poll.css", "poll.js"))
-_PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-    (_ASSETS / "poll.html.jinja").read_text(encoding="utf-8")
-)
+_PAGE = Environment(
+    autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+).from_string((_ASSETS / "poll.html.jinja").read_text(encoding="utf-8"))
 
 
 def _hash(text: str) -> str:
@@ -90,7 +101,8 @@ _HEADERS = {
             "frame-ancestors 'none'",
         )
     ),
-    # With `no-referrer` browsers would send the forms without their origin, and the address holds a secret until it is used.
+    # With `no-referrer` browsers would send the forms without their origin, and the address holds a
+    # secret until it is used.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
@@ -104,8 +116,12 @@ def is_public(path: str) -> bool:
 def routes() -> list[Route]:
     """Return the routes of the poll."""
     answers = {"": _show, "/now": _now, "/join": _join, "/answer": _answer}
-    # With fewer methods Streamlit's own page, which stands behind every other path, would answer the rest.
-    return [Route(f"{_page_path()}{path}", answer, methods=["GET", "POST"]) for path, answer in answers.items()]
+    # With fewer methods Streamlit's own page, which stands behind every other path, would answer
+    # the rest.
+    return [
+        Route(f"{_page_path()}{path}", answer, methods=["GET", "POST"])
+        for path, answer in answers.items()
+    ]
 
 
 def _page_path() -> str:
@@ -120,7 +136,9 @@ def _student(request: Request) -> str:
     return request.cookies.get(_cookie(), "")
 
 
-def _handled(answer: Callable[[Request, Ballot], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def _handled(
+    answer: Callable[[Request, Ballot], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
     """Wrap an endpoint: if no poll is open or a form is refused, it answers with a message."""
 
     async def handle(request: Request) -> Response:
@@ -141,7 +159,8 @@ async def _show(request: Request, ballot: Ballot) -> Response:
     """Answer with the page of a student. The link of the QR code joins at once."""
     if (link := request.query_params.get("c")) is not None:
         return _joined(request, ballot, link)
-    token, standing = _student(request), ballot.standing()
+    token = _student(request)
+    standing = ballot.standing()
     if not ballot.has(token):
         return _page("join")
     state = "wait" if standing.question is None else "question" if standing.is_open else "revealed"
@@ -151,7 +170,9 @@ async def _show(request: Request, ballot: Ballot) -> Response:
 async def _now(request: Request) -> Response:
     """Answer with a token that changes whenever the page of a student changes."""
     ballot = current()
-    return PlainTextResponse(_moment(ballot) if ballot and ballot.has(_student(request)) else "over", headers=_HEADERS)
+    return PlainTextResponse(
+        _moment(ballot) if ballot and ballot.has(_student(request)) else "over", headers=_HEADERS
+    )
 
 
 def _moment(ballot: Ballot) -> str:
@@ -173,8 +194,11 @@ async def _answer(request: Request, ballot: Ballot) -> Response:
 
 def _joined(request: Request, ballot: Ballot, code: str) -> Response:
     token = ballot.join(code, request.client.host if request.client else "", _student(request))
-    answer, is_secure = _back(), request.url.scheme == "https"
-    answer.set_cookie(_cookie(), token, path=_page_path(), httponly=True, samesite="lax", secure=is_secure)
+    answer = _back()
+    is_secure = request.url.scheme == "https"
+    answer.set_cookie(
+        _cookie(), token, path=_page_path(), httponly=True, samesite="lax", secure=is_secure
+    )
     return answer
 
 
@@ -186,7 +210,10 @@ async def _form(request: Request) -> dict[str, str]:
     """
     origin = request.headers.get("origin")
     is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
-    if not is_ours or request.headers.get("content-type", "") != "application/x-www-form-urlencoded":
+    if (
+        not is_ours
+        or request.headers.get("content-type", "") != "application/x-www-form-urlencoded"
+    ):
         raise RefusedError(_NOT_A_FORM)
     body = b""
     try:
@@ -194,17 +221,30 @@ async def _form(request: Request) -> dict[str, str]:
             async for part in request.stream():
                 body += part
                 if len(body) > _MAX_BODY_BYTES:
-                    raise RefusedError(f"The answer is longer than {_MAX_BODY_BYTES} bytes. Use the form on the poll's page.")
+                    raise RefusedError(
+                        f"The answer is longer than {_MAX_BODY_BYTES} bytes. Use the form on the"
+                        " poll's page."
+                    )
     except (TimeoutError, ClientDisconnect):
-        raise RefusedError(f"The answer did not arrive within {_BODY_TIMEOUT_S:g} seconds. Send it again.") from None
+        raise RefusedError(
+            f"The answer did not arrive within {_BODY_TIMEOUT_S:g} seconds. Send it again."
+        ) from None
     try:
-        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=3)
+        fields = parse_qs(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=3,
+        )
     except ValueError as error:  # UnicodeError is one too
         raise RefusedError(_NOT_A_FORM) from error
     return {name: values[0] for name, values in fields.items() if len(values) == 1}
 
 
-_NOT_A_FORM = "This answer did not come from the poll's page. Open the address on the screen in front."
+_NOT_A_FORM = (
+    "This answer did not come from the poll's page. Open the address on the screen in front."
+)
 
 
 def _back() -> Response:

@@ -1,4 +1,6 @@
-"""Panel for teachers: a poll with its QR code and answers, handouts to print, and notes on each step."""
+"""Panel for teachers: a poll with its QR code and answers, handouts to print, and notes on each
+step.
+"""
 
 import io
 from collections.abc import Callable, Sequence
@@ -26,14 +28,24 @@ def show(steps: Sequence[Step], results: LessonResults) -> None:
         steps: of the lesson, in order.
         results: the results of the lesson.
     """
-    menu = st.popover("Teach", icon=":material/co_present:", type="tertiary", key="learn-teach", on_change="rerun", width=100)
+    menu = st.popover(
+        "Teach",
+        icon=":material/co_present:",
+        type="tertiary",
+        key="learn-teach",
+        on_change="rerun",
+        width=100,
+    )
     if not menu.open:  # no step waits for sheets that nobody prints
         return
     with menu, st.container(width=400):  # wider, it would cover the QR code
         _offer_poll()
         sheet = of(steps, results)
         with st.container(horizontal=True, gap="small"):
-            for label, solved, name in (("Handout", False, "handout"), ("Solutions and notes", True, "solutions")):
+            for label, solved, name in (
+                ("Handout", False, "handout"),
+                ("Solutions and notes", True, "solutions"),
+            ):
                 chart.download(
                     label,
                     partial(handout.html, sheet, solved=solved),
@@ -42,7 +54,10 @@ def show(steps: Sequence[Step], results: LessonResults) -> None:
                     key=f"learn-{name}",
                     icon=":material/print:",
                 )
-        st.caption("Open these files in a browser to print them or save them as PDF. Their numbers are results of this model.")
+        st.caption(
+            "Open these files in a browser to print them or save them as PDF. Their numbers are"
+            " results of this model."
+        )
         st.markdown("\n\n".join(_said(number, step) for number, step in enumerate(steps)))
 
 
@@ -61,9 +76,13 @@ def of(steps: Sequence[Step], results: LessonResults) -> Handout:
     ]
     made = lesson.exercises_of(results)
     left_out = [step.heading for step, questions in by_step if not questions]
-    missing = [f"Left out, because their results are missing: {' '.join(left_out)}"] if left_out else []
+    missing = (
+        [f"Left out, because their results are missing: {' '.join(left_out)}"] if left_out else []
+    )
     missing += filter(None, [lesson.too_few_exercises(made)])
-    return Handout("How many layers does a model need?", _about(results), tasks, made, " ".join(missing))
+    return Handout(
+        "How many layers does a model need?", _about(results), tasks, made, " ".join(missing)
+    )
 
 
 def _note(step: Step) -> str:
@@ -72,19 +91,32 @@ def _note(step: Step) -> str:
 
 def _about(results: LessonResults) -> list[str]:
     """Return sentences on the results of the lesson."""
-    sentences = [f"All numbers were measured on {results.name}." if results.facts else "This model has no results yet."]
+    sentences = [
+        (
+            f"All numbers were measured on {results.name}."
+            if results.facts
+            else "This model has no results yet."
+        )
+    ]
     if results.facts:
         sentences.append(
-            "The removed blocks are the most similar ones of their size. The selection on other pages does not change them."
+            "The removed blocks are the most similar ones of their size. The selection on other"
+            " pages does not change them."
         )
     if results.distances is not None:
         corpus = words.texts(results.distances.spec.corpus)
         sentences.append(
-            f"Distances: {results.distances.n_texts} texts of {corpus}, last token, {results.distances.precision_in_words}."
+            f"Distances: {results.distances.n_texts} texts of {corpus}, last token,"
+            f" {results.distances.precision_in_words}."
         )
     if results.sweep is not None:
-        questions = f"{results.sweep.n_questions} questions ({words.questions(results.sweep.spec.benchmark)})"
-        sentences.append(f"Accuracy: {questions}, {results.sweep.precision_in_words}. Intervals are 95 %.")
+        questions = (
+            f"{results.sweep.n_questions} questions"
+            f" ({words.questions(results.sweep.spec.benchmark)})"
+        )
+        sentences.append(
+            f"Accuracy: {questions}, {results.sweep.precision_in_words}. Intervals are 95 %."
+        )
     return sentences
 
 
@@ -104,11 +136,15 @@ def _offer_poll() -> None:
         icon=":material/smartphone:",
         on_click=_act,
         args=("start", phone.begin),
-        help="Students answer each step's question on their phones. A chart shows all answers at the reveal.",
+        help=(
+            "Students answer each step's question on their phones. A chart shows all answers at the"
+            " reveal."
+        ),
     )
     st.caption(
-        "The poll opens one page to everyone in your network who has its code. The page shows the question and takes answers, "
-        f"without names. The poll ends with its button, or after {DURATION_S // 60} minutes."
+        "The poll opens one page to everyone in your network who has its code. The page shows the"
+        " question and takes answers, without names. The poll ends with its button, or after"
+        f" {DURATION_S // 60} minutes."
     )
 
 
@@ -142,7 +178,9 @@ def _way_in(ballot: Ballot) -> None:
         address = addresses[0] if addresses else f"{server_url(_HERE)}poll"
     with st.container(horizontal=True, gap="medium"):
         drawn = io.BytesIO()
-        segno.make(f"{address}?c={ballot.link}", error="m").save(drawn, kind="png", scale=6, border=3)
+        segno.make(f"{address}?c={ballot.link}", error="m").save(
+            drawn, kind="png", scale=6, border=3
+        )
         st.image(drawn.getvalue(), width=170, caption="Scan to join")
         with st.container(width="content", gap="small"):
             st.metric("Address", words.plain(_short(address)), width="content")
@@ -153,7 +191,10 @@ def _way_in(ballot: Ballot) -> None:
             "Restart it with `--server.address 0.0.0.0`: others then see it read-only."
         )
     elif ballot.is_code_closed:
-        st.caption("The code no longer works: there were too many wrong codes. Students can still join with the QR code.")
+        st.caption(
+            "The code no longer works: there were too many wrong codes. Students can still join"
+            " with the QR code."
+        )
 
 
 def _short(address: str) -> str:
@@ -176,7 +217,13 @@ def _buttons(lesson: Lesson, ballot: Ballot, questions: Sequence[PollQuestion]) 
                     args=("reveal", act),
                 )
             else:
-                label = "Ask again" if is_asked else "Ask this step" if len(questions) == 1 else f"Ask question {number}"
+                label = (
+                    "Ask again"
+                    if is_asked
+                    else "Ask this step"
+                    if len(questions) == 1
+                    else f"Ask question {number}"
+                )
                 st.button(
                     label,
                     key=f"learn-poll-ask-{number}",
@@ -184,9 +231,17 @@ def _buttons(lesson: Lesson, ballot: Ballot, questions: Sequence[PollQuestion]) 
                     on_click=_act,
                     args=("ask", partial(ballot.ask, question)),
                 )
-        st.button("End the poll", key="learn-poll-end", type="tertiary", on_click=_act, args=("end", phone.end))
+        st.button(
+            "End the poll",
+            key="learn-poll-end",
+            type="tertiary",
+            on_click=_act,
+            args=("end", phone.end),
+        )
     if not questions:
-        st.caption("This step has no question for a class: its result is missing or has no clear answer.")
+        st.caption(
+            "This step has no question for a class: its result is missing or has no clear answer."
+        )
 
 
 def _reveal(lesson: Lesson, ballot: Ballot, question: PollQuestion) -> None:
@@ -206,26 +261,47 @@ def _act(what: str, action: Callable[[], None]) -> None:
 
 @st.fragment(run_every="1s")
 def _answers(here: Sequence[str]) -> None:
-    """Draw the number of answers, refreshed every second, or their distribution after the reveal."""
+    """Draw the number of answers, refreshed every second, or their distribution after the
+    reveal.
+    """
     ballot = phone.current()
     if ballot is None:
         st.caption("The poll is over.")
         return
     standing = ballot.standing()
     question = standing.question
-    joined = "1 student has joined" if standing.students == 1 else f"{standing.students} students have joined"
+    joined = (
+        "1 student has joined"
+        if standing.students == 1
+        else f"{standing.students} students have joined"
+    )
     if question is None or question.name not in here:
         st.markdown(f"**{joined}.**")
         return
-    st.markdown(f"**{words.plain(question.asked)}** {standing.answered} of {standing.students} have answered.")
+    st.markdown(
+        f"**{words.plain(question.asked)}** {standing.answered} of {standing.students} have"
+        " answered."
+    )
     if standing.is_open:
         st.progress(standing.answered / max(1, standing.students))
         return
-    counts = ", ".join(f"{option} {count}" for option, count in zip(question.options, standing.counts, strict=True) if count)
-    figure = learn_figures.votes(question.options, standing.counts, question.right, dark=chart.is_dark(), height=210)
+    counts = ", ".join(
+        f"{option} {count}"
+        for option, count in zip(question.options, standing.counts, strict=True)
+        if count
+    )
+    figure = learn_figures.votes(
+        question.options, standing.counts, question.right, dark=chart.is_dark(), height=210
+    )
     chart.show(
-        figure, key="learn-votes", file_name="answers", toolbar=False, alt=f"Answers of the class: {counts or 'none yet'}."
+        figure,
+        key="learn-votes",
+        file_name="answers",
+        toolbar=False,
+        alt=f"Answers of the class: {counts or 'none yet'}.",
     )
     hits = sum(count for option, count in enumerate(standing.counts) if option in question.right)
-    measured = ", ".join(option for place, option in enumerate(question.options) if place in question.right)
+    measured = ", ".join(
+        option for place, option in enumerate(question.options) if place in question.right
+    )
     st.caption(f"{hits} of {standing.answered} answered correctly: {words.plain(measured)}.")

@@ -1,4 +1,6 @@
-"""Form for model, precision and device, with the search of the Hub and the models of stored results."""
+"""Form for model, precision and device, with the search of the Hub and the models of stored
+results.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -25,8 +27,16 @@ _HINTS = {
         "for example Qwen/Qwen3-0.6B",
         "Safetensors weights only. Gated models need HF_TOKEN in the environment.",
     ),
-    "Folder": ("Folder", "/path/to/model", "A Hugging Face folder: config.json, tokenizer and safetensors files."),
-    "GGUF file": ("File", "/path/to/model.gguf", "Layerscope dequantizes the file when it loads it."),
+    "Folder": (
+        "Folder",
+        "/path/to/model",
+        "A Hugging Face folder: config.json, tokenizer and safetensors files.",
+    ),
+    "GGUF file": (
+        "File",
+        "/path/to/model.gguf",
+        "Layerscope dequantizes the file when it loads it.",
+    ),
 }
 _REVISION = "source-revision-"
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -46,21 +56,35 @@ def show() -> ModelSpec | None:
     current = state.current_model()
     typed = state.option("source") or current.source
     kind = st.segmented_control(
-        "Source", KINDS, default=_kind(typed), required=True, key="source-kind", persist_state="session"
+        "Source",
+        KINDS,
+        default=_kind(typed),
+        required=True,
+        key="source-kind",
+        persist_state="session",
     )
     source = "starter"
     if kind != KINDS[0]:
         label, example, help_text = _HINTS[kind]
         initial = typed if _kind(typed) == kind else ""
         source = st.text_input(
-            label, initial, placeholder=example, help=help_text, key=f"source-{kind}", persist_state="session"
+            label,
+            initial,
+            placeholder=example,
+            help=help_text,
+            key=f"source-{kind}",
+            persist_state="session",
         ).strip()
-        state.choose_option("source", "" if source == current.source else source)  # a reload keeps it
+        state.choose_option(
+            "source", "" if source == current.source else source
+        )  # a reload keeps it
         if source and _is_refused(source, kind):
             source = ""
     revision = _revision(source, current) if kind == KINDS[1] else None
     dtype_column, device_column, quantization_column = st.columns(3)
-    dtype = dtype_column.selectbox("dtype", DTYPES, DTYPES.index(current.dtype), key="dtype", persist_state="session")
+    dtype = dtype_column.selectbox(
+        "dtype", DTYPES, DTYPES.index(current.dtype), key="dtype", persist_state="session"
+    )
     devices = (*_DEVICES, _ALL_GPUS) if host.cards() > 1 else _DEVICES
     device = device_column.selectbox(
         "Device",
@@ -77,29 +101,40 @@ def show() -> ModelSpec | None:
         QUANTIZATIONS.index(current.quantization),
         key="quantization",
         persist_state="session",
-        help="4bit is NF4 (weights rounded to 4 bits). It needs less memory, and all results are of the quantized model.",
+        help=(
+            "4bit is NF4 (weights rounded to 4 bits). It needs less memory, and all results are of"
+            " the quantized model."
+        ),
     )
     if not source:
         return None
-    return ModelSpec(source=source, revision=revision, dtype=dtype, device=device, quantization=quantization)
+    return ModelSpec(
+        source=source, revision=revision, dtype=dtype, device=device, quantization=quantization
+    )
 
 
 def _is_refused(source: str, kind: str) -> bool:
     """Show why a path does not fit the choice above it, if so; the Hub is not asked for it."""
     try:
         access.check_file(source)
-    except AccessError:  # reported when the model is checked; this visitor learns nothing about files that they may not name
+    # reported when the model is checked; this visitor learns nothing about files that they may not
+    # name
+    except AccessError:
         return False
     why = location.refusal(source, as_gguf=kind == KINDS[3])
     if kind == KINDS[2] and not why and remote.may_be_id(source) and not Path(source).is_dir():
-        why = f"There is no folder {source!r} on this machine. Enter its full path, or choose Hub id."
+        why = (
+            f"There is no folder {source!r} on this machine. Enter its full path, or choose Hub id."
+        )
     if why:
         st.error(words.message(why))
     return bool(why)
 
 
 def _revision(source: str, current: ModelSpec) -> str | None:
-    """Draw the field for the revision of a Hub id. Its key has the id, so that another id does not inherit the revision."""
+    """Draw the field for the revision of a Hub id. Its key has the id, so that another id does not
+    inherit the revision.
+    """
     _search_box(_pick)
     if not source:
         return None
@@ -110,9 +145,10 @@ def _revision(source: str, current: ModelSpec) -> str | None:
         placeholder="the default branch",
         key=f"{_REVISION}{source}",
         persist_state="session",
-        help="Branch, tag or commit (default: the default branch). **Use this model** pins its current commit, so the "
-        "weights stay the "
-        "same.",
+        help=(
+            "Branch, tag or commit (default: the default branch). **Use this model** pins its"
+            " current commit, so the weights stay the same."
+        ),
     )
     return text.strip() or None
 
@@ -123,9 +159,18 @@ def _pick(id: str) -> None:
 
 
 def forget() -> None:
-    """Let the form begin afresh with the current model; only in a callback, before the form is drawn."""
+    """Let the form begin afresh with the current model; only in a callback, before the form is
+    drawn.
+    """
     revisions = [key for key in st.session_state if str(key).startswith(_REVISION)]
-    for key in (*revisions, "source-kind", "dtype", "device", "quantization", *(f"source-{kind}" for kind in KINDS)):
+    for key in (
+        *revisions,
+        "source-kind",
+        "dtype",
+        "device",
+        "quantization",
+        *(f"source-{kind}" for kind in KINDS),
+    ):
         st.session_state.pop(key, None)
 
 
@@ -138,10 +183,21 @@ def _kind(source: str) -> str:
 
 
 def looked_at() -> None:
-    """Draw the list, without models that only the gallery or packs have results of; nothing while no model was looked at."""
-    packed = {source for pack in packs.opened() for stored in service.models(pack.place) for source in stored.sources}
+    """Draw the list, without models that only the gallery or packs have results of; nothing while
+    no model was looked at.
+    """
+    packed = {
+        source
+        for pack in packs.opened()
+        for stored in service.models(pack.place)
+        for source in stored.sources
+    }
     elsewhere = {exhibit.source for exhibit in EXHIBITS} | packed
-    seen = [stored for stored in service.models() if stored.saved_at or not elsewhere & set(stored.sources)]
+    seen = [
+        stored
+        for stored in service.models()
+        if stored.saved_at or not elsewhere & set(stored.sources)
+    ]
     if not seen:
         return
     st.header("Models you have looked at", anchor=False)
@@ -158,7 +214,9 @@ def looked_at() -> None:
 def _row(stored: StoredModel, index: int, current: ModelSpec, now: str) -> None:
     model = stored_results.usable(stored)
     is_current = (
-        bool(now) and now == stored.model.identity or (not now and model is not None and model.source == current.source)
+        bool(now)
+        and now == stored.model.identity
+        or (not now and model is not None and model.source == current.source)
     )
     with card(f"**{words.plain(stored.facts.name)}** · {size(stored)}", _said(stored, model)):
         st.button(
@@ -176,7 +234,11 @@ def _row(stored: StoredModel, index: int, current: ModelSpec, now: str) -> None:
 def card(title: words.Markdown, caption: str) -> Iterator[None]:
     """Draw a model's row; the body draws its button next to the text."""
     with st.container(
-        border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+        border=True,
+        horizontal=True,
+        vertical_alignment="center",
+        horizontal_alignment="distribute",
+        gap="small",
     ):
         with st.container(gap=None, width="stretch"):
             st.markdown(title)
@@ -190,7 +252,9 @@ def size(stored: StoredModel) -> str:
 
 
 def use(model: ModelSpec) -> None:
-    """Make it the current model, and fill the form above with it: it was read before, so it is read again at once."""
+    """Make it the current model, and fill the form above with it: it was read before, so it is read
+    again at once.
+    """
     state.use_model(model)
     forget()
     st.session_state.setdefault("checked-models", set()).add(model.source)
@@ -206,12 +270,17 @@ def _said(stored: StoredModel, model: ModelSpec | None) -> str:
 
 def counted(stored: StoredModel) -> str:
     """Return the numbers of stored results of a model: "2 maps, 1 curve"."""
-    counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in stored.counts.items()]
+    counts = [
+        f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}"
+        for kind, count in stored.counts.items()
+    ]
     return ", ".join(counts) or "no results yet"
 
 
 def _search(query: str, endpoint: str) -> dict[str, Any]:
-    """Return the results of a search. The Hub's address is part of the question, since another one has other models."""
+    """Return the results of a search. The Hub's address is part of the question, since another one
+    has other models.
+    """
     return {"found": hub.repository.search(query)}
 
 
@@ -244,15 +313,21 @@ def _results_of_search(query: str, pick: Callable[[str], None]) -> None:
         st.error(words.message(str(error)))
         return
     if answer is None:
-        start.await_answer(lambda: _searches.of(query, constants.ENDPOINT), lambda: st.caption("Searching the Hub…"))
+        start.await_answer(
+            lambda: _searches.of(query, constants.ENDPOINT),
+            lambda: st.caption("Searching the Hub…"),
+        )
     elif not answer["found"]:
         st.caption(
-            f"The Hub has no model with safetensors weights and {words.plain(query)} in its name. Try a shorter part of the "
-            "name."
+            f"The Hub has no model with safetensors weights and {words.plain(query)} in its name."
+            " Try a shorter part of the name."
         )
     for index, info in enumerate(answer["found"] if answer else ()):
         about = [f"{words.count(info.safetensors.total)} parameters"] if info.safetensors else []
-        about += [f"{words.count(info.downloads or 0)} downloads", *(["gated"] if info.gated else [])]
+        about += [
+            f"{words.count(info.downloads or 0)} downloads",
+            *(["gated"] if info.gated else []),
+        ]
         st.button(
             f"{words.plain(info.id)} · {' · '.join(about)}",
             key=f"hub-pick-{index}",
@@ -264,15 +339,21 @@ def _results_of_search(query: str, pick: Callable[[str], None]) -> None:
 
 def show_gallery() -> None:
     """Draw a row for each model that results came with; nothing without any."""
-    seen = {source: stored for stored in service.models(service.committed()) for source in stored.sources}
+    seen = {
+        source: stored
+        for stored in service.models(service.committed())
+        for source in stored.sources
+    }
     rows = [(exhibit, seen[exhibit.source]) for exhibit in EXHIBITS if exhibit.source in seen]
     if not rows:
         return
     st.header(
         "Gallery",
         anchor=False,
-        help="Stored results of real models, part of the program and read-only. They open at once. "
-        "`make gallery` measures them again from the weights.",
+        help=(
+            "Stored results of real models, part of the program and read-only. They open at once. "
+            "`make gallery` measures them again from the weights."
+        ),
     )
     for index, (exhibit, stored) in enumerate(rows):
         _exhibit(exhibit, stored, index)
@@ -281,7 +362,10 @@ def show_gallery() -> None:
 def _exhibit(exhibit: Exhibit, stored: StoredModel, index: int) -> None:
     what = f"{words.plain(stored.facts.family_in_words)}, {size(stored)}"
     of_whom = f"{exhibit.weights}, {exhibit.licence}, from {exhibit.page}"
-    with card(f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]", f"{counted(stored)}. Weights: {of_whom}."):
+    with card(
+        f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]",
+        f"{counted(stored)}. Weights: {of_whom}.",
+    ):
         if st.button(
             "Open",
             key=f"gallery-{index}",

@@ -1,7 +1,8 @@
 """Facts of a model, whether it fits, and its files from the Hub, before anything of it is loaded.
 
-A process of its own reads the facts, so that a busy worker does not hold it up. That takes seconds, and on a busy machine half
-a minute. The page says so in that time, and shows the facts when they are there. A job downloads files.
+A process of its own reads the facts, so that a busy worker does not hold it up. That takes seconds,
+and on a busy machine half a minute. The page says so in that time, and shows the facts when they
+are there. A job downloads files.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,8 @@ _looks = start.Looks(service.inspect)
 
 
 def of(model: ModelSpec) -> InspectResult | None:
-    """Facts, memory estimate and chosen settings of a model, from its configuration alone; None while they are being read.
+    """Facts, memory estimate and chosen settings of a model, from its configuration alone; None
+    while they are being read.
 
     Raises:
         AccessError: when this visitor may not look at it.
@@ -54,25 +56,40 @@ def show_name(model: ModelSpec, facts: ModelFacts) -> None:
 
 
 def coming(model: ModelSpec) -> None:
-    """Draw the stored facts of a model whose configuration is being read, and run the page when it was."""
+    """Draw the stored facts of a model whose configuration is being read, and run the page when it
+    was.
+    """
     show_stored(model)
-    start.await_answer(lambda: of(model), lambda: st.caption("Comparing the model with the free memory…"))
+    start.await_answer(
+        lambda: of(model), lambda: st.caption("Comparing the model with the free memory…")
+    )
 
 
 def show(result: InspectResult) -> None:
-    """Draw size, memory next to the free memory, the reasons of the settings, and where the parameters are."""
+    """Draw size, memory next to the free memory, the reasons of the settings, and where the
+    parameters are.
+    """
     needed = result.weight_bytes + result.working_bytes
     _numbers(result.model)
     share = min(1.0, needed / result.free_bytes) if result.free_bytes else 1.0
     st.progress(
         share,
-        text=f"Memory on {words.plain(result.ran_on)}: needs {words.size(needed)} ({words.size(result.weight_bytes)} "
-        f"weights + {words.size(result.working_bytes)} working memory) of {words.size(result.free_bytes)} free",
+        text=(
+            f"Memory on {words.plain(result.ran_on)}: needs {words.size(needed)}"
+            f" ({words.size(result.weight_bytes)} weights + {words.size(result.working_bytes)}"
+            f" working memory) of {words.size(result.free_bytes)} free"
+        ),
     )
     if result.by_layer:
-        st.info("The model does not fit in free memory. Layerscope measures its results layer by layer from the disk.")
+        st.info(
+            "The model does not fit in free memory. Layerscope measures its results layer by layer"
+            " from the disk."
+        )
     elif not result.fits:
-        st.error("The model does not fit in free memory. Choose bfloat16, 4bit, a smaller model or another device.")
+        st.error(
+            "The model does not fit in free memory. Choose bfloat16, 4bit, a smaller model or"
+            " another device."
+        )
     _settings(result)
     _parameters(result.model)
     for note in result.notes:
@@ -89,20 +106,34 @@ def _numbers(model: ModelFacts) -> None:
         f"{words.count(active)} active" if active < model.n_parameters else None,
         delta_color="off",
         delta_arrow="off",
-        help="Each token uses only the active parameters, because a router sends it to some of the experts."
-        if active < model.n_parameters
-        else None,
+        help=(
+            "Each token uses only the active parameters, because a router sends it to some of the"
+            " experts."
+            if active < model.n_parameters
+            else None
+        ),
     )
     columns[2].metric("Hidden size", f"{model.hidden_size:,}")
-    columns[3].metric("Context window", f"{model.max_positions:,} tokens" if model.max_positions else "not stated")
+    columns[3].metric(
+        "Context window", f"{model.max_positions:,} tokens" if model.max_positions else "not stated"
+    )
 
 
 def _settings(result: InspectResult) -> None:
     spec = result.spec.model
-    bits = {"none": "no quantization", "4bit": "NF4 layers, as requested", "8bit": "8-bit layers, as requested"}
+    bits = {
+        "none": "no quantization",
+        "4bit": "NF4 layers, as requested",
+        "8bit": "8-bit layers, as requested",
+    }
     stored = spec.format_of_weights(result.model) or "unknown"
     values = (result.dtype.value, result.device.value, spec.quantization, stored)
-    reasons = (_reason(result.dtype), _reason(result.device), bits[spec.quantization], "format of the model's files")
+    reasons = (
+        _reason(result.dtype),
+        _reason(result.device),
+        bits[spec.quantization],
+        "format of the model's files",
+    )
     rows = {
         "setting": ["dtype", "device", "quantization", "stored weights"],
         "value": [words.plain(value) for value in values],
@@ -121,9 +152,16 @@ def _parameters(model: ModelFacts) -> None:
     parts: dict[str, float] = {f"{model.n_layers} decoder layers": layers}
     if model.expert_parameters:
         parts["in experts (included above)"] = model.expert_parameters
-    parts |= {"one layer (mean)": layers / model.n_layers, "embeddings, final norm, head": model.other_parameters}
+    parts |= {
+        "one layer (mean)": layers / model.n_layers,
+        "embeddings, final norm, head": model.other_parameters,
+    }
     rows = [
-        {"part": part, "parameters": words.count(number), "share": words.percent(number / model.n_parameters)}
+        {
+            "part": part,
+            "parameters": words.count(number),
+            "share": words.percent(number / model.n_parameters),
+        }
         for part, number in parts.items()
     ]
     st.table(rows, border="horizontal", hide_index=True, alt="Where the parameters are")
@@ -135,7 +173,9 @@ def pinned(model: ModelSpec, inspected: InspectResult) -> ModelSpec:
 
 
 def show_files(model: ModelSpec, inspected: InspectResult) -> None:
-    """Draw commit and size, and the button that fetches missing files; nothing for a model that is no hub id."""
+    """Draw commit and size, and the button that fetches missing files; nothing for a model that is
+    no hub id.
+    """
     if not inspected.commit:
         return
     missing = remote.missing_bytes(model.source, inspected.commit)
@@ -147,14 +187,19 @@ def show_files(model: ModelSpec, inspected: InspectResult) -> None:
         else f" (current commit of {words.plain(model.revision or 'the default branch')})"
     )
     st.caption(
-        f"Commit {words.plain(inspected.commit[:_COMMIT_DIGITS])}{requested} · {words.size(inspected.file_bytes)}, {here}."
+        f"Commit {words.plain(inspected.commit[:_COMMIT_DIGITS])}{requested} ·"
+        f" {words.size(inspected.file_bytes)}, {here}."
     )
     if not missing:
         return
     free = service.free_bytes(hub.cache.top())
-    short = f"The Hub cache has only {words.size(free)} free on its disk. Delete models there, or set HF_HOME to another disk."
+    short = (
+        f"The Hub cache has only {words.size(free)} free on its disk. Delete models there, or set"
+        " HF_HOME to another disk."
+    )
     fetching = any(
-        job.kind == InspectSpec.kind and job.asks(lambda spec: _is_of(spec, model.source) and spec.fetch)
+        job.kind == InspectSpec.kind
+        and job.asks(lambda spec: _is_of(spec, model.source) and spec.fetch)
         for job in service.jobs.active()
     )
     if start.button(
@@ -163,33 +208,51 @@ def show_files(model: ModelSpec, inspected: InspectResult) -> None:
         icon=":material/download:",
         needs_weights=False,
         disabled=fetching or free < missing,
-        help=short if free < missing else "Downloads in the background. You can pause it, and an interrupted download resumes.",
+        help=(
+            short
+            if free < missing
+            else (
+                "Downloads in the background. You can pause it, and an interrupted download"
+                " resumes."
+            )
+        ),
     ):
-        start.start_and_show(InspectSpec(pinned(model, inspected), fetch=True), f"Download {state.name(model)}")
+        start.start_and_show(
+            InspectSpec(pinned(model, inspected), fetch=True), f"Download {state.name(model)}"
+        )
 
 
 def absent(model: ModelSpec) -> bool:
-    """Draw why a GGUF file from the Hub cannot be loaded yet, with the button that fetches it; returns whether that is so."""
+    """Draw why a GGUF file from the Hub cannot be loaded yet, with the button that fetches it;
+    returns whether that is so.
+    """
     sentence = remote.reason_unavailable(model.source, model.revision)
     if sentence is None:
         return False
     st.info(words.message(sentence))
-    if start.button("Download the file", key="fetch", icon=":material/download:", needs_weights=False):
+    if start.button(
+        "Download the file", key="fetch", icon=":material/download:", needs_weights=False
+    ):
         start.start_and_show(InspectSpec(model, fetch=True), f"Download {state.name(model)}")
     show_stored(model)
     return True
 
 
 def kept() -> None:
-    """Draw the files from the Hub, and GGUF files, that take space on this machine; computed only while the list is open."""
-    popover = st.popover("Models on this disk", key="kept-models", icon=":material/hard_drive:", on_change="rerun")
+    """Draw the files from the Hub, and GGUF files, that take space on this machine; computed only
+    while the list is open.
+    """
+    popover = st.popover(
+        "Models on this disk", key="kept-models", icon=":material/hard_drive:", on_change="rerun"
+    )
     if popover.open:
         with popover, frame.errors_shown():
             _list()
 
 
 def _list() -> None:
-    models, files = hub.cache.cached_repositories(), conversions.stored_conversions()
+    models = hub.cache.cached_repositories()
+    files = conversions.stored_conversions()
     if not models and not files:
         st.caption("This disk has no models from the Hub and no converted GGUF files.")
         return
@@ -203,8 +266,12 @@ def _list() -> None:
         _row(f"kept-gguf-{index}", label, n_bytes, _delete_conversion, identity)
 
 
-def _row(key: str, label: words.Markdown, n_bytes: int, delete: Callable[..., None], *what: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+def _row(
+    key: str, label: words.Markdown, n_bytes: int, delete: Callable[..., None], *what: str
+) -> None:
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+    ):
         st.markdown(label, width="content")
         st.button(
             f"Delete, frees {words.size(n_bytes)}",
@@ -227,10 +294,13 @@ def _delete_of_hub(kind: str, id: str) -> None:
 
 def _freed(kind: str, id: str) -> str:
     access.check_operator("delete models")
-    needed = next((job for job in service.jobs.active() if job.asks(lambda spec: _is_of(spec, id))), None)
+    needed = next(
+        (job for job in service.jobs.active() if job.asks(lambda spec: _is_of(spec, id))), None
+    )
     if needed is not None and kind == hub.repository.MODEL:
         raise LayerscopeError(
-            f"A waiting or running job ({needed.label}) needs {id}. Cancel the job first, or wait until it ends."
+            f"A waiting or running job ({needed.label}) needs {id}. Cancel the job first, or wait"
+            " until it ends."
         )
     return f"Deleted {id}: {words.size(hub.cache.delete(kind, id))} freed."
 
@@ -239,7 +309,10 @@ def _delete_conversion(identity: str) -> None:
     def freed() -> str:
         access.check_operator("delete models")
         freed_bytes = conversions.delete(identity)
-        return f"Deleted the folder: {words.size(freed_bytes)} freed. The next load converts its GGUF file again."
+        return (
+            f"Deleted the folder: {words.size(freed_bytes)} freed. The next load converts its GGUF"
+            " file again."
+        )
 
     _done(freed)
 

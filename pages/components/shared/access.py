@@ -1,7 +1,9 @@
-"""Rights of a visitor: every start, stop, removal and upload of a page passes here, with any request of a browser.
+"""Rights of a visitor: every start, stop, removal and upload of a page passes here, with any
+request of a browser.
 
-Buttons of refused actions are disabled with the same sentence. That is a courtesy, the refusal is here. Uploaded files are
-stored by content, under names of our own. The visitor's name of a file is only shown.
+Buttons of refused actions are disabled with the same sentence. That is a courtesy, the refusal is
+here. Uploaded files are stored by content, under names of our own. The visitor's name of a file is
+only shown.
 """
 
 import tempfile
@@ -34,12 +36,16 @@ _GIGABYTE = 1e9
 
 
 def visitor() -> Visitor | None:
-    """Return the visitor from the network; None for somebody at the machine itself if no mode is set."""
+    """Return the visitor from the network; None for somebody at the machine itself if no mode is
+    set.
+    """
     return visitors.read(st.context.headers)
 
 
 def owner() -> str | None:
-    """Return the identity that jobs of this visitor belong to; None for somebody at the machine itself."""
+    """Return the identity that jobs of this visitor belong to; None for somebody at the machine
+    itself.
+    """
     current = visitor()
     return None if current is None else current.subject
 
@@ -50,7 +56,9 @@ def rules() -> Serving:
 
 
 def is_operator() -> bool:
-    """Return whether this visitor acts for everybody: an operator, the host of Show, or somebody at the machine itself."""
+    """Return whether this visitor acts for everybody: an operator, the host of Show, or somebody at
+    the machine itself.
+    """
     current = visitor()
     return current is None or current.role in (OPERATOR, HOST)
 
@@ -106,7 +114,8 @@ def check_file(value: str) -> None:
 def check_shown(model: ModelSpec) -> None:
     """Refuse the name of a model whose results this visitor may not see.
 
-    A file that they may not name passes if results of it are stored or in an opened pack: everybody sees these.
+    A file that they may not name passes if results of it are stored or in an opened pack: everybody
+    sees these.
 
     Raises:
         AccessError: as `check_file`.
@@ -125,7 +134,8 @@ def terms() -> dict[str, Any]:
         AccessError: when nothing may be started; the sentence says why.
     """
     check_start()
-    settings, current = rules(), visitor()
+    settings = rules()
+    current = visitor()
     _check_room(settings)
     limit_s = None
     if settings.job_hours is not None and (current is None or current.role != OPERATOR):
@@ -144,8 +154,9 @@ def _check_room(settings: Serving) -> None:
         taken = service.disk_use(*_RESULTS) / _GIGABYTE
         if taken >= settings.results_gb:
             raise AccessError(
-                f"Results, adapters and exports take {taken:.1f} GB of at most {settings.results_gb:g} GB. Remove jobs with "
-                "their results, or ask the operator of this dashboard."
+                f"Results, adapters and exports take {taken:.1f} GB of at most"
+                f" {settings.results_gb:g} GB. Remove jobs with their results, or ask the operator"
+                " of this dashboard."
             )
 
 
@@ -153,20 +164,23 @@ def check_upload(n_bytes: int) -> None:
     """Refuse an upload that would be one too many.
 
     Raises:
-        AccessError: when it would be, or nothing can be done with it because the dashboard is read-only.
+        AccessError: when it would be, or nothing can be done with it because the dashboard is
+            read-only.
     """
     check_start()
     most = rules().uploads_gb
     taken = (service.disk_use(files.UPLOADS) + n_bytes) / _GIGABYTE
     if most is not None and taken > most:
         raise AccessError(
-            f"With this file all uploads would take {taken:.2f} GB, and at most {most:g} GB are allowed. "
-            "Ask the operator of this dashboard to remove old ones."
+            f"With this file all uploads would take {taken:.2f} GB, and at most {most:g} GB are"
+            " allowed. Ask the operator of this dashboard to remove old ones."
         )
 
 
 def why_not_bring() -> str | None:
-    """Return the reason why this visitor may open no result pack, in one sentence; None if they may."""
+    """Return the reason why this visitor may open no result pack, in one sentence; None if they
+    may.
+    """
     return visitors.why_not_start(visitor())
 
 
@@ -191,8 +205,12 @@ def open_pack(name: str, content: bytes) -> OpenedPack:
 
 
 def why_not_remove_pack() -> str | None:
-    """Return the reason why this visitor may remove no result pack, in one sentence; None if they may."""
-    return why_not_bring() or (None if is_operator() else "Only an operator may remove result packs.")
+    """Return the reason why this visitor may remove no result pack, in one sentence; None if they
+    may.
+    """
+    return why_not_bring() or (
+        None if is_operator() else "Only an operator may remove result packs."
+    )
 
 
 def remove_pack(id: str) -> OpenedPack:
@@ -208,7 +226,9 @@ def remove_pack(id: str) -> OpenedPack:
 
 
 def why_not_change(job: Job) -> str | None:
-    """Return the reason why this visitor may not stop, move, resume or remove a job; None for its owner and an operator."""
+    """Return the reason why this visitor may not stop, move, resume or remove a job; None for its
+    owner and an operator.
+    """
     if (sentence := why_not_start()) is not None:
         return sentence
     if is_operator() or (job.owner is not None and job.owner == owner()):
@@ -217,12 +237,16 @@ def why_not_change(job: Job) -> str | None:
 
 
 def owner_of(job: Job) -> str:
-    """Return the name of the owner of a job, to show; jobs of versions before Team belong to nobody who can log in."""
+    """Return the name of the owner of a job, to show; jobs of versions before Team belong to nobody
+    who can log in.
+    """
     return job.owner_label or "an unknown owner"
 
 
 def is_of_somebody_else(job: Job) -> bool:
-    """Return whether a job belongs to another visitor, so that the page says so. Show tells no names."""
+    """Return whether a job belongs to another visitor, so that the page says so. Show tells no
+    names.
+    """
     return job.owner not in (None, owner()) and why_not_start() is None
 
 
@@ -235,11 +259,14 @@ def change(action: str, job_id: str, *arguments: Any, **options: Any) -> Any:
         arguments, options: further arguments of the function.
 
     Raises:
-        AccessError: when the job is somebody else's, the dashboard is read-only, or results take too much of the disk.
+        AccessError: when the job is somebody else's, the dashboard is read-only, or results take
+            too much of the disk.
         JobError: as the function.
     """
     if action not in CHANGES:
-        raise AccessError(f"{action[:40]!r} is not an action on a job. Use one of {', '.join(CHANGES)}.")
+        raise AccessError(
+            f"{action[:40]!r} is not an action on a job. Use one of {', '.join(CHANGES)}."
+        )
     if (sentence := why_not_change(service.jobs.get(job_id))) is not None:
         raise AccessError(sentence)
     if action == "resume":
@@ -248,7 +275,8 @@ def change(action: str, job_id: str, *arguments: Any, **options: Any) -> Any:
 
 
 def clear(*, saved: bool) -> int:
-    """Forget the jobs that have ended: an operator all of them, anybody else their own; returns how many there were.
+    """Forget the jobs that have ended: an operator all of them, anybody else their own; returns how
+    many there were.
 
     Raises:
         AccessError: when the dashboard is read-only.
@@ -265,14 +293,16 @@ def upload_field(
     help: words.Markdown | None = None,
     why_closed: Callable[[], str | None] | None = None,
 ) -> Any:
-    """Draw a field for a file, disabled with the reason if uploads are refused; returns the upload, if there is one.
+    """Draw a field for a file, disabled with the reason if uploads are refused; returns the upload,
+    if there is one.
 
     Args:
         kinds: the kinds of files, for people.
         endings: of their names, without dots.
         key: of the field.
         help: requirements on the file's content.
-        why_closed: the reason why this visitor may not bring it (default: why nothing can be started).
+        why_closed: the reason why this visitor may not bring it (default: why nothing can be
+            started).
     """
     closed = (why_closed or why_not_start)()
     upload = st.file_uploader(
@@ -305,7 +335,8 @@ def keep_upload(name: str, content: bytes, suffix: str) -> str:
 
 
 def question_file(path: Path) -> QuestionFile:
-    """Return the content of a question file, read by a process with bounds, once for all visitors and pages.
+    """Return the content of a question file, read by a process with bounds, once for all visitors
+    and pages.
 
     Raises:
         BenchmarkError: when it cannot be read, or takes more than its bounds.
@@ -323,7 +354,9 @@ def question_file(path: Path) -> QuestionFile:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the questions")
 def _read_questions(path: str, written: tuple[int, int]) -> QuestionFile | BenchmarkError:
-    """Return the content or the error, until somebody writes the file anew: an unreadable one is not tried again and again."""
+    """Return the content or the error, until somebody writes the file anew: an unreadable one is
+    not tried again and again.
+    """
     try:
         return files.read_sandboxed(Path(path))
     except BenchmarkError as error:

@@ -1,4 +1,6 @@
-"""The fields of a page's address, in one table: `state` reads the choices of a session from it and writes them into it."""
+"""The fields of a page's address, in one table: `state` reads the choices of a session from it and
+writes them into it.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -57,8 +59,8 @@ class Field(Generic[T]):
 def no_such(name: str, text: str, names: Iterable[str], usual: str) -> AddressError:
     """Return the error of a name that does not exist."""
     return AddressError(
-        f"asks for the {name} {words.seen(text, 40)!r}, which does not exist. Use one of {', '.join(names)}. {usual} is shown "
-        "instead."
+        f"asks for the {name} {words.seen(text, 40)!r}, which does not exist. Use one of"
+        f" {', '.join(names)}. {usual} is shown instead."
     )
 
 
@@ -72,7 +74,8 @@ def read_sizes(text: str) -> range | None:
 def _number(text: str) -> int:
     if not (text.isdecimal() and len(text) < 5):
         raise AddressError(
-            f"asks for n = {words.seen(text, 40)!r}, which is not a number of layers. n = {DEFAULT_N} is shown instead."
+            f"asks for n = {words.seen(text, 40)!r}, which is not a number of layers. n ="
+            f" {DEFAULT_N} is shown instead."
         )
     return int(text)
 
@@ -92,8 +95,8 @@ def _sizes(text: str) -> range:
     sizes = read_sizes(text)
     if sizes is None:
         raise AddressError(
-            f"asks for the range {words.seen(text, 40)!r}, which is not a range such as 3-9. All numbers of removed layers "
-            "are shown."
+            f"asks for the range {words.seen(text, 40)!r}, which is not a range such as 3-9. All"
+            " numbers of removed layers are shown."
         )
     return sizes
 
@@ -107,15 +110,17 @@ def _strategy(text: str) -> str:
 def _run(text: str) -> str:
     if not _RUN.fullmatch(text):
         raise AddressError(
-            f"has an invalid reference run: {words.seen(text, 40)!r}. A run is a kind and 20 digits, such as "
-            "sweep:0123456789abcdef0123. No run is the reference."
+            f"has an invalid reference run: {words.seen(text, 40)!r}. A run is a kind and 20"
+            " digits, such as sweep:0123456789abcdef0123. No run is the reference."
         )
     return text
 
 
 def _of_model(name: str, part: str, *, is_always_written: bool = False) -> Field[str]:
     usual: Any = getattr(ModelSpec, part)
-    return Field(name, usual, str, lambda value: value or "", part=part, is_always_written=is_always_written)
+    return Field(
+        name, usual, str, lambda value: value or "", part=part, is_always_written=is_always_written
+    )
 
 
 def _option(name: str, former: Mapping[str, str] | None = None) -> Field[str]:
@@ -128,9 +133,15 @@ N = Field("n", DEFAULT_N, _number, str, is_always_written=True)
 STRATEGY = Field("strategy", USUAL, _strategy, str)
 PINNED = Field("pin", "", _run, str)
 PRESENTING = Field("present", False, lambda text: text == "1", lambda on: "1")
-BLOCK: Field[Removal | None] = Field("block", None, _removal, lambda removed: blocks.written(removed) if removed else "")
-SIZES: Field[range | None] = Field("range", None, _sizes, lambda sizes: f"{sizes[0]}-{sizes[-1]}" if sizes else "")
-PROTECTED: Field[frozenset[int]] = Field("keep", frozenset(), _protected, lambda layers: blocks.written(blocks.removal(layers)))
+BLOCK: Field[Removal | None] = Field(
+    "block", None, _removal, lambda removed: blocks.written(removed) if removed else ""
+)
+SIZES: Field[range | None] = Field(
+    "range", None, _sizes, lambda sizes: f"{sizes[0]}-{sizes[-1]}" if sizes else ""
+)
+PROTECTED: Field[frozenset[int]] = Field(
+    "keep", frozenset(), _protected, lambda layers: blocks.written(blocks.removal(layers))
+)
 OPTIONS = {
     one.name: one
     for one in (

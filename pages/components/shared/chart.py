@@ -1,4 +1,6 @@
-"""One chart, one table or one whole result with its downloads, light or dark as the visitor's page."""
+"""One chart, one table or one whole result with its downloads, light or dark as the visitor's
+page.
+"""
 
 from collections.abc import Callable
 from pkgutil import resolve_name
@@ -36,12 +38,13 @@ def show(
     toolbar: bool = True,
     on_select: Callable[[], None] | Literal["ignore"] = "ignore",
 ) -> None:
-    """Draw a figure in the page's fonts, with its data as CSV next to it, and a camera for PNG or SVG in its toolbar.
+    """Draw a figure in the page's fonts, with its data as CSV next to it, and a camera for PNG or
+    SVG in its toolbar.
 
     Args:
         figure: the chart.
-        key: of the chart. The selection of a clickable one is in the session under it, and the keys of the widgets next to
-            it begin with it.
+        key: of the chart. The selection of a clickable one is in the session under it, and the keys
+            of the widgets next to it begin with it.
         alt: description of the chart for people who do not see it.
         file_name: of downloads, without an ending.
         toolbar: False for a strip that has nothing to download.
@@ -76,7 +79,11 @@ def show(
     with st.container(horizontal=True, gap=None, wrap=False, vertical_alignment="top"):
         draw()
         menu = st.popover(
-            ":material/download:", type="tertiary", help="Download this chart", key=f"{key}-download", on_change="rerun"
+            ":material/download:",
+            type="tertiary",
+            help="Download this chart",
+            key=f"{key}-download",
+            on_change="rerun",
         )
         if menu.open:  # a slider move must not wait for closed menus
             with menu:
@@ -143,9 +150,12 @@ def table(
             for column in rows.columns
             if column.head != column.name
         }
-        alt, rows = alt or rows.title, rows.records()
+        alt = alt or rows.title
+        rows = rows.records()
     cells = pd.DataFrame(rows)
-    numbers = {name: st.column_config.NumberColumn(format=shape) for name, shape in (formats or {}).items()}
+    numbers = {
+        name: st.column_config.NumberColumn(format=shape) for name, shape in (formats or {}).items()
+    }
     st.dataframe(
         cells,
         key=key,
@@ -154,7 +164,14 @@ def table(
         alt=alt,
         height="auto" if len(rows) <= 10 else 320,
     )
-    download("Download CSV", lambda: escapes.csv(cells), f"{file_name}.csv", "text/csv", key=f"{key}-csv", type="tertiary")
+    download(
+        "Download CSV",
+        lambda: escapes.csv(cells),
+        f"{file_name}.csv",
+        "text/csv",
+        key=f"{key}-csv",
+        type="tertiary",
+    )
 
 
 def download(
@@ -178,7 +195,9 @@ def download(
         icon: icon of the button.
         options: further options of `st.download_button`.
     """
-    st.download_button(label, make, file_name, mime, key=key, icon=icon, on_click="ignore", **options)
+    st.download_button(
+        label, make, file_name, mime, key=key, icon=icon, on_click="ignore", **options
+    )
 
 
 def show_with_table(figure: Figure, *, key: str, alt: str, file_name: str) -> None:
@@ -205,7 +224,8 @@ def show_result(result: Result, key: str) -> None:
         resolve_name(kind.panel)(result)
         return
     for name in kinds.names(result.kind):
-        figure, alt = kinds.figure(result, name, dark=is_dark()), f"{kind.title}: {frame.command_line(result.spec)}"
+        figure = kinds.figure(result, name, dark=is_dark())
+        alt = f"{kind.title}: {frame.command_line(result.spec)}"
         show(figure, key=f"{key}-{name}", alt=alt, file_name=f"{result.kind}-{name}")
     for name, rows in result.tables().items():
         st.markdown(f"**{words.plain(rows.title)}**")

@@ -1,6 +1,8 @@
-"""Frame of every page: the menu, the title with its model, the glossary, errors as sentences, the commands of its results.
+"""Frame of every page: the menu, the title with its model, the glossary, errors as sentences, the
+commands of its results.
 
-Presenter mode is the same pages for a class to read from the last row, in larger type and without a sidebar.
+Presenter mode is the same pages for a class to read from the last row, in larger type and without a
+sidebar.
 """
 
 import contextlib
@@ -24,12 +26,15 @@ from pages.components.shared import state, stored_results, words
 _INSIDE = "inside-frame"
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
 _log = logging.getLogger("layerscope.pages")
-_STYLE, _PRESENTER = _ASSETS / "app.css", _ASSETS / "presenter.css"
+_STYLE = _ASSETS / "app.css"
+_PRESENTER = _ASSETS / "presenter.css"
 Place = contextlib.AbstractContextManager
 
 
 def configure() -> None:
-    """Set title, icon, logo and style, before the menu of pages: else Streamlit asks another host for the icon of the page."""
+    """Set title, icon, logo and style, before the menu of pages: else Streamlit asks another host
+    for the icon of the page.
+    """
     escapes.guard_logs()
     st.set_page_config(
         page_title="Layerscope",
@@ -37,8 +42,10 @@ def configure() -> None:
         layout="wide",
         initial_sidebar_state=272,
         menu_items={
-            "About": f"Layerscope {__version__} shows how many layers you can remove from a language model "
-            "(method: arXiv 2403.17887)."
+            "About": (
+                f"Layerscope {__version__} shows how many layers you can remove from a language"
+                " model (method: arXiv 2403.17887)."
+            )
         },
     )
     st.html(_STYLE)
@@ -54,7 +61,8 @@ def navigation() -> Page:
 
     return st.navigation(
         [
-            # Streamlit shows its first page under the bare address only; this way Explore has one of its own, as all others.
+            # Streamlit shows its first page under the bare address only; this way Explore has one
+            # of its own, as all others.
             st.Page(to_explore, title="Layerscope", default=True, visibility="hidden"),
             st.Page("pages/model.py", title="Model", icon=":material/deployed_code:"),
             explore,
@@ -68,12 +76,16 @@ def navigation() -> Page:
 
 
 def places() -> tuple[Place, Place]:
-    """Return the containers of the page and of the jobs: beside it in the sidebar, or folded away below it while presenting."""
+    """Return the containers of the page and of the jobs: beside it in the sidebar, or folded away
+    below it while presenting.
+    """
     if not state.presenting():
         return contextlib.nullcontext(), st.sidebar
     st.html(_PRESENTER)
     main = st.container()
-    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
+    with st.container(
+        horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
+    ):
         jobs = st.popover("Jobs", type="tertiary", icon=":material/work_history:")
         st.button(
             "Leave presenter mode",
@@ -93,7 +105,10 @@ def presenter_switch() -> None:
             "Presenter mode",
             key="presenter",
             on_change=lambda: state.present(st.session_state["presenter"]),
-            help="Larger text on all pages and no sidebar. A link that ends in ?present=1 opens this mode.",
+            help=(
+                "Larger text on all pages and no sidebar. A link that ends in ?present=1 opens this"
+                " mode."
+            ),
         )
 
 
@@ -110,8 +125,9 @@ def drawn() -> Iterator[None]:
 def require() -> None:
     """First line of a page: draw the frame if it is not there.
 
-    Until the first call of `st.navigation` in a server's life, Streamlit takes each file in pages/ for an app of its own.
-    A link straight to a page of a server that has just started would show it without menu and jobs.
+    Until the first call of `st.navigation` in a server's life, Streamlit takes each file in pages/
+    for an app of its own. A link straight to a page of a server that has just started would show it
+    without menu and jobs.
     """
     if _INSIDE not in st.session_state:
         configure()
@@ -121,7 +137,9 @@ def require() -> None:
 
 @contextlib.contextmanager
 def errors_shown() -> Iterator[None]:
-    """Show an error of the block as one sentence; an unforeseen one goes to the server's log in full."""
+    """Show an error of the block as one sentence; an unforeseen one goes to the server's log in
+    full.
+    """
     try:
         yield
     except LayerscopeError as error:
@@ -129,12 +147,17 @@ def errors_shown() -> Iterator[None]:
     except Exception as error:
         _log.exception("A page failed")
         doing = "drawing this part of the page"
-        sentence = failures.in_a_sentence(error, doing=doing, consequence="reload it", log="the server's log", has_log=False)
+        sentence = failures.in_a_sentence(
+            error, doing=doing, consequence="reload it", log="the server's log", has_log=False
+        )
         st.error(words.message(sentence))
 
 
-def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, int] = (7, 6)) -> DeltaGenerator:
-    """Draw the title, the question and a line on the current model; returns the space to the right of them.
+def header(
+    title: words.Markdown, question: words.Markdown, shares: tuple[int, int] = (7, 6)
+) -> DeltaGenerator:
+    """Draw the title, the question and a line on the current model; returns the space to the right
+    of them.
 
     Args:
         title, question: the page's name, and the question that it answers.
@@ -143,7 +166,11 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
     left, right = st.columns(shares, vertical_alignment="bottom", gap="small")
     model = stored_results.known(state.current_model())
     facts = stored_results.facts(model)
-    about = [gallery.name_of(model.source, facts.name), f"{facts.n_layers} layers"] if facts else [state.name(model)]
+    about = (
+        [gallery.name_of(model.source, facts.name), f"{facts.n_layers} layers"]
+        if facts
+        else [state.name(model)]
+    )
     if model.quantization != "none":
         about.append(model.quantization)
     with left.container(gap=None):
@@ -154,14 +181,22 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
         )
         n_hidden = stored_results.n_of_other_weights(model)
         if n_hidden:
-            them = "1 stored result of this name is" if n_hidden == 1 else f"{n_hidden} stored results of this name are"
+            them = (
+                "1 stored result of this name is"
+                if n_hidden == 1
+                else f"{n_hidden} stored results of this name are"
+            )
             st.caption(f":material/info: {them} hidden, because the model's weights have changed.")
     if facts:
         state.own_cut(facts.n_layers)  # a block or n out of range is a fault of the address, too
         state.fit_n(facts.n_layers)
     _address_faults()
     return right.container(
-        horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center", key=f"beside-{title.lower()}"
+        horizontal=True,
+        gap="small",
+        horizontal_alignment="right",
+        vertical_alignment="center",
+        key=f"beside-{title.lower()}",
     )
 
 
@@ -176,8 +211,15 @@ def _address_faults() -> None:
 def commands(specs: Sequence[Spec]) -> None:
     """Draw a folded panel with one line for each request; a page has one of them."""
     with st.expander("Command", icon=":material/terminal:"):
-        st.caption("These commands compute the results of this page. Run them in a terminal in the folder of this program.")
-        st.code("\n".join(dict.fromkeys(command_line(spec) for spec in specs)), language="bash", wrap_lines=True)
+        st.caption(
+            "These commands compute the results of this page. Run them in a terminal in the folder"
+            " of this program."
+        )
+        st.code(
+            "\n".join(dict.fromkeys(command_line(spec) for spec in specs)),
+            language="bash",
+            wrap_lines=True,
+        )
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
@@ -188,7 +230,17 @@ def command_line(spec: Spec) -> str:
 
 PAGES = {
     "Model": ("Token", "Layer", "GGUF", "NF4"),
-    "Explore": ("Layer", "Block", "Angular distance", "Loss increase", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
+    "Explore": (
+        "Layer",
+        "Block",
+        "Angular distance",
+        "Loss increase",
+        "Accuracy",
+        "Loss",
+        "Nat",
+        "95 % interval",
+        "Paired",
+    ),
     "Heal": ("Healing", "LoRA", "Adapter", "NF4", "Loss", "Nat", "95 % interval"),
     "Compare": (
         "Token",
@@ -201,7 +253,16 @@ PAGES = {
         "Logit lens",
         "Prefill and decode",
     ),
-    "Export": ("Pruned layers", "Adapter", "GGUF", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
+    "Export": (
+        "Pruned layers",
+        "Adapter",
+        "GGUF",
+        "Accuracy",
+        "Loss",
+        "Nat",
+        "95 % interval",
+        "Paired",
+    ),
     "Learn": ("Token", "Layer", "Residual stream", "Block", "Healing"),
 }
 """Glossary terms on each page."""
@@ -214,4 +275,6 @@ def glossary_button() -> None:
 
 
 def _listed(terms: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"- **{words.plain(name)}**: {words.plain(meaning)}" for name, meaning in terms)
+    return "\n".join(
+        f"- **{words.plain(name)}**: {words.plain(meaning)}" for name, meaning in terms
+    )

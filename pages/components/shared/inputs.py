@@ -1,6 +1,8 @@
-"""Fields of forms for texts and questions: known ones, a file of the visitor's own with its usable questions, or a dataset.
+"""Fields of forms for texts and questions: known ones, a file of the visitor's own with its usable
+questions, or a dataset.
 
-Rows of a dataset from the Hub become a file of the visitor too, after the choice of a file and its columns.
+Rows of a dataset from the Hub become a file of the visitor too, after the choice of a file and its
+columns.
 """
 
 from dataclasses import replace
@@ -34,7 +36,8 @@ def _read(id: str, commit: str, path: str, most: int, endpoint: str) -> dict[str
     return {"rows": hub_rows.first_rows(hub_rows.look(id, commit), path, most)}
 
 
-_sets, _rows = Looks(_listed), Looks(_read)
+_sets = Looks(_listed)
+_rows = Looks(_read)
 
 
 def rows_from_hub(kind: str, key: str) -> tuple[str, bytes] | None:
@@ -45,7 +48,8 @@ def rows_from_hub(kind: str, key: str) -> tuple[str, bytes] | None:
         key: part of the widgets' keys.
 
     Returns:
-        A name for people and the rows as JSONL; None while something has yet to be chosen, or to come.
+        A name for people and the rows as JSONL; None while something has yet to be chosen, or to
+        come.
     """
     try:
         return _chosen(kind, key)
@@ -62,9 +66,15 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
         placeholder="for example allenai/ai2_arc",
         key=f"{key}-hub-set",
         disabled=closed is not None,
-        help=words.plain(closed) if closed else "Dataset id on the Hub. Formats: Parquet, JSON, CSV and text.",
+        help=(
+            words.plain(closed)
+            if closed
+            else "Dataset id on the Hub. Formats: Parquet, JSON, CSV and text."
+        ),
     ).strip()
-    revision = right.text_input("Revision", placeholder="default branch", key=f"{key}-hub-revision").strip()
+    revision = right.text_input(
+        "Revision", placeholder="default branch", key=f"{key}-hub-revision"
+    ).strip()
     if not id or closed:
         return None
     listed = _answer(_sets, "Searching the Hub…", id, revision, constants.ENDPOINT)
@@ -80,9 +90,16 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
         key=f"{key}-hub-file",
         placeholder="Choose a file to download its first rows",
     )
-    n_rows = int(st.number_input("Rows to read", 1, hub_rows.MOST_ROWS, hub_rows.USUAL_ROWS, key=f"{key}-hub-rows"))
+    n_rows = int(
+        st.number_input(
+            "Rows to read", 1, hub_rows.MOST_ROWS, hub_rows.USUAL_ROWS, key=f"{key}-hub-rows"
+        )
+    )
     if path is None:
-        st.caption(f"Commit {words.plain(dataset.repository.commit[:12])}. The download starts when you choose a file.")
+        st.caption(
+            f"Commit {words.plain(dataset.repository.commit[:12])}. The download starts when you"
+            " choose a file."
+        )
         return None
     commit = dataset.repository.commit
     read = _answer(
@@ -94,11 +111,17 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
         n_rows,
         constants.ENDPOINT,
     )
-    return None if read is None else _mapped(kind, key, f"{id.rsplit('/')[-1]} {path.rsplit('/')[-1]}", read["rows"])
+    return (
+        None
+        if read is None
+        else _mapped(kind, key, f"{id.rsplit('/')[-1]} {path.rsplit('/')[-1]}", read["rows"])
+    )
 
 
 def _answer(looks: Looks, coming: words.Markdown, *question: Any) -> dict[str, Any] | None:
-    """Return the answer; None while it is on its way, with a note on the page, which runs again when it arrives."""
+    """Return the answer; None while it is on its way, with a note on the page, which runs again
+    when it arrives.
+    """
     answer = looks.of(*question)
     if answer is None:
         await_answer(lambda: looks.of(*question), lambda: st.caption(coming))
@@ -123,27 +146,46 @@ def _mapped(kind: str, key: str, name: str, read: list[dict[str, Any]]) -> tuple
             )
         else:
             column = slot.selectbox(
-                _TITLES[role], columns, columns.index(guess) if guess else None, key=field, format_func=words.seen
+                _TITLES[role],
+                columns,
+                columns.index(guess) if guess else None,
+                key=field,
+                format_func=words.seen,
             )
             chosen[role] = [] if column is None else [column]
-    preview = [{words.seen(str(name), 60): words.seen(str(row.get(name)), _LONGEST) for name in columns} for row in read]
+    preview = [
+        {words.seen(str(name), 60): words.seen(str(row.get(name)), _LONGEST) for name in columns}
+        for row in read
+    ]
     st.caption(f"{len(read):,} rows. The first {min(_ROWS_SHOWN, len(read))}:")
-    st.dataframe(preview[:_ROWS_SHOWN], key=f"{key}-hub-preview", hide_index=True, alt="First rows of the dataset")
+    st.dataframe(
+        preview[:_ROWS_SHOWN],
+        key=f"{key}-hub-preview",
+        hide_index=True,
+        alt="First rows of the dataset",
+    )
     if missing := [_TITLES[role].lower() for role in hub_rows.ROLES[kind] if not chosen[role]]:
         st.caption(f"Choose the column of the {' and of the '.join(missing)}.")
         return None
     return f"{name}.jsonl", hub_rows.as_jsonl(read, kind, chosen)
 
 
-TEXTS = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "My own file", "hub": "Dataset from the Hub"}
-OWN, HUB = "file", "hub"
+TEXTS = {
+    "c4": "C4 (web text)",
+    "wiki": "Wikipedia",
+    "file": "My own file",
+    "hub": "Dataset from the Hub",
+}
+OWN = "file"
+HUB = "hub"
 _ENDINGS = ("jsonl", "csv", "parquet", "tsv", "json", "ndjson")
 _QUESTIONS_SHOWN = 4
 _PROTOCOL_NAMES = {"harness": "lm-evaluation-harness", "paper": "the paper"}
 
 
 def texts(key: str, start: CorpusSpec | None = None) -> str:
-    """Draw the choice and return a corpus source: a name, or the path of a stored upload ("" while there is none).
+    """Draw the choice and return a corpus source: a name, or the path of a stored upload ("" while
+    there is none).
 
     Args:
         key: first part of the widgets' keys.
@@ -158,7 +200,10 @@ def texts(key: str, start: CorpusSpec | None = None) -> str:
         list(names).index(start.source) if start is not None and start.source in names else 0,
         format_func=names.__getitem__,
         key=f"{key}-texts",
-        help="Texts to measure on. An own file is UTF-8: TXT with blank lines between documents, or JSONL with a field `text`.",
+        help=(
+            "Texts to measure on. An own file is UTF-8: TXT with blank lines between documents, or"
+            " JSONL with a field `text`."
+        ),
     )
     if choice == HUB:
         found = rows_from_hub("texts", key)
@@ -179,12 +224,19 @@ def keep_texts(name: str, content: bytes) -> str:
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CorpusError("The uploaded file is not UTF-8 text. Save it as UTF-8 and upload it again.") from error
-    return access.keep_upload(name, content, ".jsonl" if name.lower().endswith(".jsonl") else ".txt")
+        raise CorpusError(
+            "The uploaded file is not UTF-8 text. Save it as UTF-8 and upload it again."
+        ) from error
+    return access.keep_upload(
+        name, content, ".jsonl" if name.lower().endswith(".jsonl") else ".txt"
+    )
 
 
-def questions(key: str, start: BenchmarkSpec | None = None) -> tuple[BenchmarkSpec | None, int | None]:
-    """Draw the choice; returns it with no limit yet (None while a file is missing), and how many questions there are.
+def questions(
+    key: str, start: BenchmarkSpec | None = None
+) -> tuple[BenchmarkSpec | None, int | None]:
+    """Draw the choice; returns it with no limit yet (None while a file is missing), and how many
+    questions there are.
 
     Args:
         key: first part of the widgets' keys.
@@ -196,7 +248,9 @@ def questions(key: str, start: BenchmarkSpec | None = None) -> tuple[BenchmarkSp
         options.append(start.task)
         names[start.task] = f"{words.seen(words.questions(start))}, as on screen"
     first = options.index(start.task) if start is not None and start.task in options else 0
-    chosen = st.selectbox("Questions from", options, first, format_func=names.__getitem__, key=f"{key}-task")
+    chosen = st.selectbox(
+        "Questions from", options, first, format_func=names.__getitem__, key=f"{key}-task"
+    )
     if chosen == OWN:
         return _own(key)
     if chosen == HUB:
@@ -241,9 +295,16 @@ def _subset(task: Task, key: str, begun: BenchmarkSpec) -> tuple[str, ...]:
 def _shots(task: Task, key: str, begun: BenchmarkSpec) -> int | None:
     if not task.max_shots:
         return None
-    help_ = f"Solved questions of the same subject before each question (default: {task.default_shots})."
+    help_ = (
+        "Solved questions of the same subject before each question (default:"
+        f" {task.default_shots})."
+    )
     usual = task.default_shots if begun.shots is None else begun.shots
-    return int(st.number_input("Worked examples (shots)", 0, task.max_shots, usual, key=f"{key}-shots", help=help_))
+    return int(
+        st.number_input(
+            "Worked examples (shots)", 0, task.max_shots, usual, key=f"{key}-shots", help=help_
+        )
+    )
 
 
 def _protocol(task: Task, key: str, begun: BenchmarkSpec) -> str:
@@ -265,8 +326,11 @@ def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
         "JSONL, CSV or Parquet",
         _ENDINGS,
         key=f"{key}-questions",
-        help="Each row has a question, two or more choices (a list, or columns A, B, C …) and an answer. "
-        "The answer is a letter, a number or the text of the choice. MMLU's CSV format works with or without a header.",
+        help=(
+            "Each row has a question, two or more choices (a list, or columns A, B, C …) and an"
+            " answer. The answer is a letter, a number or the text of the choice. MMLU's CSV format"
+            " works with or without a header."
+        ),
     )
     if upload is None:
         return None, None
@@ -279,14 +343,19 @@ def _kept(name: str, content: bytes, key: str) -> tuple[BenchmarkSpec | None, in
     path = access.keep_upload(name, content, ending if ending in QUESTION_FILES else ".jsonl")
     file = access.question_file(Path(path))
     _preview(file, key)
-    return (BenchmarkSpec(task=path, limit=None), len(file.questions)) if file.questions else (None, None)
+    return (
+        (BenchmarkSpec(task=path, limit=None), len(file.questions))
+        if file.questions
+        else (None, None)
+    )
 
 
 def _preview(file: QuestionFile, key: str) -> None:
     """Draw the first questions of a file and its invalid rows."""
     st.caption(
-        f"{len(file.questions):,} of {file.n_rows:,} rows are valid questions. Answers are read as "
-        f"{words.plain(file.answers_as)}. The first {min(_QUESTIONS_SHOWN, len(file.questions))} prompts:"
+        f"{len(file.questions):,} of {file.n_rows:,} rows are valid questions. Answers are read as"
+        f" {words.plain(file.answers_as)}. The first {min(_QUESTIONS_SHOWN, len(file.questions))}"
+        " prompts:"
         if file.questions
         else f"None of {file.n_rows:,} rows is a valid question."
     )
@@ -310,6 +379,8 @@ def _preview(file: QuestionFile, key: str) -> None:
             column_config=columns,
         )
     if file.errors:
-        st.warning(f"{len(file.errors):,} of {file.n_rows:,} rows are invalid and will be left out:")
+        st.warning(
+            f"{len(file.errors):,} of {file.n_rows:,} rows are invalid and will be left out:"
+        )
         errors = [{"row": error.row, "reason": error.reason} for error in file.errors]
         chart.table(errors, key=f"{key}-errors", alt="Invalid rows", file_name="rows-left-out")

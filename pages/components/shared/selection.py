@@ -1,8 +1,10 @@
-"""The selection that all pages share: the block on screen, its condition, and the evidence for exactly these two.
+"""The selection that all pages share: the block on screen, its condition, and the evidence for
+exactly these two.
 
-The dataset is one for all panels: that of the curve chosen last, else that of the model's longest curve. A strategy without a
-curve on it shows its own strongest curve, and the dataset is then that curve's. A chip names dataset, n, precision and weights
-of a group of numbers. The precision of a new request is that of the results on screen, unless the Model page names another one.
+The dataset is one for all panels: that of the curve chosen last, else that of the model's longest
+curve. A strategy without a curve on it shows its own strongest curve, and the dataset is then that
+curve's. A chip names dataset, n, precision and weights of a group of numbers. The precision of a
+new request is that of the results on screen, unless the Model page names another one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +27,14 @@ from analysis.results.compared import scores_of_block
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.evidence import Evidence
 from analysis.results.stored import reading, summaries
-from analysis.results.stored.reading import ACCURACY, LOSS, SCORED, Condition, Readings, conditions_of
+from analysis.results.stored.reading import (
+    ACCURACY,
+    LOSS,
+    SCORED,
+    Condition,
+    Readings,
+    conditions_of,
+)
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import cuts, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
@@ -56,8 +65,12 @@ class Shown:
 
     @cached_property
     def scores(self) -> list[FoundResult]:
-        """The strongest curves, evaluations and healing runs, and the strongest under the selected condition."""
-        return service.strongest(stored_results.known(self.model), self.sweep, most=stored_results.MOST)
+        """The strongest curves, evaluations and healing runs, and the strongest under the selected
+        condition.
+        """
+        return service.strongest(
+            stored_results.known(self.model), self.sweep, most=stored_results.MOST
+        )
 
     @cached_property
     def heals(self) -> list[FoundResult]:
@@ -67,27 +80,36 @@ class Shown:
     @cached_property
     def damage_maps(self) -> list[FoundResult]:
         """The loss-increase map on screen and the strongest others."""
-        maps, first = stored_results.find("damage", self.model, most=_MAX_DAMAGE_MAPS), [self.damage] if self.damage else []
+        maps = stored_results.find("damage", self.model, most=_MAX_DAMAGE_MAPS)
+        first = [self.damage] if self.damage else []
         return [*first, *(entry for entry in maps if entry not in first)]
 
     @cached_property
     def evidence(self) -> Evidence | None:
-        """Every quantity of the block on screen under the selected condition; None if nothing is removed."""
+        """Every quantity of the block on screen under the selected condition; None if nothing is
+        removed.
+        """
         if self.cut.removed is None:
             return None
         model = replace(self.asked, identity=self.model.identity)
-        return evidence_on(self.cut.removed, model, self.sweep, self.strategy.distances.model, damage=self.damage)
+        return evidence_on(
+            self.cut.removed, model, self.sweep, self.strategy.distances.model, damage=self.damage
+        )
 
     @cached_property
     def selected(self) -> Selected:
         """The scores of the block on screen under the selected condition."""
         if self.evidence is not None:
             return self.evidence.selected
-        return scores_of_block.select(None, service.read_all(self.scores), shown=self.sweep and self.sweep.result)
+        return scores_of_block.select(
+            None, service.read_all(self.scores), shown=self.sweep and self.sweep.result
+        )
 
     @property
     def readings(self) -> Readings:
-        """Scores of the block on screen under the selected condition; none while its layers are not known."""
+        """Scores of the block on screen under the selected condition; none while its layers are not
+        known.
+        """
         if self.cut.n and self.cut.removed is None:
             return {}
         scores = (self.selected.measured(name).reading for name in (ACCURACY, LOSS))
@@ -109,13 +131,15 @@ def on_map(distances: FoundResult, sweep: FoundResult | None, model: ModelSpec) 
         model: the model of the page.
     """
     damage = cuts.damage_shown(distances, model)
-    scores, measured = sweep.result if sweep else None, damage.result if damage else None
+    scores = sweep.result if sweep else None
+    measured = damage.result if damage else None
     strategy = ChosenStrategy(state.strategy(), distances.result, scores, measured)
     return Shown(model, distances, sweep, damage, strategy, cuts.now(strategy))
 
 
 def choose_block(model: ModelSpec, view: Shown | None, n_layers: int) -> Removal | None:
-    """Draw the selected block with a menu that changes it on all pages; None while its layers are not known.
+    """Draw the selected block with a menu that changes it on all pages; None while its layers are
+    not known.
 
     Args:
         model: the model of the page.
@@ -123,10 +147,16 @@ def choose_block(model: ModelSpec, view: Shown | None, n_layers: int) -> Removal
         n_layers: layers of the model.
     """
     removed = view.cut.removed if view else state.own_cut(n_layers)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+    ):
         if removed is not None:
-            st.markdown(f"{words.plain(state.name(model))} without **{removed.brief()}**", width="content")
-        with st.popover("Change layers", key="change-cut", type="tertiary", icon=":material/edit:", width=150):
+            st.markdown(
+                f"{words.plain(state.name(model))} without **{removed.brief()}**", width="content"
+            )
+        with st.popover(
+            "Change layers", key="change-cut", type="tertiary", icon=":material/edit:", width=150
+        ):
             with state.showing("cut-n", max(1, min(state.chosen_n(), n_layers - 1))):
                 st.number_input(
                     "Layers removed, n",
@@ -142,7 +172,10 @@ def choose_block(model: ModelSpec, view: Shown | None, n_layers: int) -> Removal
     if removed is not None:
         cuts.say_protected(removed, n_layers)
     elif view is None:
-        st.info("This model has no distance map, so no block is suggested. Enter layers, or compute a map first.")
+        st.info(
+            "This model has no distance map, so no block is suggested. Enter layers, or compute a"
+            " map first."
+        )
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
     else:
         st.info(view.cut.unknown or "Nothing is removed. Choose the layers to remove.")
@@ -155,25 +188,37 @@ def curves(model: ModelSpec, strategy: str = "") -> list[FoundResult]:
 
 
 def curve(model: ModelSpec, strategy: str = "") -> FoundResult | None:
-    """Return the curve on screen, of the selected or a given strategy, on the selected dataset if there is one."""
+    """Return the curve on screen, of the selected or a given strategy, on the selected dataset if
+    there is one.
+    """
     dataset = selected_dataset(model)
     if dataset is None:
         return None
     on_strategy = (("strategy", strategy or state.strategy()),)
-    on_dataset = stored_results.find("sweep", model, having=(*on_strategy, ("dataset", summaries.dataset(dataset))))
-    return stored_results.shown("sweep", on_dataset or stored_results.find("sweep", model, having=on_strategy))
+    on_dataset = stored_results.find(
+        "sweep", model, having=(*on_strategy, ("dataset", summaries.dataset(dataset)))
+    )
+    return stored_results.shown(
+        "sweep", on_dataset or stored_results.find("sweep", model, having=on_strategy)
+    )
 
 
 def selected_dataset(model: ModelSpec) -> BenchmarkSpec | None:
-    """Return the dataset of all panels, with any number of questions; None while the model has no curve."""
+    """Return the dataset of all panels, with any number of questions; None while the model has no
+    curve.
+    """
     chosen = state.shown_result("sweep")
     last = stored_results.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
-    longest = last or stored_results.find("sweep", model, most=1, first="n_cuts DESC")  # of equally long ones the strongest
+    longest = last or stored_results.find(
+        "sweep", model, most=1, first="n_cuts DESC"
+    )  # of equally long ones the strongest
     return dataset_of(longest[0]) if longest else None
 
 
 def other_datasets(model: ModelSpec) -> list[str]:
-    """Return the other datasets with a curve of the model and their largest number of questions: "MMLU, 5-shot (114)"."""
+    """Return the other datasets with a curve of the model and their largest number of questions:
+    "MMLU, 5-shot (114)".
+    """
     selected = selected_dataset(model)
     datasets: dict[str, int] = {}
     for entry, n in stored_results.datasets(model):
@@ -209,9 +254,15 @@ def evidence_on(
         heal: the healing run whose healed model is judged; None for the pruned model.
     """
     model = stored_results.known(model)
-    speed = stored_results.shown("speed", stored_results.find("speed", model, having=summaries.timed_in()))
+    speed = stored_results.shown(
+        "speed", stored_results.find("speed", model, having=summaries.timed_in())
+    )
     chosen = tuple(entry.key for entry in (damage, speed) if entry is not None)
-    keys = (service.version((*SCORED, "damage", "speed")), sweep and version(sweep), heal and heal.spec.fingerprint())
+    keys = (
+        service.version((*SCORED, "damage", "speed")),
+        sweep and version(sweep),
+        heal and heal.spec.fingerprint(),
+    )
     return _evidence(str(keys), removed, model, chosen, sweep, facts, heal)
 
 
@@ -223,7 +274,8 @@ def version(entry: FoundResult) -> Version:
 def versions(entries: Sequence[FoundResult]) -> str:
     """Return a cache key of several results, which changes when one of them grows.
 
-    One text, since Streamlit takes a tuple of fifty pairs apart for the key of a cache: longer than some panels take to draw.
+    One text, since Streamlit takes a tuple of fifty pairs apart for the key of a cache: longer than
+    some panels take to draw.
     """
     return " ".join(f"{each.key}@{each.saved_at!r}" for each in entries)
 
@@ -242,7 +294,8 @@ def _evidence(
 
 
 def chip(conditions: Iterable[Condition | None]) -> words.Markdown:
-    """Return the condition as a badge in Markdown: "ARC-Easy · n = 200 · C4 · n = 32 texts", "float32 · Q4_1 weights".
+    """Return the condition as a badge in Markdown: "ARC-Easy · n = 200 · C4 · n = 32 texts",
+    "float32 · Q4_1 weights".
 
     Args:
         conditions: of the numbers beside it; None is left out.
@@ -253,14 +306,22 @@ def chip(conditions: Iterable[Condition | None]) -> words.Markdown:
     distinct = list(dict.fromkeys(condition for condition in conditions if condition is not None))
     if not distinct:
         return ""
-    data = [part for material in dict.fromkeys(tuple(_material(condition)) for condition in distinct) for part in material]
+    data = [
+        part
+        for material in dict.fromkeys(tuple(_material(condition)) for condition in distinct)
+        for part in material
+    ]
     held = [*dict.fromkeys(condition.precision for condition in distinct)]
-    held += dict.fromkeys(f"{condition.weights} weights" for condition in distinct if condition.weights)
+    held += dict.fromkeys(
+        f"{condition.weights} weights" for condition in distinct if condition.weights
+    )
     return badges(data, held)
 
 
 def badges(*groups: Sequence[str]) -> words.Markdown:
-    """Parts of a condition as badges, one for each group: a single long badge does not wrap on a phone."""
+    """Parts of a condition as badges, one for each group: a single long badge does not wrap on a
+    phone.
+    """
     return " ".join(f":gray-badge[{words.plain(' · '.join(parts))}]" for parts in groups if parts)
 
 
@@ -273,11 +334,15 @@ def precision_parts(model: ModelSpec, facts: ModelFacts) -> list[str]:
 def chip_details(conditions: Iterable[Condition | None], texts: str = "Loss") -> words.Markdown:
     """Return the conditions in full, one line for each, for the hover help of a chip."""
     return "\n".join(
-        f"- {words.plain(_in_full(condition, texts))}" for condition in dict.fromkeys(conditions) if condition is not None
+        f"- {words.plain(_in_full(condition, texts))}"
+        for condition in dict.fromkeys(conditions)
+        if condition is not None
     )
 
 
-def show_chip(conditions: Sequence[Condition | None], note: words.Markdown = "", texts: str = "Loss") -> None:
+def show_chip(
+    conditions: Sequence[Condition | None], note: words.Markdown = "", texts: str = "Loss"
+) -> None:
     """Draw the chip in a line of its own, with its details on hover; nothing without any condition.
 
     Args:
@@ -286,7 +351,9 @@ def show_chip(conditions: Sequence[Condition | None], note: words.Markdown = "",
         texts: name of the quantity that was measured on texts.
     """
     if text := chip(conditions):
-        st.markdown(f"{text} :small[{note}]" if note else text, help=chip_details(conditions, texts))
+        st.markdown(
+            f"{text} :small[{note}]" if note else text, help=chip_details(conditions, texts)
+        )
 
 
 def selected_conditions(selected: Selected) -> list[Condition | None]:
@@ -309,7 +376,10 @@ def conditions_of_results(results: Iterable[Any], *quantities: str) -> list[Cond
     by_result = [conditions_of(result) for result in results]
     return list(
         dict.fromkeys(
-            condition for each in by_result for name, condition in each.items() if not quantities or name in quantities
+            condition
+            for each in by_result
+            for name, condition in each.items()
+            if not quantities or name in quantities
         )
     )
 
@@ -333,11 +403,15 @@ def _in_full(condition: Condition, texts: str) -> str:
     on = condition.on_what()
     if isinstance(material, CorpusSpec):
         return f"{texts}: {on}, up to {material.seq_len} tokens per text, seed {material.seed}"
-    return f"Accuracy: {on}, {material.shots or 0}-shot, protocol {material.protocol}, seed {material.seed}"
+    return (
+        f"Accuracy: {on}, {material.shots or 0}-shot, protocol {material.protocol}, seed"
+        f" {material.seed}"
+    )
 
 
 def as_shown(model: ModelSpec, *results: Any) -> ModelSpec:
-    """Return the model of new requests: in the dtype of the first result if the page leaves the dtype open.
+    """Return the model of new requests: in the dtype of the first result if the page leaves the
+    dtype open.
 
     Args:
         model: of the page.
@@ -360,15 +434,25 @@ def dtype_field(model: ModelSpec, result: Any, key: str, *, place: Any = st) -> 
     help_text = "Precision of the computation (auto: the best for this machine)."
     if result is not None:
         help_text += f" On screen: {words.plain(result.precision_in_words)}."
-    return replace(model, dtype=place.selectbox("dtype", DTYPES, DTYPES.index(model.dtype), key=f"{key}-dtype", help=help_text))
+    return replace(
+        model,
+        dtype=place.selectbox(
+            "dtype", DTYPES, DTYPES.index(model.dtype), key=f"{key}-dtype", help=help_text
+        ),
+    )
 
 
 def precision_of_request(model: ModelSpec, result: Any) -> words.Markdown:
-    """Return the precision of a new request in words, and whether the result on screen has another one."""
+    """Return the precision of a new request in words, and whether the result on screen has another
+    one.
+    """
     requested = words.plain(model.precision_in_words())
     if result is None:
         return f"Computes in {requested}."
-    same = (model.dtype, model.quantization) == (result.spec.model.dtype, result.spec.model.quantization)
+    same = (model.dtype, model.quantization) == (
+        result.spec.model.dtype,
+        result.spec.model.quantization,
+    )
     return (
         f"Computes in {requested}, as on screen."
         if same

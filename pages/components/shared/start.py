@@ -1,6 +1,7 @@
 """Start of jobs from a click, and slow answers computed in the background.
 
-The instant heal is the job that a single click asks for. A thread finds an answer, once for all pages.
+The instant heal is the job that a single click asks for. A thread finds an answer, once for all
+pages.
 """
 
 import time
@@ -37,7 +38,11 @@ def start(spec: Spec, label: str) -> Job | None:
     """Queue a request; an error is shown and gives None."""
     try:
         place = st.session_state.get("place", LOCAL)
-        workers = int(st.session_state.get("shards", 1)) if place != LOCAL and service.can_share(spec) else 1
+        workers = (
+            int(st.session_state.get("shards", 1))
+            if place != LOCAL and service.can_share(spec)
+            else 1
+        )
         job = service.submit(spec, label, place, workers=workers, **access.terms())
     except LayerscopeError as error:
         st.error(words.message(str(error)))
@@ -46,8 +51,16 @@ def start(spec: Spec, label: str) -> Job | None:
     return job
 
 
-def button(label: str, *, place: Any = st, in_form: bool = False, needs_weights: bool = True, **options: Any) -> bool:
-    """Draw a button that starts something, disabled with the reason if nothing may be started or the weights are not here.
+def button(
+    label: str,
+    *,
+    place: Any = st,
+    in_form: bool = False,
+    needs_weights: bool = True,
+    **options: Any,
+) -> bool:
+    """Draw a button that starts something, disabled with the reason if nothing may be started or
+    the weights are not here.
 
     Args:
         label: its text.
@@ -66,10 +79,13 @@ def button(label: str, *, place: Any = st, in_form: bool = False, needs_weights:
 
 
 def why_not_start() -> words.Markdown | None:
-    """Return the reason why a run of the page's model cannot be started: a viewer, or missing weights; None if it can."""
+    """Return the reason why a run of the page's model cannot be started: a viewer, or missing
+    weights; None if it can.
+    """
     if (reason := access.why_not_start()) is not None:
         return reason
-    model, is_local = state.current_model(), st.session_state.get("place", LOCAL) == LOCAL
+    model = state.current_model()
+    is_local = st.session_state.get("place", LOCAL) == LOCAL
     reason = remote.reason_unavailable(model.source, model.revision) if is_local else None
     return None if reason is None else words.message(reason)
 
@@ -90,9 +106,12 @@ def choose_place() -> None:
                 "Processes",
                 min_value=1,
                 key="shards",
-                help="Number of processes that share a map, a sweep, an evaluation or a grid (default: 1). Each loads the "
-                "model and processes a part of the batches. The results are the same as with one process. Other jobs, healing "
-                "runs included, use one process.",
+                help=(
+                    "Number of processes that share a map, a sweep, an evaluation or a grid"
+                    " (default: 1). Each loads the model and processes a part of the batches. The"
+                    " results are the same as with one process. Other jobs, healing runs included,"
+                    " use one process."
+                ),
             )
 
 
@@ -109,9 +128,14 @@ def start_all(requests: Sequence[tuple[Spec, str]]) -> None:
 
 
 def instant_heal_button(
-    sweep: FoundResult | None, cut: Cut, model: ModelSpec, *, label: words.Markdown = "Heal instantly"
+    sweep: FoundResult | None,
+    cut: Cut,
+    model: ModelSpec,
+    *,
+    label: words.Markdown = "Heal instantly",
 ) -> None:
-    """Draw the button; a click queues the heal, on the questions and the text of the curve on screen.
+    """Draw the button; a click queues the heal, on the questions and the text of the curve on
+    screen.
 
     Args:
         sweep: the curve, if there is one.
@@ -129,15 +153,23 @@ def instant_heal_button(
         else words.plain(recipes.get("instant").why)
     )
     if button(label, key="instant", icon=":material/bolt:", disabled=is_first, help=why):
-        spec = recipes.heal_spec("instant", model=selection.as_shown(model, sweep and sweep.result), block=block)
+        spec = recipes.heal_spec(
+            "instant", model=selection.as_shown(model, sweep and sweep.result), block=block
+        )
         if sweep is not None:
             request = sweep.result.spec.request
-            spec = replace(spec, benchmark=request.benchmark, validation=judged_by(spec.corpus, request.loss_corpus))
+            spec = replace(
+                spec,
+                benchmark=request.benchmark,
+                validation=judged_by(spec.corpus, request.loss_corpus),
+            )
         start_and_show(spec, f"Instant healing of {block.brief()}")
 
 
 class Looks:
-    """Answers by question, found by threads and shared by all pages, so that no page waits for one."""
+    """Answers by question, found by threads and shared by all pages, so that no page waits for
+    one.
+    """
 
     def __init__(self, look: Callable[..., Any], now: Callable[[], float] = time.monotonic) -> None:
         """Begin without any answer.
@@ -146,7 +178,8 @@ class Looks:
             look: finds the answer, in seconds.
             now: a monotonic clock.
         """
-        self._look, self._now = look, now
+        self._look = look
+        self._now = now
         self._answers: dict[tuple[Any, ...], tuple[Future[Any], float]] = {}
         self._threads = ThreadPoolExecutor(_MAX_THREADS, "look")
 

@@ -16,26 +16,36 @@ from pages.components.shared.address import AddressError, Field
 T = TypeVar("T")
 
 _MAX_REMEMBERED = 20
-"""Maximum number of choices kept per kind: one for each strategy, so that going back to a strategy shows its curve again."""
+"""Maximum number of choices kept per kind: one for each strategy, so that going back to a strategy
+shows its curve again."""
 
 
 def current_model() -> ModelSpec:
     """Return the current model: at first the one in the address, else the starter model."""
     if "model" not in st.session_state:
         query = st.query_params
-        parts = {field.part: query[field.name] for field in address.FIELDS if field.part and field.name in query}
+        parts = {
+            field.part: query[field.name]
+            for field in address.FIELDS
+            if field.part and field.name in query
+        }
         try:
             named = ModelSpec(**parts)
             access.check_shown(named)
             st.session_state["model"] = named
         except LayerscopeError as error:
             st.session_state["model"] = ModelSpec()
-            _cannot_be(f"names an invalid model: {words.seen(str(error), 300)} The starter model is shown instead.")
+            _cannot_be(
+                f"names an invalid model: {words.seen(str(error), 300)} The starter model is shown"
+                " instead."
+            )
     return st.session_state["model"]
 
 
 def _cannot_be(fault: str) -> None:
-    """Keep a fault of the address until it has been read; the run that finds it may not be the one that is seen."""
+    """Keep a fault of the address until it has been read; the run that finds it may not be the one
+    that is seen.
+    """
     address_faults().append(f"The address of this page {fault}")
 
 
@@ -74,7 +84,8 @@ def sync_url() -> None:
     model = current_model()
     chosen_n()  # which a block in the address decides
     written = {
-        field.name: field.written(getattr(model, field.part) if field.part else value(field)) for field in address.FIELDS
+        field.name: field.written(getattr(model, field.part) if field.part else value(field))
+        for field in address.FIELDS
     }
     wanted = {name: text for name, text in written.items() if text}
     if st.query_params.to_dict() != wanted:
@@ -85,13 +96,23 @@ def use_model(model: ModelSpec) -> None:
     """Make this the model of all pages."""
     st.session_state["model"] = model.request
     _chosen().update(
-        {field.name: field.usual for field in (address.BLOCK, address.PROTECTED, address.SIZES, address.OPTIONS["source"])}
+        {
+            field.name: field.usual
+            for field in (
+                address.BLOCK,
+                address.PROTECTED,
+                address.SIZES,
+                address.OPTIONS["source"],
+            )
+        }
     )
     sync_url()
 
 
 def name(model: ModelSpec) -> str:
-    """Return the model's short name: of a gallery model its title, else the last part of its source."""
+    """Return the model's short name: of a gallery model its title, else the last part of its
+    source.
+    """
     return gallery.name_of(model.source, model.source.rstrip("/").rsplit("/", 1)[-1])
 
 
@@ -109,7 +130,8 @@ def choose_n(n: int) -> None:
 
 
 def own_cut(n_layers: int | None = None) -> Removal | None:
-    """Return the layers that the user selected in place of the strategy's choice; None if there are none.
+    """Return the layers that the user selected in place of the strategy's choice; None if there are
+    none.
 
     Args:
         n_layers: layers of the model; a cut that it cannot have is reported and forgotten.
@@ -118,8 +140,8 @@ def own_cut(n_layers: int | None = None) -> Removal | None:
     if removed is not None and n_layers is not None and not _fits(removed, n_layers):
         _chosen()[address.BLOCK.name] = None
         _cannot_be(
-            f"names {words.seen(removed.brief(), 80)}, but this model has layers 0-{n_layers - 1}. The block of the strategy "
-            "is shown instead."
+            f"names {words.seen(removed.brief(), 80)}, but this model has layers 0-{n_layers - 1}."
+            " The block of the strategy is shown instead."
         )
         return None
     return removed
@@ -133,7 +155,10 @@ def fit_n(n_layers: int) -> None:
     """
     if (n := chosen_n()) >= n_layers:
         _chosen()[address.N.name] = n_layers - 1
-        _cannot_be(f"has n = {n}, but this model has {n_layers} layers. n = {n_layers - 1} is shown instead.")
+        _cannot_be(
+            f"has n = {n}, but this model has {n_layers} layers. n = {n_layers - 1} is shown"
+            " instead."
+        )
 
 
 def choose_cut(cut: Removal | None) -> None:
@@ -149,7 +174,9 @@ def protected(n_layers: int | None = None) -> frozenset[int]:
     Args:
         n_layers: layers of the model; those that it does not have are left out.
     """
-    return frozenset(layer for layer in value(address.PROTECTED) if n_layers is None or layer < n_layers)
+    return frozenset(
+        layer for layer in value(address.PROTECTED) if n_layers is None or layer < n_layers
+    )
 
 
 def protect(layers: Iterable[int]) -> None:
@@ -169,7 +196,8 @@ def sizes(n_layers: int | None = None) -> range | None:
     """Return the numbers of removed layers that charts and tables keep to; None for all.
 
     Args:
-        n_layers: layers of the model. Numbers that it cannot lose are left out, and at least two numbers must remain.
+        n_layers: layers of the model. Numbers that it cannot lose are left out, and at least two
+            numbers must remain.
     """
     chosen = value(address.SIZES)
     if chosen is None or n_layers is None:
@@ -189,8 +217,11 @@ def option(name: str) -> str:
 
 
 def option_of(name: str, names: Iterable[str], usual: str) -> str:
-    """Return a further choice that must be one of these; another one in the address is reported, and the usual one is taken."""
-    chosen, allowed = option(name), list(names)
+    """Return a further choice that must be one of these; another one in the address is reported,
+    and the usual one is taken.
+    """
+    chosen = option(name)
+    allowed = list(names)
     if chosen and chosen not in allowed:
         _cannot_be(str(address.no_such(name, chosen, allowed, usual)))
         choose_option(name, "")
@@ -235,13 +266,17 @@ def present(on: bool) -> None:
 
 
 def show_result(kind: str, key: str) -> None:
-    """Pick this result by hand: pages show it of its kind, wherever it is among those that can be shown."""
+    """Pick this result by hand: pages show it of its kind, wherever it is among those that can be
+    shown.
+    """
     _remember(kind, key)
     st.session_state.setdefault(f"picked_{kind}", set()).add(key)
 
 
 def ask_for(kind: str, key: str) -> None:
-    """Let pages show the answer to this result's question, by the strongest evidence there is for it."""
+    """Let pages show the answer to this result's question, by the strongest evidence there is for
+    it.
+    """
     _remember(kind, key)
     st.session_state.setdefault(f"picked_{kind}", set()).discard(key)
 
@@ -277,8 +312,9 @@ def chosen_results(kind: str) -> list[str]:
 def pick_result(kind: str, label: words.Markdown, names: dict[str, str], current: str) -> None:
     """Draw a menu of results by key; the picked one becomes the shown one.
 
-    Streamlit keeps the callback of a menu that is no longer drawn. A busy browser can still send that menu's value when a new
-    result has taken over. Each shown result therefore has a menu of its own, and only the one drawn last is heard.
+    Streamlit keeps the callback of a menu that is no longer drawn. A busy browser can still send
+    that menu's value when a new result has taken over. Each shown result therefore has a menu of
+    its own, and only the one drawn last is heard.
     """
     widget = f"pick-{kind}-{current}"
     st.session_state[f"drawn_{kind}"] = widget
@@ -287,16 +323,23 @@ def pick_result(kind: str, label: words.Markdown, names: dict[str, str], current
         if st.session_state.get(f"drawn_{kind}") == widget:
             show_result(kind, st.session_state[widget])
 
-    st.selectbox(label, list(names), list(names).index(current), format_func=names.__getitem__, key=widget, on_change=pick)
+    st.selectbox(
+        label,
+        list(names),
+        list(names).index(current),
+        format_func=names.__getitem__,
+        key=widget,
+        on_change=pick,
+    )
 
 
 @contextmanager
 def showing(key: str, value: object) -> Iterator[None]:
     """Draw a control that stands at this value.
 
-    The value is set only if the control has another one. Sent with every drawing, it would take back a visitor's change
-    from the time of the drawing, such as an arrow key on a slider. A value is sent again after a drawing that was broken off
-    before the control came.
+    The value is set only if the control has another one. Sent with every drawing, it would take
+    back a visitor's change from the time of the drawing, such as an arrow key on a slider. A value
+    is sent again after a drawing that was broken off before the control came.
 
     Args:
         key: of the one widget that the body draws.
@@ -311,7 +354,8 @@ def showing(key: str, value: object) -> Iterator[None]:
 
 
 def look(group: str, name: str, present: list[str]) -> int:
-    """Return the number of the shade of a mark: the lowest free one, kept for as long as the mark is drawn.
+    """Return the number of the shade of a mark: the lowest free one, kept for as long as the mark
+    is drawn.
 
     Args:
         group: marks that must differ in shade.
@@ -321,11 +365,15 @@ def look(group: str, name: str, present: list[str]) -> int:
     looks: dict[str, int] = st.session_state.setdefault(f"looks-{group}", {})
     for gone in set(looks) - set(present):
         del looks[gone]
-    return looks.setdefault(name, next(number for number in range(len(looks) + 1) if number not in looks.values()))
+    return looks.setdefault(
+        name, next(number for number in range(len(looks) + 1) if number not in looks.values())
+    )
 
 
 def since(name: str, content: list[str]) -> str:
-    """Return the first part of the keys of a form that starts again whenever its starting values have changed."""
+    """Return the first part of the keys of a form that starts again whenever its starting values
+    have changed.
+    """
     key = generation(name, content)
     return name if key == f"{name}-0" else key
 

@@ -1,4 +1,6 @@
-"""Numbers and times as people read them, and the one way for text of outside origin into Markdown."""
+"""Numbers and times as people read them, and the one way for text of outside origin into
+Markdown.
+"""
 
 import math
 import re
@@ -18,17 +20,21 @@ from analysis.results.stored import summaries
 from analysis.results.stored.reading import Reading
 from analysis.results.stored.result import FoundResult
 
-size, duration = units.size, units.duration
+size = units.size
+duration = units.duration
 
 Markdown: TypeAlias = str
-"""Text that may be rendered: words of our own, and results of `plain`. A test follows every text that reaches Streamlit."""
+"""Text that may be rendered: words of our own, and results of `plain`. A test follows every text
+that reaches Streamlit."""
 
 _LONGEST = 1000
 _MARKS = re.compile(r"[\\`*_\[\](){}#$<>!~|:&]")
 _APART = "\u2060"
-"""A joiner of no width. Streamlit looks for the patterns after it in the text that is left when the backslashes are gone."""
+"""A joiner of no width. Streamlit looks for the patterns after it in the text that is left when the
+backslashes are gone."""
 _FOUND_LATER = re.compile(
-    r":(?=//|material[/_]|(?:\+1|[\w-]+):)|@(?=[-\w]+\.[-\w])|www(?=\.)|(?<!\S)[-<>~](?=(?:->|[->=])(?!\S))", re.IGNORECASE
+    r":(?=//|material[/_]|(?:\+1|[\w-]+):)|@(?=[-\w]+\.[-\w])|www(?=\.)|(?<!\S)[-<>~](?=(?:->|[->=])(?!\S))",
+    re.IGNORECASE,
 )
 """Beginnings of links without brackets, of emoji and icons by name, and of arrows."""
 _AT_THE_START = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
@@ -42,7 +48,9 @@ def task_names() -> dict[str, str]:
 
 def strategies_help() -> str:
     """All strategies, a line each."""
-    return "\n".join(f"- **{name}**: {strategy.help}" for name, strategy in strategies.STRATEGIES.items())
+    return "\n".join(
+        f"- **{name}**: {strategy.help}" for name, strategy in strategies.STRATEGIES.items()
+    )
 
 
 def questions(spec: BenchmarkSpec) -> str:
@@ -51,24 +59,36 @@ def questions(spec: BenchmarkSpec) -> str:
 
 
 def strategy(spec: SweepSpec) -> str:
-    """Return how a curve's cuts are chosen, with the draw of a random one and the protected layers of a search."""
+    """Return how a curve's cuts are chosen, with the draw of a random one and the protected layers
+    of a search.
+    """
     if spec.search is not None and spec.search.protect:
         return f"{spec.strategy} (keeps {blocks.removal(spec.search.protect).brief()})"
-    return f"{spec.strategy} (draw {spec.draw})" if strategies.needs(spec.strategy, strategies.DRAW) else spec.strategy
+    return (
+        f"{spec.strategy} (draw {spec.draw})"
+        if strategies.needs(spec.strategy, strategies.DRAW)
+        else spec.strategy
+    )
 
 
 def curve(spec: SweepSpec) -> str:
     """Return the title of the job of a sweep."""
     n_questions = "all" if spec.benchmark.limit is None else spec.benchmark.limit
-    reach = f"{len(spec.blocks)} blocks" if spec.blocks else "n up to L/2" if spec.max_n is None else f"n ≤ {spec.max_n}"
+    reach = (
+        f"{len(spec.blocks)} blocks"
+        if spec.blocks
+        else "n up to L/2"
+        if spec.max_n is None
+        else f"n ≤ {spec.max_n}"
+    )
     return f"Sweep, {questions(spec.benchmark)} {n_questions}, {reach}, {strategy(spec)}"
 
 
 def plain(text: str, most: int = _LONGEST) -> Markdown:
     """Return text that someone else wrote, so that Markdown shows it as it is, in one line.
 
-    Nothing in it is a link, picture, formula, icon, colour, heading or list. No character in it hides or turns round the text
-    next to it.
+    Nothing in it is a link, picture, formula, icon, colour, heading or list. No character in it
+    hides or turns round the text next to it.
 
     Args:
         text: of any origin: an address, an error, a name, a token, a question.
@@ -79,7 +99,9 @@ def plain(text: str, most: int = _LONGEST) -> Markdown:
 
 
 def message(text: str) -> Markdown:
-    """Return an error message for Markdown: text between backticks as code, the rest as `plain` shows it."""
+    """Return an error message for Markdown: text between backticks as code, the rest as `plain`
+    shows it.
+    """
     return re.sub(r"\\`([^\[\]]+?)\\`", _code, plain(text))
 
 
@@ -116,12 +138,17 @@ def count(number: float) -> str:
 def span(low: float, high: float) -> str:
     """Return a range of seconds in rounded words: 310, 395 -> "5-7 min"; 41, 58 -> "40-60 s"."""
     if high < 100:
-        ends = [max(1, round(value)) if high < 10 else max(5, 5 * round(value / 5)) for value in (low, high)]
+        ends = [
+            max(1, round(value)) if high < 10 else max(5, 5 * round(value / 5))
+            for value in (low, high)
+        ]
         unit = "s"
     elif high < 100 * 60:
-        ends, unit = [max(1, round(value / 60)) for value in (low, high)], "min"
+        ends = [max(1, round(value / 60)) for value in (low, high)]
+        unit = "min"
     else:
-        ends, unit = [max(1, round(value / 3600)) for value in (low, high)], "h"
+        ends = [max(1, round(value / 3600)) for value in (low, high)]
+        unit = "h"
     return f"{ends[0]} {unit}" if ends[0] == ends[1] else f"{ends[0]}-{ends[1]} {unit}"
 
 
@@ -131,8 +158,8 @@ def counted(number: int, what: Literal["healing run", "layer", "job", "core"]) -
 
 
 A_CUT: Markdown = (
-    "START:SIZE, counted from 0. Join several with +. The prefix a removes only the attention of these layers, m only the "
-    "feed-forward part: a12+m15:2."
+    "START:SIZE, counted from 0. Join several with +. The prefix a removes only the attention of"
+    " these layers, m only the feed-forward part: a12+m15:2."
 )
 """Return the text of a removal."""
 
@@ -148,7 +175,9 @@ def date(at: float) -> str:
 
 
 def saved(entry: FoundResult) -> str:
-    """Return when a result was stored; of a read-only one where it comes from. To be shown as plain text."""
+    """Return when a result was stored; of a read-only one where it comes from. To be shown as plain
+    text.
+    """
     return entry.origin or date(entry.saved_at)
 
 
@@ -167,13 +196,18 @@ def nats(value: float | None, ends: tuple[float, float] | None = None) -> str:
 
 
 def other_losses(loss: Reading | None, vocab_size: int) -> str:
-    """Return a loss as perplexity, bits per byte and share of uniform guessing; "" if they are not known."""
+    """Return a loss as perplexity, bits per byte and share of uniform guessing; "" if they are not
+    known.
+    """
     if loss is None or loss.bits_per_byte is None:
         return ""
     perplexity = math.exp(loss.value)
     perplexity_text = f"{perplexity:.1f}" if perplexity < 1000 else count(perplexity)
     share = loss.value / math.log(vocab_size)
-    return f"perplexity {perplexity_text}, {loss.bits_per_byte:.2f} bits per byte, {share:.0%} of uniform guessing"
+    return (
+        f"perplexity {perplexity_text}, {loss.bits_per_byte:.2f} bits per byte, {share:.0%} of"
+        " uniform guessing"
+    )
 
 
 def texts(corpus: CorpusSpec) -> str:
@@ -189,7 +223,9 @@ def heal_length(spec: HealSpec) -> str:
 
 
 def heal_settings(spec: HealSpec) -> str:
-    """Recipe and length of a heal: "distill, 10 minutes"; the length of an instant heal is its recipe's name."""
+    """Recipe and length of a heal: "distill, 10 minutes"; the length of an instant heal is its
+    recipe's name.
+    """
     return ", ".join(dict.fromkeys([spec.recipe, heal_length(spec)]))
 
 
@@ -201,17 +237,21 @@ def scores(point: Point | None) -> tuple[str, str]:
 
 
 def provenance(distances: DistanceResult, sweep: SweepResult | None) -> Markdown:
-    """Return the texts and questions that a map and its curves were measured on, the precision and the duration."""
+    """Return the texts and questions that a map and its curves were measured on, the precision and
+    the duration.
+    """
     corpus = distances.spec.corpus
     skipped = f", {distances.n_skipped} too short and skipped" if distances.n_skipped else ""
     text = (
-        f"Map: {distances.n_texts} texts of {plain(texts(corpus))}, up to {corpus.seq_len} tokens{skipped}, seed "
-        f"{corpus.seed:d}, {plain(distances.ran_in)}, {duration(distances.wall_s)}."
+        f"Map: {distances.n_texts} texts of {plain(texts(corpus))}, up to {corpus.seq_len}"
+        f" tokens{skipped}, seed {corpus.seed:d}, {plain(distances.ran_in)},"
+        f" {duration(distances.wall_s)}."
     )
     if sweep is None:
         return text
     truncated = f", {sweep.n_truncated} truncated to the window" if sweep.n_truncated else ""
     return (
-        f"{text} Curves: {sweep.n_questions} questions, the same for every n{truncated}, seed {sweep.spec.benchmark.seed:d}, "
-        f"{duration(sweep.wall_s)}. Shaded: the 95 % interval of an accuracy (Wilson) or of a loss (Student's t)."
+        f"{text} Curves: {sweep.n_questions} questions, the same for every n{truncated}, seed"
+        f" {sweep.spec.benchmark.seed:d}, {duration(sweep.wall_s)}. Shaded: the 95 % interval of an"
+        " accuracy (Wilson) or of a loss (Student's t)."
     )

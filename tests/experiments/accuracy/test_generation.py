@@ -1,4 +1,6 @@
-"""Greedy writing: known rates of known texts, the library's own continuations, cuts, and a loop that is seen as one."""
+"""Greedy writing: known rates of known texts, the library's own continuations, cuts, and a loop
+that is seen as one.
+"""
 
 import pytest
 import torch
@@ -27,7 +29,8 @@ def test_rates_of_known_texts(tokens, repetition, distinct):
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [(" 42", 42), ("is -3.", -3), ("1,234 or 5", 1234), ("none", None), ("7, 8", 7), ("", None)]
+    ("text", "number"),
+    [(" 42", 42), ("is -3.", -3), ("1,234 or 5", 1234), ("none", None), ("7, 8", 7), ("", None)],
 )
 def test_the_first_number(text, number):
     assert generation.first_number(text) == number
@@ -63,7 +66,9 @@ def test_the_same_tokens_as_the_library_writes_without_a_cache(family, block):
         ids = list(prompt)
         with torch.inference_mode():
             for _ in range(12):
-                ids.append(other.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax().item())
+                ids.append(
+                    other.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax().item()
+                )
         assert found == ids[len(prompt) :]
 
 

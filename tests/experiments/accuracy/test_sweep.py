@@ -44,7 +44,9 @@ def sweep_spec(model):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """(cut, question) for every verdict that was measured rather than looked up; questions by their identifiers."""
+    """(cut, question) for every verdict that was measured rather than looked up; questions by their
+    identifiers.
+    """
     found = []
     measured = Measurement.measured
 
@@ -52,7 +54,11 @@ def asked(monkeypatch):
         result = measured(self, pieces, progress)
         for piece in pieces:
             if piece.phase == measurement.QUESTIONS:
-                found.extend((cut, self.material.questions[index].id) for cut in piece.cuts for index in piece.items)
+                found.extend(
+                    (cut, self.material.questions[index].id)
+                    for cut in piece.cuts
+                    for index in piece.items
+                )
         return result
 
     monkeypatch.setattr(Measurement, "measured", recording)
@@ -117,7 +123,9 @@ def test_more_questions_refine_a_curve_and_fewer_are_looked_up(sweep_spec, asked
 
 def test_more_texts_are_added_to_those_measured(sweep_spec, monkeypatch):
     def reading(n):
-        return dataclasses.replace(sweep_spec, loss_corpus=dataclasses.replace(sweep_spec.loss_corpus, n_texts=n))
+        return dataclasses.replace(
+            sweep_spec, loss_corpus=dataclasses.replace(sweep_spec.loss_corpus, n_texts=n)
+        )
 
     few, measured, original = sweep.run(reading(2)), [], Measurement.measured
 
@@ -133,32 +141,48 @@ def test_more_texts_are_added_to_those_measured(sweep_spec, monkeypatch):
 
 
 def test_evaluations_and_sweeps_of_one_cut_share_their_scores(sweep_spec, asked):
-    alone = EvaluateSpec(sweep_spec.model, Block(2, 2), None, sweep_spec.benchmark, sweep_spec.loss_corpus)
+    alone = EvaluateSpec(
+        sweep_spec.model, Block(2, 2), None, sweep_spec.benchmark, sweep_spec.loss_corpus
+    )
     evaluated = evaluation.run(alone)
-    manual = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(Block(2, 2), LayerSet((0, 3)))))
+    manual = sweep.run(
+        dataclasses.replace(sweep_spec, strategy="manual", blocks=(Block(2, 2), LayerSet((0, 3))))
+    )
     assert len(asked) == len(set(asked)) == 60 * 3
     assert [point.block for point in manual.points] == [None, LayerSet((0, 3)), Block(2, 2)]
     assert manual.points[2].acc == evaluated.point.acc
-    assert evaluation.run(dataclasses.replace(alone, block=LayerSet((0, 3)))).point == manual.points[1]
+    assert (
+        evaluation.run(dataclasses.replace(alone, block=LayerSet((0, 3)))).point == manual.points[1]
+    )
     assert len(asked) == 60 * 3
 
 
 def test_other_questions_texts_or_code_are_not_taken_over(sweep_spec, asked, monkeypatch):
     sweep.run(asking(sweep_spec, 12))
-    sweep.run(dataclasses.replace(sweep_spec, benchmark=dataclasses.replace(sweep_spec.benchmark, limit=12, seed=1)))
+    sweep.run(
+        dataclasses.replace(
+            sweep_spec, benchmark=dataclasses.replace(sweep_spec.benchmark, limit=12, seed=1)
+        )
+    )
     assert len(asked) == 2 * 4 * 12
     monkeypatch.setattr("analysis.experiments.accuracy.sweep_spec.SweepSpec.version", 10**6)
     sweep.run(asking(sweep_spec, 12))
     assert len(asked) == 3 * 4 * 12
 
 
-@pytest.mark.parametrize("removed", [LayerSet((1, 3)), parse_removal("a1+m3"), parse_removal("a0+4:1")], ids=str)
+@pytest.mark.parametrize(
+    "removed", [LayerSet((1, 3)), parse_removal("a1+m3"), parse_removal("a0+4:1")], ids=str
+)
 def test_sparse_removals_equal_the_pruned_model(sweep_spec, model, removed, asked):
-    swept = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(removed, Block(2, 2)))).points
+    swept = sweep.run(
+        dataclasses.replace(sweep_spec, strategy="manual", blocks=(removed, Block(2, 2)))
+    ).points
     point = next(point for point in swept if point.block == removed)
     assert (point.n, point.start) == (2, removed.start)
     n_asked = len(asked)
-    alone = EvaluateSpec(sweep_spec.model, removed, None, sweep_spec.benchmark, sweep_spec.loss_corpus)
+    alone = EvaluateSpec(
+        sweep_spec.model, removed, None, sweep_spec.benchmark, sweep_spec.loss_corpus
+    )
     assert evaluation.run(alone).point == point
     assert len(asked) == n_asked, "scores of a curve are looked up"
     loaded = load.load(model)
@@ -174,13 +198,20 @@ def test_block_influence_removes_the_layers_that_turn_their_input_least(sweep_sp
     assert result.spec.distances.metric == "cosine-tokens"
     for point in result.points[1:]:
         kept = set(range(6)) - set(point.block.layers)
-        assert max(influence[layer] for layer in point.block.layers) <= min(influence[layer] for layer in kept)
+        assert max(influence[layer] for layer in point.block.layers) <= min(
+            influence[layer] for layer in kept
+        )
 
 
 def test_loss_greedy_removes_the_blocks_whose_damage_was_measured_least(sweep_spec):
-    measure = DamageSpec(corpus=CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation"), distances=sweep_spec.distances)
+    measure = DamageSpec(
+        corpus=CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation"),
+        distances=sweep_spec.distances,
+    )
     result = sweep.run(
-        dataclasses.replace(sweep_spec, strategy="loss-greedy", damage=measure, benchmark=BenchmarkSpec(limit=4))
+        dataclasses.replace(
+            sweep_spec, strategy="loss-greedy", damage=measure, benchmark=BenchmarkSpec(limit=4)
+        )
     )
     measured = DamageResult.load(result.spec.damage)
     assert [point.start for point in result.points[1:]] == [best.start for best in measured.best]
@@ -198,7 +229,10 @@ def test_loss_greedy_removes_the_blocks_whose_damage_was_measured_least(sweep_sp
         ({"max_n": 6}, r"Choose max-n 0\.\.5"),
         ({"max_n": 99}, r"Choose max-n 0\.\.5"),
         ({"strategy": "manual", "blocks": (Block(4, 3),)}, r"this model has layers 0\.\.5"),
-        ({"strategy": "manual", "blocks": (parse_removal("a0:6"),)}, "none of the 6 layers would keep its attention"),
+        (
+            {"strategy": "manual", "blocks": (parse_removal("a0:6"),)},
+            "none of the 6 layers would keep its attention",
+        ),
     ],
 )
 def test_removals_that_do_not_fit_the_model_are_refused(sweep_spec, settings, message):
@@ -213,7 +247,9 @@ def test_manual_strategy_needs_blocks(sweep_spec):
 
 def test_inputs_that_a_strategy_ignores_do_not_change_its_curve(sweep_spec):
     deepest = dataclasses.replace(sweep_spec, strategy="deepest")
-    other = dataclasses.replace(deepest, draw=3, distances=DistanceSpec(sweep_spec.model, CorpusSpec("wiki", 3, 16)))
+    other = dataclasses.replace(
+        deepest, draw=3, distances=DistanceSpec(sweep_spec.model, CorpusSpec("wiki", 3, 16))
+    )
     assert sweep.resolve(deepest) == sweep.resolve(other)
     assert sweep.resolve(dataclasses.replace(sweep_spec, strategy="random", draw=3)).draw == 3
 
@@ -222,11 +258,16 @@ def test_loss_perplexity_and_bits_per_byte_agree(sweep_spec, tiny_folder):
     result = sweep.run(sweep_spec)
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder())
     texts = corpora.tokenize(result.spec.loss_corpus, tokenizer).token_ids
-    n_bytes = sum(len(tokenizer.decode(ids).encode()) - len(tokenizer.decode(ids[:1]).encode()) for ids in texts)
+    n_bytes = sum(
+        len(tokenizer.decode(ids).encode()) - len(tokenizer.decode(ids[:1]).encode())
+        for ids in texts
+    )
     for point, losses in zip(result.points, result.text_losses, strict=True):
         sizes = [len(ids) - 1 for ids in texts]
         assert result.text_tokens == sizes
-        assert point.loss == pytest.approx(sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes))
+        assert point.loss == pytest.approx(
+            sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
+        )
         assert point.perplexity == pytest.approx(math.exp(point.loss))
         assert point.loss_per_ln_v == pytest.approx(point.loss / math.log(result.model.vocab_size))
         assert 0.9 < point.loss_per_ln_v < 1.2  # an untrained model guesses uniformly
@@ -235,7 +276,9 @@ def test_loss_perplexity_and_bits_per_byte_agree(sweep_spec, tiny_folder):
 
 
 def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
-    spec = dataclasses.replace(sweep_spec, generation=GenerationSpec(2, 6, 3), benchmark=BenchmarkSpec(limit=4))
+    spec = dataclasses.replace(
+        sweep_spec, generation=GenerationSpec(2, 6, 3), benchmark=BenchmarkSpec(limit=4)
+    )
     begun = set()
 
     def in_the_third(progress):
@@ -248,7 +291,9 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
         sweep.run(spec, in_the_third)
     written, original = [], generation.check
     monkeypatch.setattr(
-        generation, "check", lambda decoder, *rest: written.append(decoder.n_layers) or original(decoder, *rest)
+        generation,
+        "check",
+        lambda decoder, *rest: written.append(decoder.n_layers) or original(decoder, *rest),
     )
     result = sweep.run(spec)
     assert written == [4, 3]
@@ -262,7 +307,9 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
     assert SweepResult.load(result.spec) == result
     shorter = sweep.run(dataclasses.replace(spec, max_n=1))
     assert shorter.writings == result.writings[:2]
-    alone = evaluation.run(EvaluateSpec(spec.model, result.points[3].block, None, None, None, spec.generation))
+    alone = evaluation.run(
+        EvaluateSpec(spec.model, result.points[3].block, None, None, None, spec.generation)
+    )
     assert alone.writing == result.writings[3]
 
 
@@ -281,12 +328,16 @@ def test_chunks_end_where_groups_end_and_are_never_many():
 
 def told_key(told):
     """The key of the sweep: the last that was told, since the map it needs tells its own first."""
-    return [progress.values["result_key"] for progress in told if "result_key" in progress.values][-1]
+    return [progress.values["result_key"] for progress in told if "result_key" in progress.values][
+        -1
+    ]
 
 
 def test_tokens_of_questions_are_those_of_their_rows(model):
     loaded = load.load(model)
     worked = BenchmarkSpec("mmlu", limit=12, shots=3)  # with prefixes that long rows share
     material = scores.prepare(loaded, worked, None)
-    scoring = likelihood.QuestionScoring(loaded.decoder, material.encoded, [None], packed=material.packed)
+    scoring = likelihood.QuestionScoring(
+        loaded.decoder, material.encoded, [None], packed=material.packed
+    )
     assert material.n_tokens == sum(cost.layer for cost in scoring.costs)

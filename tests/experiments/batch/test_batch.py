@@ -1,4 +1,6 @@
-"""Every kind of batch: failures stay in the result, a stopped one resumes, and its cells share one loaded model."""
+"""Every kind of batch: failures stay in the result, a stopped one resumes, and its cells share one
+loaded model.
+"""
 
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -87,7 +89,9 @@ def test_cells_share_one_loaded_model_and_are_measured_once(kind, failing):
     result = kind.module.run(kind.spec, told, load=loads)
     assert (result.complete, result.failures, len(result.cells), loads.n) == (True, [], 3, 1)
     own = [progress for progress in told if progress.phase == kind.phase]
-    assert {(progress.total, progress.values["result_key"]) for progress in own} == {(3, result.spec.fingerprint())}
+    assert {(progress.total, progress.values["result_key"]) for progress in own} == {
+        (3, result.spec.fingerprint())
+    }
     assert [progress.done for progress in own] == sorted(progress.done for progress in own)
     assert own[-1].done == 3
     begun = failing(SpecError("It is stored."))

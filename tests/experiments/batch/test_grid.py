@@ -1,4 +1,6 @@
-"""A grid is its curves: each stored as any other, none measured twice, none lost to another's failure."""
+"""A grid is its curves: each stored as any other, none measured twice, none lost to another's
+failure.
+"""
 
 from dataclasses import replace
 
@@ -21,7 +23,9 @@ pytestmark = pytest.mark.usefixtures("cache")
 @pytest.fixture
 def spec(tiny_folder):
     return GridSpec(
-        models=tuple(ModelSpec(str(tiny_folder(family)), dtype="float32") for family in ("llama", "gpt2")),
+        models=tuple(
+            ModelSpec(str(tiny_folder(family)), dtype="float32") for family in ("llama", "gpt2")
+        ),
         benchmarks=(BenchmarkSpec(limit=20), BenchmarkSpec("boolq", limit=20)),
         loss_corpora=(CorpusSpec("wiki", n_texts=3, seq_len=24),),
         map_corpora=(CorpusSpec("c4", n_texts=4, seq_len=32),),
@@ -50,9 +54,15 @@ def test_every_cell_is_the_curve_that_it_names(spec):
     for cell, asked in zip(result.cells, result.spec.cells(), strict=True):
         alone = SweepResult.load(sweep.resolve(asked))
         assert cell.key == alone.spec.fingerprint()
-        assert [(cut.acc, cut.loss) for cut in cell.cuts] == [(point.acc, point.loss) for point in alone.points]
+        assert [(cut.acc, cut.loss) for cut in cell.cuts] == [
+            (point.acc, point.loss) for point in alone.points
+        ]
         change, pair = cell.cuts[2].acc_change, compare(alone.questions[0], alone.questions[2])
-        assert (change.difference, change.low, change.high) == (pair.difference, pair.low, pair.high)
+        assert (change.difference, change.low, change.high) == (
+            pair.difference,
+            pair.low,
+            pair.high,
+        )
         assert cell.cuts[0].acc_change is cell.cuts[0].loss_change is None
     assert GridResult.load(result.spec) == result
     assert "accuracy is not significantly above chance" in result.measured_on()
@@ -69,14 +79,19 @@ def test_each_model_is_loaded_once_and_released_before_the_next(spec, tiny_folde
 
 
 def test_missing_model_fails_only_its_own_cells(spec):
-    lost = replace(spec, models=(ModelSpec("/no/such/model"), spec.models[0]), benchmarks=spec.benchmarks[:1])
+    lost = replace(
+        spec, models=(ModelSpec("/no/such/model"), spec.models[0]), benchmarks=spec.benchmarks[:1]
+    )
     result = grid.run(lost)
     assert result.complete
     assert [bool(cell.error) for cell in result.cells] == [True, True, False, False]
     assert "There is no model at '/no/such/model'" in result.cells[0].error
     assert result.table("cells").rows[0]["error"] == result.cells[0].error
     assert len(result.table().rows) == 2 * 3
-    assert all((row["start"] is None) == (row["size"] is None) == (row["n"] == 0) for row in result.table().records())
+    assert all(
+        (row["start"] is None) == (row["size"] is None) == (row["n"] == 0)
+        for row in result.table().records()
+    )
     loads = Loads()
     assert grid.run(lost, load=loads).cells == result.cells
     assert loads.told == []
@@ -90,7 +105,9 @@ def test_unusable_questions_are_refused_before_anything_is_measured(spec):
 
 
 def test_equal_requests_are_measured_once(spec):
-    twice = replace(spec, models=(replace(spec.models[0], device="cpu"), replace(spec.models[0], device="auto")))
+    twice = replace(
+        spec, models=(replace(spec.models[0], device="cpu"), replace(spec.models[0], device="auto"))
+    )
     assert len(twice.cells()) == 8
     assert len(grid.resolve(twice).cells()) == 4
 
@@ -114,7 +131,10 @@ def test_stored_curves_come_first_and_time_is_estimated_from_others(spec):
         ({"strategies": ("deepest", "deepest")}, 'contain "deepest" twice'),
         ({"strategies": ("manual",)}, "strategies must be one of similarity, deepest"),
         ({"max_n": -1}, "max_n must be"),
-        ({"models": tuple(ModelSpec(f"m{n}") for n in range(MOST_CELLS))}, "has 800 cells, at most 400"),
+        (
+            {"models": tuple(ModelSpec(f"m{n}") for n in range(MOST_CELLS))},
+            "has 800 cells, at most 400",
+        ),
     ],
 )
 def test_invalid_grid_is_refused_in_a_sentence(changes, said):

@@ -1,4 +1,6 @@
-"""A table of methods is its curves and heals: paired with the unpruned model, and the best one named only where it can be."""
+"""A table of methods is its curves and heals: paired with the unpruned model, and the best one
+named only where it can be.
+"""
 
 from dataclasses import replace
 
@@ -23,7 +25,9 @@ pytestmark = pytest.mark.usefixtures("cache", "little_text")
 
 @pytest.fixture
 def little_text(short_texts, monkeypatch):
-    """Use few texts for judging, choosing and fitting: the head of 49,152 tokens takes all of the time of a tiny model."""
+    """Use few texts for judging, choosing and fitting: the head of 49,152 tokens takes all of the
+    time of a tiny model.
+    """
     monkeypatch.setattr("analysis.experiments.heal.texts.CHOICE_TEXTS", 4)
     monkeypatch.setattr("analysis.experiments.heal.healing_run.CALIBRATION_TEXTS", 24)
 
@@ -48,16 +52,27 @@ def test_every_cell_is_its_own_run_and_nothing_is_remeasured(spec, monkeypatch):
     ]
     assert (found.complete, found.failures) == (True, [])
     curve = sweep.run(
-        SweepSpec(spec.model, spec.benchmark, spec.loss_corpus, DistanceSpec(spec.model), strategy="deepest", max_n=2)
+        SweepSpec(
+            spec.model,
+            spec.benchmark,
+            spec.loss_corpus,
+            DistanceSpec(spec.model),
+            strategy="deepest",
+            max_n=2,
+        )
     )
     assert found.losses[0] == curve.text_losses[0]
     assert found.losses[2] == curve.text_losses[2]
-    assert found.nats(1) == compare_losses(curve.text_losses[0], curve.text_losses[2], curve.text_tokens)
+    assert found.nats(1) == compare_losses(
+        curve.text_losses[0], curve.text_losses[2], curve.text_tokens
+    )
     pair = compare(curve.questions[0], curve.questions[2])
     assert found.gained(1) == (pair.difference, pair.low, pair.high)
     healed = healing.run(methods._heal(methods.resolve(spec), "instant", curve.points[2].block))
     assert found.losses[4] == healed.text_losses["healed"]
-    assert healed.text_losses["unpruned"] == pytest.approx(found.losses[0], abs=1e-5), "judged by the same texts"
+    assert healed.text_losses["unpruned"] == pytest.approx(found.losses[0], abs=1e-5), (
+        "judged by the same texts"
+    )
     assert found.cells[3].removed == curve.points[2].block.describe()
     row = found.table("cells").records()[3]
     assert (row["start"], row["size"]) == (curve.points[2].block.start, 2)
@@ -140,7 +155,8 @@ def test_a_protected_layer_is_in_no_cut_that_is_measured(spec):
         if cell.strategy == "deepest":
             assert (
                 cell.error
-                == f"deepest removes layer {kept}, which is protected. Unprotect it, or choose a strategy that searches."
+                == f"deepest removes layer {kept}, which is protected. Unprotect it, or choose a"
+                " strategy that searches."
             )
         else:
             assert not cell.error
@@ -149,7 +165,12 @@ def test_a_protected_layer_is_in_no_cut_that_is_measured(spec):
                 not in sweep.run(
                     sparing(
                         SweepSpec(
-                            spec.model, spec.benchmark, spec.loss_corpus, DistanceSpec(spec.model), strategy="greedy", max_n=2
+                            spec.model,
+                            spec.benchmark,
+                            spec.loss_corpus,
+                            DistanceSpec(spec.model),
+                            strategy="greedy",
+                            max_n=2,
                         ),
                         (kept,),
                     )

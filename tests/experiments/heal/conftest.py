@@ -1,4 +1,6 @@
-"""Heals of tiny models, whose vocabulary is the starter's: texts of 256 tokens would take most of the time."""
+"""Heals of tiny models, whose vocabulary is the starter's: texts of 256 tokens would take most of
+the time.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Adapters: on the feed-forward modules and nowhere else, changing nothing at first, and plain PEFT on disk."""
+"""Adapters: on the feed-forward modules and nowhere else, changing nothing at first, and plain PEFT
+on disk.
+"""
 
 import copy
 import json
@@ -49,18 +51,27 @@ def logits(model) -> torch.Tensor:
 
 def adapted(model) -> set[str]:
     """Names of the modules that carry LoRA, without PEFT's prefix."""
-    return {name.removeprefix("base_model.model.") for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    return {
+        name.removeprefix("base_model.model.")
+        for name, module in model.named_modules()
+        if hasattr(module, "lora_A")
+    }
 
 
 @pytest.mark.parametrize("family", DENSE)
 def test_exactly_the_feed_forward_modules_of_every_layer_are_adapted(family):
     model, decoder = cut_model(family)
     wanted = feed_forward_matrices(decoder).modules
-    weights = {name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    weights = {
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)
+    }
     assert set(wanted) <= weights
     assert not [name for name in wanted if "attn" in name or "attention" in name]
     if family in EXPECTED:
-        per_layer = {tuple(name.split("layers." if ".layers." in name else "h.", 1)[1].split(".", 1)) for name in wanted}
+        per_layer = {
+            tuple(name.split("layers." if ".layers." in name else "h.", 1)[1].split(".", 1))
+            for name in wanted
+        }
         assert per_layer == {(str(layer), part) for layer in range(4) for part in EXPECTED[family]}
     before = logits(model)
     healed = heal_adapters.attach(decoder, SPEC, 0).eval()
@@ -71,7 +82,9 @@ def test_exactly_the_feed_forward_modules_of_every_layer_are_adapted(family):
 def test_only_lora_weights_are_trainable_in_float32():
     _, decoder = cut_model()
     healed = heal_adapters.attach(decoder, SPEC, 0)
-    trainable = {name: parameter for name, parameter in healed.named_parameters() if parameter.requires_grad}
+    trainable = {
+        name: parameter for name, parameter in healed.named_parameters() if parameter.requires_grad
+    }
     assert all("lora_" in name for name in trainable)
     assert {parameter.dtype for parameter in trainable.values()} == {torch.float32}
     assert sum(parameter.numel() for parameter in trainable.values()) == 4 * 3 * 4 * (
@@ -81,7 +94,10 @@ def test_only_lora_weights_are_trainable_in_float32():
 
 def test_the_start_is_a_function_of_the_seed():
     def start(seed):
-        return {name: value.clone() for name, value in heal_adapters.attach(cut_model()[1], SPEC, seed).named_parameters()}
+        return {
+            name: value.clone()
+            for name, value in heal_adapters.attach(cut_model()[1], SPEC, seed).named_parameters()
+        }
 
     one, same, other = start(0), start(0), start(1)
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -91,7 +107,9 @@ def test_the_start_is_a_function_of_the_seed():
 def test_a_layer_without_a_known_feed_forward_part_is_refused():
     _, decoder = cut_model()
     decoder.layers[1].strange, decoder.layers[1].mlp = decoder.layers[1].mlp, nn.Identity()
-    with pytest.raises(RecipeError, match="Layer 1 of this llama model has no known feed-forward part"):
+    with pytest.raises(
+        RecipeError, match="Layer 1 of this llama model has no known feed-forward part"
+    ):
         feed_forward_matrices(decoder)
 
 
@@ -115,7 +133,11 @@ def test_saved_adapter_is_standard_peft(cache):
     again = PeftModel.from_pretrained(plain, folder)
     assert torch.equal(logits(again), logits(healed))
     config = json.loads((folder / "adapter_config.json").read_text())
-    assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (4, 4, "someone/tiny")
+    assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (
+        4,
+        4,
+        "someone/tiny",
+    )
     readme = (folder / "README.md").read_text()
     assert "layers 2-3 (2 layers)" in readme
     assert "7 of 50 steps" in readme
@@ -127,18 +149,26 @@ def test_the_cards_own_code_runs(cache, tmp_path):
     base = tmp_path / "base"
     families.build("llama").save_pretrained(base)
     folder = adapter_files.save(healed, SPEC, base=str(base), steps_done=1, key="heal")
-    code = [line[4:] for line in (folder / "README.md").read_text().splitlines() if line.startswith("    ")]
+    code = [
+        line[4:]
+        for line in (folder / "README.md").read_text().splitlines()
+        if line.startswith("    ")
+    ]
     names: dict = {}
     exec("\n".join(code).replace("this folder", str(folder)), names)
     assert torch.equal(logits(names["model"].eval()), logits(healed))
 
 
 def test_an_evaluation_leaves_4bit_weights_differentiable():
-    """bitsandbytes' repacked 4-bit weights have no backward pass: gradients were wrong without any error."""
+    """bitsandbytes' repacked 4-bit weights have no backward pass: gradients were wrong without any
+    error.
+    """
     from bitsandbytes.nn import Linear4bit
 
     torch.manual_seed(0)
-    layer = Linear4bit(64, 64, bias=False, quant_type="nf4", compress_statistics=True, compute_dtype=torch.float32).to("cpu")
+    layer = Linear4bit(
+        64, 64, bias=False, quant_type="nf4", compress_statistics=True, compute_dtype=torch.float32
+    ).to("cpu")
     quantized_products.prepare(nn.ModuleList([layer]))
     states = torch.randn(4, 64)
     with torch.no_grad():

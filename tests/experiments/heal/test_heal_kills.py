@@ -21,7 +21,9 @@ STEPS = 120
 
 @pytest.fixture
 def spec(cache, tiny_folder, tmp_path) -> HealSpec:
-    return little_heal.spec(tiny_folder("llama"), tmp_path, steps=STEPS, warmup_steps=4, eval_every=4)
+    return little_heal.spec(
+        tiny_folder("llama"), tmp_path, steps=STEPS, warmup_steps=4, eval_every=4
+    )
 
 
 @contextlib.contextmanager
@@ -58,8 +60,14 @@ def test_killed_and_uninterrupted_queued_runs_end_with_equal_results(spec, cache
         assert jobs.resume(job.id).state == "queued"
         ended = wait_state(job, "done", 60)
     assert (ended.attempts, ended.error) == (2, None)
-    assert f"Resuming from the checkpoint at step {reached}." in {event["message"] for event in jobs.events(job.id)[0]}
+    assert f"Resuming from the checkpoint at step {reached}." in {
+        event["message"] for event in jobs.events(job.id)[0]
+    }
     resumed = HealResult.load(healing.resolve(spec))
-    assert [step.step for step in resumed.steps] == [step.step for step in alone.steps] == list(range(1, STEPS + 1))
+    assert (
+        [step.step for step in resumed.steps]
+        == [step.step for step in alone.steps]
+        == list(range(1, STEPS + 1))
+    )
     assert resumed.validations[-1].loss == pytest.approx(alone.validations[-1].loss, abs=1e-3)
     assert resumed.healed.loss == pytest.approx(alone.healed.loss, abs=1e-3)

@@ -1,4 +1,6 @@
-"""Healing from spec to adapter: its curve, cancel and resume, its refusals, and the weights that it changes."""
+"""Healing from spec to adapter: its curve, cancel and resume, its refusals, and the weights that it
+changes.
+"""
 
 from dataclasses import replace
 
@@ -45,7 +47,11 @@ class Reports(list):
 
 
 def at_step(number: int):
-    return lambda progress: progress.phase == "healing" and progress.done >= number and progress.values.get("step") == number
+    return lambda progress: (
+        progress.phase == "healing"
+        and progress.done >= number
+        and progress.values.get("step") == number
+    )
 
 
 def adapter_weights(result: HealResult, cache) -> dict[str, torch.Tensor]:
@@ -76,23 +82,45 @@ def test_a_heal_from_start_to_end(spec, cache):
     assert result.n_tokens > STEPS * 64
     assert HealResult.load(result.spec) == result
     assert not checkpoints.folder(result.spec.fingerprint()).exists()
-    assert healing.run(spec, Reports(lambda progress: True)) == result  # from the store, without a report
-    assert [report.values["result_key"] for report in reports if "result_key" in report.values] == [result.spec.fingerprint()]
-    steps = [report for report in reports if report.phase == "healing" and "validation_loss" not in report.values]
+    assert (
+        healing.run(spec, Reports(lambda progress: True)) == result
+    )  # from the store, without a report
+    assert [report.values["result_key"] for report in reports if "result_key" in report.values] == [
+        result.spec.fingerprint()
+    ]
+    steps = [
+        report
+        for report in reports
+        if report.phase == "healing" and "validation_loss" not in report.values
+    ]
     assert list(dict.fromkeys(report.done for report in steps)) == list(range(1, STEPS + 1))
-    assert set(steps[0].values) - {"remaining"} == {"step", "loss", "learning_rate", "tokens_per_s", "memory_bytes"}
+    assert set(steps[0].values) - {"remaining"} == {
+        "step",
+        "loss",
+        "learning_rate",
+        "tokens_per_s",
+        "memory_bytes",
+    }
     assert {report.total for report in steps} == {STEPS}
-    losses = [report.values["validation_loss"] for report in reports if "validation_loss" in report.values]
+    losses = [
+        report.values["validation_loss"] for report in reports if "validation_loss" in report.values
+    ]
     assert losses == [check.loss for check in result.validations[1:]]
     phases = {report.phase for report in reports}
-    assert {f"measuring the loss on text ({model} model)" for model in ("unpruned and pruned", "healed")} <= phases
+    assert {
+        f"measuring the loss on text ({model} model)" for model in ("unpruned and pruned", "healed")
+    } <= phases
 
 
 def test_judging_choosing_and_training_documents_are_different(spec, monkeypatch):
-    """The losses before and after are of one set of texts, those on the way of another, those of the same kind of a third."""
+    """The losses before and after are of one set of texts, those on the way of another, those of
+    the same kind of a third.
+    """
     read, real = [], packing.near_copy_filter
     monkeypatch.setattr(
-        packing, "near_copy_filter", lambda texts, tokenizer: read.append(list(texts)) or real(texts, tokenizer)
+        packing,
+        "near_copy_filter",
+        lambda texts, tokenizer: read.append(list(texts)) or real(texts, tokenizer),
     )
     result = healing.run(spec)
     loaded = load.load(result.spec.model)
@@ -107,11 +135,15 @@ def test_judging_choosing_and_training_documents_are_different(spec, monkeypatch
     assert (len(texts), len(others), result.n_choice_texts) == (3, 8, 8)
     assert result.pruned.loss == pytest.approx(judging, abs=1e-6)
     assert result.validations[0].loss == pytest.approx(choosing, abs=1e-6)
-    assert result.unpruned_check.loss == pytest.approx(loss(replace(result.spec.validation, n_texts=8), skip=3)[0], abs=1e-6)
+    assert result.unpruned_check.loss == pytest.approx(
+        loss(replace(result.spec.validation, n_texts=8), skip=3)[0], abs=1e-6
+    )
     assert result.same_kind["pruned"].loss == pytest.approx(own_kind, abs=1e-6)
     assert set(result.same_kind) == {"unpruned", "pruned", "healed"}
     assert result.same_kind_text == corpora.resolve(result.spec.same_kind)
-    assert len({tuple(ids) for ids in [*texts, *others, *own_texts]}) == len(texts) + len(others) + len(own_texts)
+    assert len({tuple(ids) for ids in [*texts, *others, *own_texts]}) == len(texts) + len(
+        others
+    ) + len(own_texts)
     assert read[0] == [*texts, *others, *own_texts]
     assert 0 <= result.quoted <= 0.05
 
@@ -137,7 +169,11 @@ def test_second_run_of_a_cut_measures_only_its_own_model(spec):
     second = healing.run(replace(spec, r=2), reports)
     assert (second.unpruned, second.pruned) == (first.unpruned, first.pruned)
     assert second.same_kind["pruned"] == first.same_kind["pruned"]
-    measured = [report.phase for report in reports if report.phase.startswith("measuring the loss on text (")]
+    measured = [
+        report.phase
+        for report in reports
+        if report.phase.startswith("measuring the loss on text (")
+    ]
     assert set(measured) == {"measuring the loss on text (healed model)"}
 
 
@@ -146,7 +182,9 @@ def test_the_adapter_gives_the_healed_loss_in_plain_peft(spec, cache):
     loaded = load.load(result.spec.model)
     pruning.cut(loaded.decoder, BLOCK)
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
-    assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+    assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(
+        result.healed.loss, abs=1e-6
+    )
 
 
 def test_the_curve_is_on_disk_while_it_grows(spec, monkeypatch):
@@ -156,10 +194,14 @@ def test_the_curve_is_on_disk_while_it_grows(spec, monkeypatch):
     def look(progress: Progress) -> None:
         if progress.phase == "healing":
             stored = HealResult.load(healing.resolve(spec))
-            seen.append((progress.done, len(stored.steps), stored.complete, stored.unpruned is not None))
+            seen.append(
+                (progress.done, len(stored.steps), stored.complete, stored.unpruned is not None)
+            )
 
     healing.run(spec, look)
-    assert all(done == stored and not complete and measured for done, stored, complete, measured in seen)
+    assert all(
+        done == stored and not complete and measured for done, stored, complete, measured in seen
+    )
 
 
 @pytest.mark.parametrize("stop", few([1, 2, 5, 6], 5))
@@ -176,8 +218,12 @@ def test_cancelled_run_resumes_and_ends_like_an_uninterrupted_one(spec, cache, s
     assert (cache.with_name("other") / partial.adapter / "adapter_model.safetensors").exists()
     reports = Reports()
     resumed = healing.run(spec, reports)
-    assert not [report for report in reports if "unpruned" in report.phase or "pruned model" in report.phase]
-    assert [(step.step, step.loss) for step in resumed.steps] == [(step.step, step.loss) for step in whole.steps]
+    assert not [
+        report for report in reports if "unpruned" in report.phase or "pruned model" in report.phase
+    ]
+    assert [(step.step, step.loss) for step in resumed.steps] == [
+        (step.step, step.loss) for step in whole.steps
+    ]
     assert [(check.step, check.loss) for check in resumed.validations] == [
         (check.step, check.loss) for check in whole.validations
     ]
@@ -202,7 +248,9 @@ def test_killed_and_resumed_heal_counts_as_many_tokens(spec, cache, monkeypatch,
     whole = healing.run(spec)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache.with_name("other")))
     cache.with_name("other").mkdir()
-    monkeypatch.setattr(record, "PUBLISH_EVERY_S", 0.0)  # every step is on disk, those after a checkpoint too
+    monkeypatch.setattr(
+        record, "PUBLISH_EVERY_S", 0.0
+    )  # every step is on disk, those after a checkpoint too
     with monkeypatch.context() as patch:
         patch.setattr(healing.checkpoints, "write", write)
         with pytest.raises(Killed):
@@ -214,12 +262,19 @@ def test_killed_and_resumed_heal_counts_as_many_tokens(spec, cache, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    "phase", ["loading the model", "measuring the loss on text (unpruned and pruned model)", "packing the healing text"]
+    "phase",
+    [
+        "loading the model",
+        "measuring the loss on text (unpruned and pruned model)",
+        "packing the healing text",
+    ],
 )
 def test_a_cancel_before_the_first_step_leaves_a_resumable_beginning(spec, phase):
     with pytest.raises(Cancelled):
         healing.run(spec, Reports(lambda progress: progress.phase == phase))
-    assert bool((kept := HealResult.load(healing.resolve(spec))) and kept.validations) == (phase != "loading the model")
+    assert bool((kept := HealResult.load(healing.resolve(spec))) and kept.validations) == (
+        phase != "loading the model"
+    )
     assert healing.run(spec).complete
 
 
@@ -227,11 +282,16 @@ def test_a_cancel_before_the_first_step_leaves_a_resumable_beginning(spec, phase
 def test_cancel_while_measuring_the_healed_model_does_not_retrain(spec):
     benchmark = replace(spec, benchmark=BenchmarkSpec(limit=3))
     with pytest.raises(Cancelled):
-        healing.run(benchmark, Reports(lambda progress: progress.phase == "scoring questions (healed model)"))
+        healing.run(
+            benchmark,
+            Reports(lambda progress: progress.phase == "scoring questions (healed model)"),
+        )
     assert HealResult.load(healing.resolve(benchmark)).adapter
     reports = Reports()
     result = healing.run(benchmark, reports)
-    assert not [report for report in reports if report.phase == "healing" and "step" in report.values]
+    assert not [
+        report for report in reports if report.phase == "healing" and "step" in report.values
+    ]
     assert result.healed.n_samples == result.pruned.n_samples == result.unpruned.n_samples == 3
     assert result.lines is not None
 
@@ -261,7 +321,9 @@ def test_a_shared_model_is_given_back_and_never_changed(spec):
     result = healing.run(spec, load=warm)
     assert result.complete
     assert shared.decoder.n_layers == 6
-    assert all(torch.equal(value, before[name]) for name, value in shared.model.state_dict().items())
+    assert all(
+        torch.equal(value, before[name]) for name, value in shared.model.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -285,7 +347,9 @@ def test_impossible_requests_are_refused_in_one_sentence(spec, changes, error, s
 @pytest.mark.long
 @pytest.mark.starter
 def test_the_real_model_heals_in_nf4(cache, monkeypatch):
-    """Two short steps of the starter model repair some of the cut, and the gradients are those of the NF4 weights."""
+    """Two short steps of the starter model repair some of the cut, and the gradients are those of
+    the NF4 weights.
+    """
     monkeypatch.setattr("analysis.experiments.heal.healing_run.CALIBRATION_TEXTS", 12)
     monkeypatch.setattr("analysis.experiments.heal.texts.CHOICE_TEXTS", 4)
     spec = recipes.heal_spec(
@@ -324,14 +388,18 @@ def test_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
     assert result.steps == []
     assert [check.step for check in result.validations] == [0, 0]
     losses = [check.loss for check in result.validations]
-    assert losses == pytest.approx([result.junction.loss_before, result.junction.loss_after], abs=1e-5)
+    assert losses == pytest.approx(
+        [result.junction.loss_before, result.junction.loss_after], abs=1e-5
+    )
     assert result.junction.loss_after <= result.junction.loss_before
     assert result.junction.module == "model.layers.1.mlp.down_proj"
     assert result.junction.n_tokens == 30 * 32
     loaded = load.load(result.spec.model)
     pruning.cut(loaded.decoder, BLOCK)
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
-    assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+    assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(
+        result.healed.loss, abs=1e-6
+    )
     assert healing.run(instant(spec, steps=0), Reports(lambda progress: True)) == result
 
 
@@ -351,6 +419,12 @@ def test_training_begins_where_the_instant_heal_ends_and_keeps_it(spec, cache):
 
 def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
     short = tmp_path / "short.txt"
-    short.write_text("The one sentence that there is here is not much to go by for any request. " * 4)
-    with pytest.raises(RecipeError, match="has 1 documents outside the evaluation texts, .* needs 8 or more"):
-        healing.run(instant(spec, corpus=CorpusSpec(str(short), n_texts=4, seq_len=32, split="all")))
+    short.write_text(
+        "The one sentence that there is here is not much to go by for any request. " * 4
+    )
+    with pytest.raises(
+        RecipeError, match="has 1 documents outside the evaluation texts, .* needs 8 or more"
+    ):
+        healing.run(
+            instant(spec, corpus=CorpusSpec(str(short), n_texts=4, seq_len=32, split="all"))
+        )

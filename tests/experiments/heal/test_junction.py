@@ -26,11 +26,15 @@ def texts(n, length=40, seed=0):
 
 
 def linear_block(decoder, start, change):
-    """Make layer `start` add exactly `change` times the features of the projection before it, and nothing else."""
+    """Make layer `start` add exactly `change` times the features of the projection before it, and
+    nothing else.
+    """
     layer, (_, module) = decoder.layers[start], projection.output_projection(decoder, start)
     kept = {}
     module.register_forward_pre_hook(lambda _, args: kept.__setitem__("features", args[0]))
-    layer.forward = lambda hidden_states, *args, **kwargs: hidden_states + kept["features"] @ change.T
+    layer.forward = lambda hidden_states, *args, **kwargs: (
+        hidden_states + kept["features"] @ change.T
+    )
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
@@ -38,7 +42,9 @@ def test_block_that_is_linear_in_the_features_is_found_exactly(family, monkeypat
     monkeypatch.setattr(junction, "RIDGE", 1e-9)
     decoder = architecture.find_decoder(build(family))
     name, module = projection.output_projection(decoder, 3)
-    change = 0.3 * torch.randn(32, projection.n_features(module, 32), generator=torch.Generator().manual_seed(1))
+    change = 0.3 * torch.randn(
+        32, projection.n_features(module, 32), generator=torch.Generator().manual_seed(1)
+    )
     linear_block(decoder, 3, change)
     selection = own_texts(decoder, 3, seed=1)
     found = junction.fit(decoder, Block(3, 1), own_texts(decoder, 12), selection)
@@ -70,8 +76,12 @@ def test_every_family_is_folded_right_or_refused(family, block):
         return
     found = junction.fit(decoder, block, texts(4), texts(2, seed=1))
     assert found.report.loss_after <= found.report.loss_before
-    assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in decoder.model.modules())
+    assert all(
+        torch.equal(before[name], value) for name, value in decoder.model.state_dict().items()
+    )
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in decoder.model.modules()
+    )
     gaps = block.blocks
     assert len(found.changes) == len(gaps)
     assert [one.gap for one in found.report.gaps] == gaps
@@ -85,19 +95,28 @@ def test_every_family_is_folded_right_or_refused(family, block):
 def test_known_loss_of_the_pruned_model_is_not_measured_again(block, monkeypatch):
     decoder, measured = architecture.find_decoder(build("llama")), []
     original = likelihood.batch_losses
-    monkeypatch.setattr(likelihood, "batch_losses", lambda *given: measured.append(1) or original(*given))
+    monkeypatch.setattr(
+        likelihood, "batch_losses", lambda *given: measured.append(1) or original(*given)
+    )
     found = junction.fit(decoder, block, texts(4), texts(2, seed=1))
     n_measured = len(measured)
-    again = junction.fit(decoder, block, texts(4), texts(2, seed=1), loss_before=found.report.loss_before)
+    again = junction.fit(
+        decoder, block, texts(4), texts(2, seed=1), loss_before=found.report.loss_before
+    )
     assert len(measured) == 2 * n_measured - 1
-    assert (again.report.loss_before, again.report.loss_after) == (found.report.loss_before, found.report.loss_after)
+    assert (again.report.loss_before, again.report.loss_after) == (
+        found.report.loss_before,
+        found.report.loss_after,
+    )
     with pruning.without_block(decoder, block):
         loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
     assert found.report.loss_before == pytest.approx(loss, abs=1e-5)
 
 
 def test_half_precision_does_not_hide_where_the_change_goes(starter_folder):
-    """The real model's stream has entries of hundreds, next to which a small change is lost in the rounding of bfloat16."""
+    """The real model's stream has entries of hundreds, next to which a small change is lost in the
+    rounding of bfloat16.
+    """
     from analysis.models.loading import load
     from analysis.models.source.model_spec import ModelSpec
 
@@ -108,12 +127,19 @@ def test_half_precision_does_not_hide_where_the_change_goes(starter_folder):
 
 
 def test_output_that_cancels_the_stream_still_adds_to_it():
-    """Of such sums the rounding of both terms remains: on the starter model, of 1,304 in a sum of 24."""
+    """Of such sums the rounding of both terms remains: on the starter model, of 1,304 in a sum of
+    24.
+    """
     decoder = architecture.find_decoder(build("llama").bfloat16())
     layer = decoder.layers[0]
     decoder.body.get_input_embeddings().weight.data[:, 5] = 3000.0
-    layer.mlp.down_proj.register_forward_hook(lambda _, args, output: output.index_fill(-1, torch.tensor(5), -3008.0))
-    assert projection.output_projection(decoder, 1) == ("model.layers.0.mlp.down_proj", layer.mlp.down_proj)
+    layer.mlp.down_proj.register_forward_hook(
+        lambda _, args, output: output.index_fill(-1, torch.tensor(5), -3008.0)
+    )
+    assert projection.output_projection(decoder, 1) == (
+        "model.layers.0.mlp.down_proj",
+        layer.mlp.down_proj,
+    )
 
 
 def test_a_block_at_the_very_end_and_unequal_texts():
@@ -135,14 +161,19 @@ def test_padding_does_not_count(monkeypatch):
 
 def test_changes_that_do_not_help_are_not_applied(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
-    monkeypatch.setattr(junction, "_tries", lambda *_: contextlib.nullcontext(lambda change: 1.0 + float(change.any())))
+    monkeypatch.setattr(
+        junction,
+        "_tries",
+        lambda *_: contextlib.nullcontext(lambda change: 1.0 + float(change.any())),
+    )
     found = junction.fit(decoder, Block(2, 2), texts(2), texts(2, seed=1))
     assert (found.report.strength, found.report.loss_after) == (0.0, found.report.loss_before)
     assert not any(change.any() for change in found.changes.values())
 
 
 @pytest.mark.parametrize(
-    ("best", "n_tried"), [((0.0, 0.0), 2), ((0.5, 0.0), 3), ((0.8, 0.0), 4), ((0.5, 0.8), 5), ((2.0, 2.0), 6)]
+    ("best", "n_tried"),
+    [((0.0, 0.0), 2), ((0.5, 0.0), 3), ((0.8, 0.0), 4), ((0.5, 0.8), 5), ((2.0, 2.0), 6)],
 )
 def test_a_change_is_strengthened_until_it_costs_more(best, n_tried):
     """The loss is a parabola of the strength, with another minimum for each change."""
@@ -155,7 +186,9 @@ def test_a_change_is_strengthened_until_it_costs_more(best, n_tried):
 
     strength, change, after = junction._chosen(list(torch.eye(2)), 3.0, loss)
     assert len(asked) == n_tried
-    every = [(3.0 - best[n] ** 2 + (s - best[n]) ** 2, s, n) for n in (0, 1) for s in junction.STRENGTHS]
+    every = [
+        (3.0 - best[n] ** 2 + (s - best[n]) ** 2, s, n) for n in (0, 1) for s in junction.STRENGTHS
+    ]
     least, of_least, which = min([*every, (3.0, 0.0, 0)])
     assert (strength, after) == (of_least, pytest.approx(least))
     assert torch.equal(change, of_least * torch.eye(2)[which])
@@ -185,7 +218,9 @@ def test_linear_layers_with_kept_ones_between_them_are_all_found(monkeypatch):
     monkeypatch.setattr(junction, "STRENGTHS", (1.0,))
     decoder = architecture.find_decoder(build("llama"))
     removed = LayerSet((2, 4))
-    changes = [0.3 * torch.randn(32, 64, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    changes = [
+        0.3 * torch.randn(32, 64, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)
+    ]
     width = projection.n_features(decoder.model.get_submodule("model.layers.1.mlp.down_proj"), 32)
     for layer, change in zip(removed.layers, changes, strict=True):
         linear_block(decoder, layer, change[:, :width])

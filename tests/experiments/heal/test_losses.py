@@ -1,4 +1,6 @@
-"""Training losses: their value and gradient in chunks against the formulas, and a loss from a file outside the package."""
+"""Training losses: their value and gradient in chunks against the formulas, and a loss from a file
+outside the package.
+"""
 
 from dataclasses import replace
 
@@ -37,7 +39,9 @@ def test_loss_in_chunks_equals_that_of_transformers(family, monkeypatch):
     states = decoder.body(input_ids=ids).last_hidden_state.detach().requires_grad_()
     loss = head_loss(decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), None, SPEC)
     (gradient,) = torch.autograd.grad(loss * 2, states)
-    expected = torch.nn.functional.cross_entropy(decoder.logits(states)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    expected = torch.nn.functional.cross_entropy(
+        decoder.logits(states)[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
+    )
     (expected_gradient,) = torch.autograd.grad(expected * 2, states)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(loss.detach(), model(input_ids=ids, labels=ids).loss.detach())
@@ -45,10 +49,15 @@ def test_loss_in_chunks_equals_that_of_transformers(family, monkeypatch):
 
 
 def divergence(student, teacher, k):
-    """Divergence in float64 from all tokens, or from the k most likely ones and the sum of the others."""
+    """Divergence in float64 from all tokens, or from the k most likely ones and the sum of the
+    others.
+    """
     if k:
         tokens = teacher.topk(k).indices
-        student, teacher = (torch.cat([near := p.gather(1, tokens), 1 - near.sum(1, True)], 1) for p in (student, teacher))
+        student, teacher = (
+            torch.cat([near := p.gather(1, tokens), 1 - near.sum(1, True)], 1)
+            for p in (student, teacher)
+        )
     return (teacher * (teacher / student).log()).sum(-1).mean()
 
 
@@ -64,7 +73,9 @@ def test_loss_and_gradient_match_the_formula(k, distill, monkeypatch):
     loss = head_loss(decoder, in_chunks, targets, teacher, replace(SPEC, distill=distill, top_k=k))
     student, taught = decoder.logits(at_once).double(), decoder.logits(teacher).detach().double()
     text = torch.nn.functional.cross_entropy(student, targets)
-    expected = (1 - distill) * text + distill * divergence(student.softmax(-1), taught.softmax(-1), k)
+    expected = (1 - distill) * text + distill * divergence(
+        student.softmax(-1), taught.softmax(-1), k
+    )
     loss.backward()
     expected.backward()
     torch.testing.assert_close(loss, expected.float(), rtol=1e-4, atol=1e-6)
@@ -77,6 +88,10 @@ def test_a_registered_loss_is_a_setting_and_its_name_is_checked(reverse):
     assert not replace(spec, distill=0.0).is_taught
     assert spec.fingerprint() != replace(spec, loss="divergence").fingerprint()
     logs = torch.randn(4, 9).log_softmax(-1)
-    assert torch.equal(losses.mixture(spec, logs, torch.zeros(4, 1, dtype=torch.long), logs), torch.zeros(4))
-    with pytest.raises(SpecError, match="loss must be one of cross-entropy, divergence, reverse, not 'mse'"):
+    assert torch.equal(
+        losses.mixture(spec, logs, torch.zeros(4, 1, dtype=torch.long), logs), torch.zeros(4)
+    )
+    with pytest.raises(
+        SpecError, match="loss must be one of cross-entropy, divergence, reverse, not 'mse'"
+    ):
         replace(SPEC, loss="mse")

@@ -18,7 +18,9 @@ from tests.support import fakes, little_heal
 
 @pytest.fixture
 def spec(cache, short_texts, tiny_folder, tmp_path):
-    return little_heal.spec(tiny_folder("llama"), tmp_path, steps=0, minutes=1.0, instant=True, warmup_steps=0)
+    return little_heal.spec(
+        tiny_folder("llama"), tmp_path, steps=0, minutes=1.0, instant=True, warmup_steps=0
+    )
 
 
 @pytest.fixture
@@ -44,7 +46,9 @@ def slowed(monkeypatch, owner, name: str, clock: list[float], seconds: float) ->
 def test_too_few_minutes_are_refused_before_any_scoring(spec, clock, monkeypatch):
     monkeypatch.setattr(record.measurement, "measure", lambda *_, **__: pytest.fail("It scored."))
     slowed(monkeypatch, healing_run.Measurement, "complete", clock, 30.0)
-    with pytest.raises(RecipeError, match=r"1 minutes are too short: .* Allow \d+\.\d minutes or more"):
+    with pytest.raises(
+        RecipeError, match=r"1 minutes are too short: .* Allow \d+\.\d minutes or more"
+    ):
         healing.run(spec)
 
 
@@ -83,8 +87,15 @@ def test_scores_that_do_not_fit_are_left_for_the_same_request(spec, clock, monke
 def test_zero_steps_are_said_in_the_verdict(spec, clock, monkeypatch):
     slowed(monkeypatch, Trainer, "rehearse", clock, 12.0)
     found = healing.run(spec)
-    assert (found.complete, found.total_steps, found.steps, found.junction is None) == (True, 0, [], False)
-    assert any("No training step fit into 1 minutes" in sentence for sentence in heals.sentences(found))
+    assert (found.complete, found.total_steps, found.steps, found.junction is None) == (
+        True,
+        0,
+        [],
+        False,
+    )
+    assert any(
+        "No training step fit into 1 minutes" in sentence for sentence in heals.sentences(found)
+    )
     assert "no training step in 1 min" in recovery.course(found)
 
 
@@ -105,5 +116,9 @@ def test_fit_reads_less_where_time_is_short(spec, clock, monkeypatch):
 
 def test_fit_training_and_scoring_are_three_durations():
     found = fakes.timed_heal()
-    assert found.fit_s + found.training_s + found.scoring_s == pytest.approx(max(found.wall_s, found.fit_s + found.training_s))
-    assert recovery.course(found).startswith(f"fit {units.duration(found.fit_s)}" if found.fit_s else "training")
+    assert found.fit_s + found.training_s + found.scoring_s == pytest.approx(
+        max(found.wall_s, found.fit_s + found.training_s)
+    )
+    assert recovery.course(found).startswith(
+        f"fit {units.duration(found.fit_s)}" if found.fit_s else "training"
+    )

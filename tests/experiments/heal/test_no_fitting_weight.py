@@ -1,4 +1,6 @@
-"""Healing of families whose weights cannot hold the instant heal's change: a norm stands between them and the stream."""
+"""Healing of families whose weights cannot hold the instant heal's change: a norm stands between
+them and the stream.
+"""
 
 from dataclasses import replace
 
@@ -23,7 +25,9 @@ from tests.zoo import models
 FAMILIES = ["gemma3_text", "glm4"]
 
 
-_READ = [family for family in (*families.FAMILIES, *families.BY_MASK) if not family.startswith("granite")]
+_READ = [
+    family for family in (*families.FAMILIES, *families.BY_MASK) if not family.startswith("granite")
+]
 """Granite multiplies by a factor, which is 1 in the tiny configuration."""
 
 
@@ -37,12 +41,16 @@ def spec(request, cache, tmp_path, no_trial):
 def test_instant_recipe_is_refused_before_weights_are_loaded(spec, monkeypatch):
     monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("the model was loaded"))
     instant = replace(spec, steps=0, instant=True, recipe="instant")
-    with pytest.raises(RecipeError, match=r"No weight of this \w+ model can hold .* Choose a recipe that trains"):
+    with pytest.raises(
+        RecipeError, match=r"No weight of this \w+ model can hold .* Choose a recipe that trains"
+    ):
         healing.run(instant)
     assert HealResult.load(healing.resolve(instant)) is None
 
 
-def test_training_starts_without_the_instant_heal_and_plain_peft_scores_the_same(spec, cache, tmp_path):
+def test_training_starts_without_the_instant_heal_and_plain_peft_scores_the_same(
+    spec, cache, tmp_path
+):
     messages = []
     asked = replace(spec, instant=True, distill=0.5, recipe="distill")
     result = healing.run(asked, lambda progress: messages.append(progress.message))
@@ -61,14 +69,18 @@ def test_training_starts_without_the_instant_heal_and_plain_peft_scores_the_same
     pruning.cut(loaded.decoder, spec.block)
     healed = PeftModel.from_pretrained(loaded.model, folder).eval()
     plain = replace(loaded, model=healed, decoder=find_decoder(healed))
-    assert measurement.measure(plain, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+    assert measurement.measure(plain, None, result.spec.validation).point.loss == pytest.approx(
+        result.healed.loss, abs=1e-6
+    )
     out = export.export(spec.model, spec.block, tmp_path / "out", adapter=result.adapter)
     source = replace(spec.model, source=str(out), identity="")
     merged = evaluation.run(EvaluateSpec(source, None, None, None, spec.validation))
     assert merged.point.loss == pytest.approx(result.healed.loss, abs=1e-4)
 
 
-@pytest.mark.parametrize("block", [Block(2, 2), LayerSet((1, 3)), PartSet(attention=(2,), feed_forward=(3,))], ids=str)
+@pytest.mark.parametrize(
+    "block", [Block(2, 2), LayerSet((1, 3)), PartSet(attention=(2,), feed_forward=(3,))], ids=str
+)
 @pytest.mark.parametrize("family", [*_READ, "glm4"])
 def test_configuration_tells_what_a_trial_of_the_model_tells(family, block):
     decoder = find_decoder(models.build(family) if family == "glm4" else families.build(family))

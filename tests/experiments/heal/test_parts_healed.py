@@ -1,4 +1,6 @@
-"""Healing of models without single modules of layers: equal to a model whose modules are zeros, and exported as such."""
+"""Healing of models without single modules of layers: equal to a model whose modules are zeros, and
+exported as such.
+"""
 
 from dataclasses import replace
 
@@ -27,7 +29,11 @@ from tests.support import little_heal
 from tests.support.families import build
 
 CUT = PartSet(attention=(2, 4), feed_forward=(1,), layers=(3,))
-ZEROS = ("model.layers.2.self_attn.o_proj", "model.layers.4.self_attn.o_proj", "model.layers.1.mlp.down_proj")
+ZEROS = (
+    "model.layers.2.self_attn.o_proj",
+    "model.layers.4.self_attn.o_proj",
+    "model.layers.1.mlp.down_proj",
+)
 GONE = ("layers.1.mlp", "layers.2.self_attn", "layers.3.self_attn")
 """Modules without weights in the pruned model, which is a layer shorter."""
 
@@ -35,7 +41,10 @@ GONE = ("layers.1.mlp", "layers.2.self_attn", "layers.3.self_attn")
 @pytest.fixture
 def spec(cache, tiny_folder, tmp_path):
     return replace(
-        little_heal.spec(tiny_folder("llama"), tmp_path, steps=4, eval_every=2, warmup_steps=1, lora_dropout=0.0), block=CUT
+        little_heal.spec(
+            tiny_folder("llama"), tmp_path, steps=4, eval_every=2, warmup_steps=1, lora_dropout=0.0
+        ),
+        block=CUT,
     )
 
 
@@ -45,7 +54,9 @@ def really_zeroed(source):
     with torch.no_grad():
         for name in ZEROS:
             model.get_submodule(name).weight.zero_()
-    model.model.layers = torch.nn.ModuleList(layer for index, layer in enumerate(model.model.layers) if index != 3)
+    model.model.layers = torch.nn.ModuleList(
+        layer for index, layer in enumerate(model.model.layers) if index != 3
+    )
     for index, layer in enumerate(model.model.layers):
         layer.self_attn.layer_idx = index
     model.config.num_hidden_layers = len(model.model.layers)
@@ -53,7 +64,9 @@ def really_zeroed(source):
 
 
 @pytest.mark.long
-def test_training_matches_a_zeroed_model_resumes_and_is_exported(spec, cache, tmp_path, monkeypatch):
+def test_training_matches_a_zeroed_model_resumes_and_is_exported(
+    spec, cache, tmp_path, monkeypatch
+):
     with pytest.raises(Cancelled):
         healing.run(spec, little_heal.cancel_at(3))
     found = healing.run(spec)
@@ -69,7 +82,11 @@ def test_training_matches_a_zeroed_model_resumes_and_is_exported(spec, cache, tm
     # The same steps on the zeroed model, whose own adapter is put around the same modules.
     decoder = find_decoder(really_zeroed(spec.model.source))
     wanted = adapters.trained_matrices
-    kept = lambda *given: Matrices([name for name in wanted(*given).modules if not any(g in name for g in GONE)])  # noqa: E731
+
+    def kept(*given: object) -> Matrices:
+        modules = wanted(*given).modules
+        return Matrices([name for name in modules if not any(gone in name for gone in GONE)])
+
     monkeypatch.setattr(adapters, "trained_matrices", kept)
     model = adapters.attach(decoder, found.spec, derived_seed(spec.seed, "adapter"))
     packed = packed_again(found)
@@ -93,15 +110,22 @@ def packed_again(found):
     """The rows that a heal trained on."""
     loaded = load.load(found.spec.model)
     apart = choice_of_texts.read_texts(loaded, found.spec).near_copies
-    return packing.training_rows(found.spec.corpus, apart, loaded.tokenizer, max_rows=found.packed_rows)
+    return packing.training_rows(
+        found.spec.corpus, apart, loaded.tokenizer, max_rows=found.packed_rows
+    )
 
 
 def test_unpruned_model_teaches_and_is_complete_when_asked(spec, cache):
-    asked = replace(spec, block=PartSet(attention=(2,), feed_forward=(4,)), instant=True, distill=0.5, steps=3)
+    asked = replace(
+        spec, block=PartSet(attention=(2,), feed_forward=(4,)), instant=True, distill=0.5, steps=3
+    )
     with pytest.raises(Cancelled):
         healing.run(asked, little_heal.cancel_at(2))
     found = healing.run(asked)
-    assert [one.gap for one in found.junction.gaps] == [PartSet(attention=(2,)), PartSet(feed_forward=(4,))]
+    assert [one.gap for one in found.junction.gaps] == [
+        PartSet(attention=(2,)),
+        PartSet(feed_forward=(4,)),
+    ]
     assert HealResult.load(healing.resolve(asked)) == found
     loaded = load.load(asked.model)
     rows = np.array([[5, 9, 30, 41, 7]])
@@ -119,7 +143,11 @@ def test_fitted_changes_are_exported_with_modules_as_zeros(spec, cache, tmp_path
     folder = cache / found.adapter
     assert found.validations[1].loss == pytest.approx(found.junction.loss_after, abs=1e-5)
     out = export.export(spec.model, CUT, tmp_path / "out", adapter=str(folder))
-    plain = evaluation.run(EvaluateSpec(replace(spec.model, source=str(out), identity=""), None, None, None, spec.validation))
+    plain = evaluation.run(
+        EvaluateSpec(
+            replace(spec.model, source=str(out), identity=""), None, None, None, spec.validation
+        )
+    )
     assert plain.point.loss == pytest.approx(found.healed.loss, abs=1e-3)
     modules = [one.module for one in found.junction.gaps]
     assert modules == ["model.layers.1.self_attn.o_proj", "model.layers.2.mlp.down_proj"]
@@ -135,7 +163,9 @@ def test_reported_loss_is_that_of_the_compensated_model(family):
     decoder = find_decoder(build(family))
     before = {name: value.clone() for name, value in decoder.model.state_dict().items()}
     found = junction.fit(decoder, CUT, texts(4), texts(2, seed=1))
-    assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())
+    assert all(
+        torch.equal(before[name], value) for name, value in decoder.model.state_dict().items()
+    )
     with pruning.without_block(decoder, CUT):
         bare = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
     with junction.applied(decoder, CUT, found.changes):
@@ -151,7 +181,8 @@ def test_unhealable_cuts_are_refused_in_one_sentence(spec):
     projection.check_start(PartSet(feed_forward=(0,)))
     beside = find_decoder(build("gpt_neox"))
     with pytest.raises(
-        RecipeError, match=r"read the same stream, .* Remove whole layers, or heal without it \(instant=false\)"
+        RecipeError,
+        match=r"read the same stream, .* Remove whole layers, or heal without it \(instant=false\)",
     ):
         junction.fit(beside, PartSet(attention=(2,)), texts(2), texts(2, seed=1))
     with pytest.raises(RecipeError, match="No layer keeps its feed-forward part"):

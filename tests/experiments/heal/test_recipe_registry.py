@@ -1,4 +1,6 @@
-"""A recipe registered by a file outside the package is known everywhere; an invalid one is refused at once."""
+"""A recipe registered by a file outside the package is known everywhere; an invalid one is refused
+at once.
+"""
 
 import json
 
@@ -42,15 +44,25 @@ def test_it_changes_only_its_own_settings(recipe):
     plain = HealSpec(block=BLOCK)
     differing = {name for name in SETTINGS if getattr(spec, name) != getattr(plain, name)}
     assert differing == set(recipe.values)
-    assert (spec.recipe, spec.r, spec.lora_dropout, spec.model.quantization) == ("gentle", 2, plain.lora_dropout, "none")
+    assert (spec.recipe, spec.r, spec.lora_dropout, spec.model.quantization) == (
+        "gentle",
+        2,
+        plain.lora_dropout,
+        "none",
+    )
     assert (spec.corpus.n_texts, spec.validation) == (40, default_loss_corpus())
     assert recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, on_gpu=True).batch_size == 8
-    assert recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, r=3).recipe == "gentle, changed"
+    assert (
+        recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, r=3).recipe == "gentle, changed"
+    )
 
 
 def test_unknown_and_forbidden_settings_are_refused():
     with pytest.raises(
-        RecipeError, match=r"The recipe bad sets rank, which is no setting of healing\. Choose from model, corpus"
+        RecipeError,
+        match=(
+            r"The recipe bad sets rank, which is no setting of healing\. Choose from model, corpus"
+        ),
     ):
         recipes.Recipe("bad", "", "", {"rank": 3})
     for values, on_gpu in (({"r": 0}, {}), ({}, {"r": 0})):
@@ -80,4 +92,6 @@ def test_result_command_and_report_of_a_run_name_the_recipe(capsys, tiny_folder)
     assert healing.run(result.spec, lambda progress: pytest.fail("healed twice")) == result
     assert "--recipe gentle" in main.command_line(result.spec)
     document = report.of(result.spec.model, BLOCK, main.command_line)
-    assert "gentle" in str([table.rows for section in document.sections for table in section.tables])
+    assert "gentle" in str(
+        [table.rows for section in document.sections for table in section.tables]
+    )

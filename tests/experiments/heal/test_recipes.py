@@ -51,7 +51,9 @@ def test_default_choice():
     assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=True).name == "paper"
     assert recipes.for_model("/models/Llama-2-7b-hf/", 32, on_gpu=True).name == "paper"
     assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=False).name == recipes.DEFAULT
-    assert recipes.for_model("meta-llama/Llama-2-7b-hf", 24, on_gpu=True).name == recipes.DEFAULT  # not that model after all
+    assert (
+        recipes.for_model("meta-llama/Llama-2-7b-hf", 24, on_gpu=True).name == recipes.DEFAULT
+    )  # not that model after all
     assert recipes.for_model("starter", 30, on_gpu=False).name == recipes.DEFAULT
 
 
@@ -83,28 +85,53 @@ def test_overrides_are_named_as_changes():
 def test_fewer_steps_shrink_warm_up_and_validation_too():
     spec = recipes.heal_spec("paper", model=ModelSpec(), block=BLOCK, steps=500)
     assert (spec.steps, spec.warmup_steps, spec.eval_every) == (500, 10, 10)
-    assert recipes.heal_spec("paper", model=ModelSpec(), block=BLOCK, steps=500, warmup_steps=3).warmup_steps == 3
+    assert (
+        recipes.heal_spec(
+            "paper", model=ModelSpec(), block=BLOCK, steps=500, warmup_steps=3
+        ).warmup_steps
+        == 3
+    )
 
 
 def test_steps_replace_a_time_and_a_time_replaces_steps():
     timed = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK)
     assert (timed.minutes, timed.steps) == (10.0, 0)
     counted = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, steps=60)
-    assert (counted.minutes, counted.steps, counted.warmup_steps, counted.eval_every) == (None, 60, 4, 10)
+    assert (counted.minutes, counted.steps, counted.warmup_steps, counted.eval_every) == (
+        None,
+        60,
+        4,
+        10,
+    )
     paper = recipes.heal_spec("paper", model=ModelSpec(), block=BLOCK, minutes=30.0)
     assert (paper.minutes, paper.steps, paper.r) == (30.0, 0, 64)
 
 
 def test_an_older_run_is_copied_for_another_cut():
-    old = recipes.heal_spec("distill", model=ModelSpec(), block=BLOCK, n_parameters=10**8, r=4, seq_len=128)
-    old = replace(old, corpus=replace(old.corpus, identity="sha256:1"), validation=replace(old.validation, identity="2"))
+    old = recipes.heal_spec(
+        "distill", model=ModelSpec(), block=BLOCK, n_parameters=10**8, r=4, seq_len=128
+    )
+    old = replace(
+        old,
+        corpus=replace(old.corpus, identity="sha256:1"),
+        validation=replace(old.validation, identity="2"),
+    )
     new = recipes.with_settings_of(old, model=ModelSpec("other"), block=Block(3, 2), seed=9)
     assert (new.block, new.model.source, new.model.quantization) == (Block(3, 2), "other", "none")
-    assert (new.r, new.corpus.seq_len, new.distill, new.recipe, new.seed) == (4, 128, 0.5, "distill, changed", 9)
+    assert (new.r, new.corpus.seq_len, new.distill, new.recipe, new.seed) == (
+        4,
+        128,
+        0.5,
+        "distill, changed",
+        9,
+    )
     assert (new.corpus.identity, new.validation.identity) == ("", "")
     assert recipes.with_settings_of(old, model=ModelSpec(), block=BLOCK, steps=5).minutes is None
     same_kind = replace(old, validation=CorpusSpec("wiki", 8, 256, split="validation"))
-    assert recipes.with_settings_of(same_kind, model=ModelSpec(), block=BLOCK).validation == default_loss_corpus()
+    assert (
+        recipes.with_settings_of(same_kind, model=ModelSpec(), block=BLOCK).validation
+        == default_loss_corpus()
+    )
 
 
 @pytest.mark.parametrize("source", ["wiki", "c4", "c4-train", "my.txt"])
@@ -112,7 +139,9 @@ def test_a_heal_is_judged_by_text_of_another_kind(source):
     corpus = CorpusSpec(source, split="train")
     usual, own = default_loss_corpus(), CorpusSpec("mine.txt", 4)
     assert judged_by(corpus).subject != corpus.subject
-    assert judged_by(corpus, replace(usual, n_texts=4)) == (judged_by(corpus) if "c4" in source else replace(usual, n_texts=4))
+    assert judged_by(corpus, replace(usual, n_texts=4)) == (
+        judged_by(corpus) if "c4" in source else replace(usual, n_texts=4)
+    )
     assert judged_by(corpus, own) == own
     assert HealSpec(BLOCK, corpus=corpus).same_kind.subject == corpus.subject
 
@@ -132,12 +161,18 @@ def test_a_heal_is_judged_by_text_of_another_kind(source):
     ],
 )
 def test_quantization(model, asked, expected):
-    assert recipes.heal_spec("quick", model=model, block=BLOCK, quantization=asked).model.quantization == expected
+    assert (
+        recipes.heal_spec("quick", model=model, block=BLOCK, quantization=asked).model.quantization
+        == expected
+    )
 
 
 def test_quick_recipes_quantize_only_large_models():
     for name, small in (("quick", "none"), ("distill", "none"), ("paper", "4bit")):
-        made = [recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 10**10)]
+        made = [
+            recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n)
+            for n in (10**8, 10**10)
+        ]
         assert [spec.model.quantization for spec in made] == [small, "4bit"]
 
 
@@ -149,9 +184,14 @@ def test_learning_rate_falls_with_the_size_of_the_model():
 
 @pytest.mark.parametrize("name", [name for name in recipes.NAMES if recipes.get(name).minutes])
 def test_timed_recipe_takes_the_rate_of_a_size(name):
-    small, large = (recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 494_032_768))
+    small, large = (
+        recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n)
+        for n in (10**8, 494_032_768)
+    )
     assert (small.learning_rate, large.learning_rate) == (3e-3, 8.2e-4)
-    given = recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=494_032_768, learning_rate=2e-3)
+    given = recipes.heal_spec(
+        name, model=ModelSpec(), block=BLOCK, n_parameters=494_032_768, learning_rate=2e-3
+    )
     assert (given.learning_rate, given.recipe) == (2e-3, f"{name}, changed")
 
 
@@ -177,6 +217,12 @@ def test_resolving_a_request_finds_its_learning_rate(tiny_folder, monkeypatch):
 
 
 def test_quick_takes_larger_batches_on_a_gpu():
-    cpu, gpu = (recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, on_gpu=on) for on in (False, True))
+    cpu, gpu = (
+        recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, on_gpu=on)
+        for on in (False, True)
+    )
     assert gpu.batch_size * gpu.corpus.seq_len > cpu.batch_size * cpu.corpus.seq_len
-    assert recipes.heal_spec("quick", model=ModelSpec(device="cuda:1"), block=BLOCK).batch_size == gpu.batch_size
+    assert (
+        recipes.heal_spec("quick", model=ModelSpec(device="cuda:1"), block=BLOCK).batch_size
+        == gpu.batch_size
+    )

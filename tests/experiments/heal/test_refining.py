@@ -1,4 +1,6 @@
-"""A first run judged by few questions and texts, and its refinement, which trains nothing and scores only new ones."""
+"""A first run judged by few questions and texts, and its refinement, which trains nothing and
+scores only new ones.
+"""
 
 from dataclasses import replace
 
@@ -30,13 +32,26 @@ def first(cache, tiny_folder, tmp_path) -> HealSpec:
         instant=False,
         r=4,
     )
-    judged = replace(spec.validation, source=texts.replace("texts.jsonl", "others.jsonl"), n_texts=2, seq_len=32, min_tokens=16)
-    return replace(spec, corpus=replace(spec.corpus, source=texts, n_texts=100), validation=judged, judging_texts=5)
+    judged = replace(
+        spec.validation,
+        source=texts.replace("texts.jsonl", "others.jsonl"),
+        n_texts=2,
+        seq_len=32,
+        min_tokens=16,
+    )
+    return replace(
+        spec,
+        corpus=replace(spec.corpus, source=texts, n_texts=100),
+        validation=judged,
+        judging_texts=5,
+    )
 
 
 def test_refinement_reuses_the_adapter_and_scores_only_new_questions(first, monkeypatch, cache):
     made = healing.run(first)
-    wanted = replace(first, benchmark=BenchmarkSpec(limit=12), validation=replace(first.validation, n_texts=5))
+    wanted = replace(
+        first, benchmark=BenchmarkSpec(limit=12), validation=replace(first.validation, n_texts=5)
+    )
     monkeypatch.setattr(training.Trainer, "take_step", lambda *_: pytest.fail("it trains again"))
     counts: list[tuple[str, int]] = []
 

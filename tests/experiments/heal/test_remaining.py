@@ -27,10 +27,15 @@ RATE = 1.3e-3
 
 
 def heal(spec, pace: float = 1.0, seconds: dict[str, float] | None = None):
-    """Play a run whose phases take these seconds, or `pace` times as long as planned; the reports with their times."""
+    """Play a run whose phases take these seconds, or `pace` times as long as planned; the reports
+    with their times.
+    """
     clock, told = Clock(), []
     made = Remaining(told.append, spec, clock.now, clock)
-    planned = {name: 3.0 if name == "load" else pace * RATE * phase.work for name, phase in made.stages.items()}
+    planned = {
+        name: 3.0 if name == "load" else pace * RATE * phase.work
+        for name, phase in made.stages.items()
+    }
     said = []
     for name, took in (seconds or planned).items():
         if not took:
@@ -61,7 +66,9 @@ def test_no_time_left_without_a_measured_rate():
     for at, values in said:
         if "left_s" in values:
             assert values["left_s"] == pytest.approx(end - at, rel=0.3, abs=120)
-    assert sum("left_s" in values for _, values in said) > 10, "training and the last scoring are measured"
+    assert sum("left_s" in values for _, values in said) > 10, (
+        "training and the last scoring are measured"
+    )
 
 
 def test_bar_of_a_bounded_run_is_the_time_that_is_over():
@@ -74,11 +81,25 @@ def test_bar_of_a_bounded_run_is_the_time_that_is_over():
 
 
 MEASURED = {
-    "bfloat16": {"load": 3.0, "before": 24.5, "before, same kind": 13.6, "choice": 3.3, "fit": 16.7, "healed": 13.6},
-    "float32": {"load": 2.7, "before": 39.8, "before, same kind": 21.7, "choice": 5.4, "fit": 25.4, "healed": 22.1},
+    "bfloat16": {
+        "load": 3.0,
+        "before": 24.5,
+        "before, same kind": 13.6,
+        "choice": 3.3,
+        "fit": 16.7,
+        "healed": 13.6,
+    },
+    "float32": {
+        "load": 2.7,
+        "before": 39.8,
+        "before, same kind": 21.7,
+        "choice": 5.4,
+        "fit": 25.4,
+        "healed": 22.1,
+    },
 }
-"""Seconds of a real instant heal of the starter with 200 questions, on two cores; of the healed model in proportion to its
-layers."""
+"""Seconds of a real instant heal of the starter with 200 questions, on two cores; of the healed
+model in proportion to its layers."""
 OWN_KIND = {"bfloat16": 7.5, "float32": 12.0}
 
 
@@ -87,7 +108,11 @@ def test_measured_run_is_foreseen_once_its_fit_is_measured(dtype):
     spec = replace(SPEC, benchmark=BenchmarkSpec("arc_easy", limit=200))
     took = {**MEASURED[dtype], "healed, same kind": OWN_KIND[dtype]}
     said, end = heal(spec, 1.0, took)
-    foreseen = {at: values["left_s"] / (end - at) for at, values in said if at > 100 + 10 and "left_s" in values}
+    foreseen = {
+        at: values["left_s"] / (end - at)
+        for at, values in said
+        if at > 100 + 10 and "left_s" in values
+    }
     assert foreseen
     assert all(0.9 < ratio < 1.1 for at, ratio in foreseen.items() if end - at > 10)
 
@@ -117,7 +142,8 @@ def test_stored_scores_take_no_time():
 
 def test_worked_examples_take_time_in_every_scoring():
     plain, exam = (
-        remaining.planned(replace(SPEC, benchmark=BenchmarkSpec("mmlu", limit=200, shots=shots))) for shots in (0, 5)
+        remaining.planned(replace(SPEC, benchmark=BenchmarkSpec("mmlu", limit=200, shots=shots)))
+        for shots in (0, 5)
     )
     longer = {name for name in plain if exam[name].work > 2 * plain[name].work}
     assert longer == {"before", "healed"}
@@ -153,19 +179,30 @@ def test_a_time_that_is_over_while_loading_says_so():
     first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
     made = Remaining(lambda progress: None, first, clock.now, clock)
     clock.now += 151
-    with pytest.raises(OutOfTime, match=r"The 2\.5 minutes were over in the stage 'load', because loading took that long\."):
+    with pytest.raises(
+        OutOfTime,
+        match=r"The 2\.5 minutes were over in the stage 'load', because loading took that long\.",
+    ):
         made(Progress("loading the model"))
 
 
 def test_too_short_a_time_is_refused_with_the_least_one():
     first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
-    work = sum(phase.work for phase in remaining.planned(first).values() if phase.title not in ("load", "train"))
+    work = sum(
+        phase.work
+        for phase in remaining.planned(first).values()
+        if phase.title not in ("load", "train")
+    )
     slow = 300 / work
     made = Remaining(lambda progress: None, first, 0.0, lambda: 30.0)
     made.check_time({})
-    with pytest.raises(RecipeError, match=r"2\.5 minutes are too short: .* Allow 5\.5 minutes or more"):
+    with pytest.raises(
+        RecipeError, match=r"2\.5 minutes are too short: .* Allow 5\.5 minutes or more"
+    ):
         made.check_time({remaining.SCORE: slow, remaining.FIT: slow})
     rates = {remaining.SCORE: slow, remaining.FIT: slow}
     with pytest.raises(RecipeError, match=r"Allow 5\.0"):
         Remaining(lambda progress: None, first, 0.0, lambda: 0.0).check_time(rates)
-    Remaining(lambda progress: None, replace(first, minutes=5.1), 0.0, lambda: 0.0).check_time(rates)
+    Remaining(lambda progress: None, replace(first, minutes=5.1), 0.0, lambda: 0.0).check_time(
+        rates
+    )

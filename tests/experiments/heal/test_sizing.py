@@ -25,5 +25,7 @@ def test_too_short_a_time_says_how_long_it_takes():
 def test_validations_and_warm_up_are_spread_over_the_steps():
     found = sizing.planned(SPEC, 125)
     assert (found.steps, found.eval_every, found.warmup_steps) == (125, 21, 9)
-    assert sum(step % found.eval_every == 0 or step == 125 for step in range(1, 126)) == sizing.CHECKS
+    assert (
+        sum(step % found.eval_every == 0 or step == 125 for step in range(1, 126)) == sizing.CHECKS
+    )
     assert sizing.planned(replace(SPEC, minutes=None, steps=7), 99).steps == 7

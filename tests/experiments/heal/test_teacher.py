@@ -47,7 +47,9 @@ def test_it_answers_as_the_unpruned_model_and_restores_the_pruned(family):
     taught = Teacher(adapted, decoder, cut)(ROWS, None)
     torch.testing.assert_close(taught, expected.last_hidden_state, rtol=2e-3, atol=2e-3)
     assert adapted.training
-    assert {name for name, parameter in adapted.named_parameters() if parameter.requires_grad} == trained
+    assert {
+        name for name, parameter in adapted.named_parameters() if parameter.requires_grad
+    } == trained
     adapted.eval()
     with torch.no_grad():
         assert torch.equal(decoder.body(input_ids=ids, use_cache=False).last_hidden_state, before)
@@ -67,8 +69,12 @@ def test_documents_are_read_separately_except_in_listed_families(family):
         positions = np.array([[*range(n_one), *range(n_two)]])
         with torch.no_grad():
             together = teacher.run_rows(decoder, np.concatenate([one, two], axis=1), positions)
-            torch.testing.assert_close(together[:, n_one:], teacher.run_rows(decoder, two, None), rtol=1e-3, atol=1e-3)
-            torch.testing.assert_close(together[:, :n_one], teacher.run_rows(decoder, one, None), rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(
+                together[:, n_one:], teacher.run_rows(decoder, two, None), rtol=1e-3, atol=1e-3
+            )
+            torch.testing.assert_close(
+                together[:, :n_one], teacher.run_rows(decoder, one, None), rtol=1e-3, atol=1e-3
+            )
 
 
 def test_slightly_leaking_documents_are_not_called_separate(monkeypatch):
@@ -76,6 +82,8 @@ def test_slightly_leaking_documents_are_not_called_separate(monkeypatch):
     run = teacher.run_rows
     assert teacher.can_separate(decoder)
     monkeypatch.setattr(
-        teacher, "run_rows", lambda d, rows, positions: run(d, rows, positions) * (1 if positions is None else 1.01)
+        teacher,
+        "run_rows",
+        lambda d, rows, positions: run(d, rows, positions) * (1 if positions is None else 1.01),
     )
     assert not teacher.can_separate(decoder)

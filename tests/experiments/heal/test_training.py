@@ -1,4 +1,6 @@
-"""Training: schedule, loss in chunks, and steps that are a pure function of weights, moments and step number."""
+"""Training: schedule, loss in chunks, and steps that are a pure function of weights, moments and
+step number.
+"""
 
 import math
 
@@ -43,7 +45,14 @@ def test_schedule_is_that_of_transformers_after_warm_up():
 def trainer(rows=None, **options) -> Trainer:
     decoder = find_decoder(families.build("llama"))
     pruning.cut(decoder, BLOCK)
-    values = {"steps": 12, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 2, "r": 4, "lora_dropout": 0.1}
+    values = {
+        "steps": 12,
+        "batch_size": 2,
+        "learning_rate": 1e-2,
+        "warmup_steps": 2,
+        "r": 4,
+        "lora_dropout": 0.1,
+    }
     spec = HealSpec(block=BLOCK, **(values | options))
     model = adapters.attach(decoder, spec, 0)
     if rows is None:
@@ -60,11 +69,21 @@ def weights(one: Trainer) -> dict[str, torch.Tensor]:
 
 
 def test_loss_falls_on_a_single_row_and_base_weights_stay():
-    one = trainer(np.random.default_rng(0).integers(3, 300, size=(1, 32)), steps=40, lora_dropout=0.0)
-    base = {name: value.clone() for name, value in one.model.named_parameters() if name not in one.parameters}
+    one = trainer(
+        np.random.default_rng(0).integers(3, 300, size=(1, 32)), steps=40, lora_dropout=0.0
+    )
+    base = {
+        name: value.clone()
+        for name, value in one.model.named_parameters()
+        if name not in one.parameters
+    }
     losses = [one.take_step(nothing)[0] for _ in range(40)]
     assert losses[-1] < losses[0] - 1
-    assert all(torch.equal(value, base[name]) for name, value in one.model.named_parameters() if name in base)
+    assert all(
+        torch.equal(value, base[name])
+        for name, value in one.model.named_parameters()
+        if name in base
+    )
     assert one.n_trainable == sum(value.numel() for value in one.parameters.values())
     assert one.tokens_per_step == 64
 
@@ -88,7 +107,10 @@ def test_a_resumed_training_ends_exactly_like_an_uninterrupted_one(stop, cache):
 
 
 def test_accumulated_batches_equal_one_large_batch():
-    large, small = trainer(batch_size=4, lora_dropout=0.0), trainer(batch_size=2, gradient_accumulation=2, lora_dropout=0.0)
+    large, small = (
+        trainer(batch_size=4, lora_dropout=0.0),
+        trainer(batch_size=2, gradient_accumulation=2, lora_dropout=0.0),
+    )
     (one, _), (other, _) = large.take_step(nothing), small.take_step(nothing)
     assert one == pytest.approx(other, rel=1e-5)
     for name, value in weights(large).items():
@@ -121,9 +143,13 @@ def test_loss_that_is_no_number_ends_training_before_weights_change():
 
 def test_gradient_checkpointing_changes_nothing():
     plain, recomputed = trainer(), trainer()
-    recomputed.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    recomputed.decoder.model.gradient_checkpointing_enable(
+        gradient_checkpointing_kwargs={"use_reentrant": False}
+    )
     for _ in range(2):
-        assert plain.take_step(nothing)[0] == pytest.approx(recomputed.take_step(nothing)[0], rel=1e-6)
+        assert plain.take_step(nothing)[0] == pytest.approx(
+            recomputed.take_step(nothing)[0], rel=1e-6
+        )
 
 
 def test_last_two_checkpoints_are_kept_and_a_damaged_one_skipped(cache):
@@ -159,9 +185,13 @@ def test_a_full_disk_keeps_the_older_checkpoint(cache, monkeypatch):
     assert [path.name for path in checkpoints.folder("key").iterdir()] == ["step-00000001"]
 
 
-@pytest.mark.parametrize(("dtype", "expected"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)]
+)
 def test_adapters_compute_in_model_precision_with_float32_weights(dtype, expected):
-    """Left alone, PEFT multiplies by float32 weights in float32, which is slow next to a model in bfloat16."""
+    """Left alone, PEFT multiplies by float32 weights in float32, which is slow next to a model in
+    bfloat16.
+    """
     one = trainer(model=ModelSpec(dtype=dtype))
     one.model.get_base_model().to(getattr(torch, dtype))
     for parameter in one.parameters.values():

@@ -1,4 +1,6 @@
-"""The damage map: equal to really cut models, refined text by text, never measuring twice, resumed after any stop."""
+"""The damage map: equal to really cut models, refined text by text, never measuring twice, resumed
+after any stop.
+"""
 
 import dataclasses
 import math
@@ -32,7 +34,11 @@ def asking(folder, patch):
     """Three block sizes of a model of six layers, on five texts in batches of two, two and one."""
     patch.setattr(likelihood, "tokens_per_batch", lambda device: 96)
     model = ModelSpec(str(folder), dtype="float32")
-    return DamageSpec(model=model, corpus=CORPUS, distances=DistanceSpec(model, CorpusSpec("c4", n_texts=3, seq_len=24)))
+    return DamageSpec(
+        model=model,
+        corpus=CORPUS,
+        distances=DistanceSpec(model, CorpusSpec("c4", n_texts=3, seq_len=24)),
+    )
 
 
 @pytest.fixture
@@ -42,9 +48,13 @@ def spec(tiny_folder, monkeypatch):
 
 @pytest.fixture(scope="module")
 def whole(tiny_folder, with_starter, tmp_path_factory):
-    """Return the uninterrupted result of `spec`, measured once in a cache folder that no test sees."""
+    """Return the uninterrupted result of `spec`, measured once in a cache folder that no test
+    sees.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path_factory.mktemp("whole") / "cache")))
+        patch.setenv(
+            "LAYERSCOPE_CACHE", str(with_starter(tmp_path_factory.mktemp("whole") / "cache"))
+        )
         return damage.run(asking(tiny_folder(), patch))
 
 
@@ -108,9 +118,13 @@ def test_best_blocks_and_rank_correlations_follow_from_the_maps(spec):
         assert entry.increase == min(result.increase[entry.n - 1])
         assert result.increase[entry.n - 1][entry.start] == entry.increase
     assert [entry.n for entry in result.best] == [1, 2, 3]
-    mean = distance_map.run(result.spec.distances, lambda progress: pytest.fail("the map was not stored")).mean
+    mean = distance_map.run(
+        result.spec.distances, lambda progress: pytest.fail("the map was not stored")
+    ).mean
     for n in (1, 2, 3):
-        assert result.rank_correlation_by_size[n - 1] == stats.spearman(mean[n - 1], result.increase[n - 1])
+        assert result.rank_correlation_by_size[n - 1] == stats.spearman(
+            mean[n - 1], result.increase[n - 1]
+        )
     assert result.rank_correlation == stats.spearman(sum(mean[:3], []), sum(result.increase, []))
 
 
@@ -145,7 +159,9 @@ def test_a_run_killed_between_saves_loses_only_unsaved_losses(spec, computed, mo
     whole = damage.run(spec)
     assert len(saved) == 3 * 16 + 1
     for earlier, later in zip(saved, saved[1:], strict=False):
-        assert np.count_nonzero(~np.isnan(earlier.text_losses)) <= np.count_nonzero(~np.isnan(later.text_losses))
+        assert np.count_nonzero(~np.isnan(earlier.text_losses)) <= np.count_nonzero(
+            ~np.isnan(later.text_losses)
+        )
     computed.clear()
     original(saved[20])  # as if the process had died right after it
     finished = damage.run(spec)
@@ -187,7 +203,9 @@ def test_more_texts_and_larger_blocks_refine_the_stored_map(spec, computed):
     whole = damage.run(spec)
     assert len(computed) == len(set(computed)) == 16 * 5
     assert np.array_equal(whole.text_losses[:12, :2], small.text_losses)
-    other_map = dataclasses.replace(spec, distances=dataclasses.replace(spec.distances, metric="relative-l2"))
+    other_map = dataclasses.replace(
+        spec, distances=dataclasses.replace(spec.distances, metric="relative-l2")
+    )
     again = damage.run(other_map)
     assert len(computed) == 16 * 5
     assert again.increase == whole.increase
@@ -199,7 +217,9 @@ def test_a_small_memory_budget_changes_nothing(spec, whole, monkeypatch, budget)
     kept = []
     original = hidden_states.run_trunk
     monkeypatch.setattr(damage, "_TRUNK_BYTES", budget)
-    monkeypatch.setattr(damage, "run_trunk", lambda *a, keep: kept.append(keep) or original(*a, keep=keep))
+    monkeypatch.setattr(
+        damage, "run_trunk", lambda *a, keep: kept.append(keep) or original(*a, keep=keep)
+    )
     tight = damage.run(spec)
     most = max(len(keep) for keep in kept)
     assert most == 1 if budget == 1 else 1 < most < 7
@@ -227,8 +247,15 @@ def test_all_sizes_up_to_one_layer_left(spec):
 
 
 def test_a_planted_identity_layer_costs_nothing(spec, tmp_path):
-    result = damage.run(dataclasses.replace(spec, model=planted.identity_layers(spec.model, (3, 4), tmp_path)))
-    assert result.increase[0][3] == result.increase[0][4] == result.increase[1][3] == pytest.approx(0, abs=1e-6)
+    result = damage.run(
+        dataclasses.replace(spec, model=planted.identity_layers(spec.model, (3, 4), tmp_path))
+    )
+    assert (
+        result.increase[0][3]
+        == result.increase[0][4]
+        == result.increase[1][3]
+        == pytest.approx(0, abs=1e-6)
+    )
     assert min(map(abs, result.increase[2])) > 1e-3
 
 

@@ -22,10 +22,15 @@ def brute_force(a, b):
     return math.acos(max(-1.0, min(1.0, dot / norms))) / math.pi
 
 
-@pytest.mark.parametrize(("degrees", "distance"), [(0, 0.0), (45, 0.25), (60, 1 / 3), (90, 0.5), (180, 1.0)])
+@pytest.mark.parametrize(
+    ("degrees", "distance"), [(0, 0.0), (45, 0.25), (60, 1 / 3), (90, 0.5), (180, 1.0)]
+)
 def test_known_angles(degrees, distance):
     angle = math.radians(degrees)
-    a, b = torch.tensor([3.0, 0.0]), 0.5 * torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
+    a, b = (
+        torch.tensor([3.0, 0.0]),
+        0.5 * torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64),
+    )
     assert angular_distance(a, b).item() == pytest.approx(distance, abs=1e-7)
 
 
@@ -58,7 +63,9 @@ def test_angles_are_averaged_not_cosines():
     assert matrices(states, [1, 1], "angular").mean(0)[0, 1].item() == pytest.approx(0.25)
     assert matrices(states, [2], "angular-tokens")[0, 0, 1].item() == pytest.approx(0.25)
     assert matrices(states, [2], "cosine-tokens")[0, 0, 1].item() == pytest.approx(0.5)
-    assert matrices(states, [2], "angular")[0, 0, 1].item() == pytest.approx(0.5)  # the last token alone
+    assert matrices(states, [2], "angular")[0, 0, 1].item() == pytest.approx(
+        0.5
+    )  # the last token alone
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2000, 1 << 24])
@@ -74,22 +81,32 @@ def test_every_metric_agrees_with_a_brute_force_loop(monkeypatch, chunk_bytes):
     for text, tokens in enumerate(texts):
         for start in range(depths):
             for stop in range(start + 1, depths):
-                angles = [brute_force(token[start].tolist(), token[stop].tolist()) for token in tokens]
+                angles = [
+                    brute_force(token[start].tolist(), token[stop].tolist()) for token in tokens
+                ]
                 written = math.dist(tokens[-1, start].tolist(), tokens[-1, stop].tolist())
                 expected = {
                     "angular": angles[-1],
                     "angular-tokens": sum(angles) / len(angles),
-                    "cosine-tokens": sum(1 - math.cos(math.pi * angle) for angle in angles) / len(angles),
+                    "cosine-tokens": (
+                        sum(1 - math.cos(math.pi * angle) for angle in angles) / len(angles)
+                    ),
                     "relative-l2": written / math.hypot(*tokens[-1, start].tolist()),
                 }
                 for name in METRICS:
-                    assert found[name][text, start, stop].item() == pytest.approx(expected[name], abs=1e-9), name
+                    assert found[name][text, start, stop].item() == pytest.approx(
+                        expected[name], abs=1e-9
+                    ), name
 
 
 def test_relative_l2_known_answers_and_small_differences():
-    """Where a layer writes 1e-9 of the stream, the matrix product would say 0 or noise; the difference says 1e-9."""
+    """Where a layer writes 1e-9 of the stream, the matrix product would say 0 or noise; the
+    difference says 1e-9.
+    """
     state = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    states = torch.stack([state, 2 * state, state * (1 + 1e-9), torch.zeros(2, dtype=torch.float64)])[None]
+    states = torch.stack(
+        [state, 2 * state, state * (1 + 1e-9), torch.zeros(2, dtype=torch.float64)]
+    )[None]
     written = relative_l2(Depths(states))[0]
     assert written[0].tolist() == pytest.approx([0, 1, 1e-9, 1], rel=1e-6)
     assert written[1, 0].item() == pytest.approx(0.5)
@@ -98,7 +115,9 @@ def test_relative_l2_known_answers_and_small_differences():
 
 def test_ranges_and_diagonals_of_all_metrics():
     states = torch.randn(40, 6, 16, generator=torch.Generator().manual_seed(7))
-    found = text_distances(streams_of(torch.cat([states, -states, states.abs() * 1e-4])), [40, 40, 40])
+    found = text_distances(
+        streams_of(torch.cat([states, -states, states.abs() * 1e-4])), [40, 40, 40]
+    )
     for matrices in found.values():
         assert (matrices >= 0).all()
         assert (torch.diagonal(matrices, dim1=1, dim2=2) == 0).all()
@@ -109,12 +128,16 @@ def test_ranges_and_diagonals_of_all_metrics():
 
 
 def test_bfloat16_streams_give_right_small_angles():
-    """The exact angle of the rounded states: an angle of 0.003 (in units of pi) to 1e-6, where bfloat16 products give 0."""
+    """The exact angle of the rounded states: an angle of 0.003 (in units of pi) to 1e-6, where
+    bfloat16 products give 0.
+    """
     generator = torch.Generator().manual_seed(9)
     first = torch.randn(64, 576, generator=generator).bfloat16()
     second = (first + 0.01 * torch.randn(64, 576, generator=generator)).bfloat16()
     streams = [first, second]
-    exact = torch.tensor([brute_force(a.tolist(), b.tolist()) for a, b in zip(first, second, strict=True)])
+    exact = torch.tensor(
+        [brute_force(a.tolist(), b.tolist()) for a, b in zip(first, second, strict=True)]
+    )
     assert 0.002 < exact.mean() < 0.005
     found = text_distances(streams, [64])
     assert found["angular-tokens"][0, 0, 1].item() == pytest.approx(exact.mean().item(), abs=1e-6)
@@ -123,15 +146,26 @@ def test_bfloat16_streams_give_right_small_angles():
 
 @torch.inference_mode()
 def test_block_influence_is_the_papers_formula_on_a_real_pass():
-    """ShortGPT: 1 - mean over tokens of cos(x[l], x[l+1]); x[l] from transformers, so only layers before the last count."""
+    """ShortGPT: 1 - mean over tokens of cos(x[l], x[l+1]); x[l] from transformers, so only layers
+    before the last count.
+    """
     decoder = architecture.find_decoder(build("llama"))
     texts = [[5, 9, 33, 7, 8, 21], [4, 17, 6]]
     found = text_distances(token_streams(decoder, texts), [6, 3])["cosine-tokens"]
     for index, text in enumerate(texts):
-        own = decoder.model(torch.tensor([text]), output_hidden_states=True, use_cache=False).hidden_states
+        own = decoder.model(
+            torch.tensor([text]), output_hidden_states=True, use_cache=False
+        ).hidden_states
         for layer in range(decoder.n_layers - 1):
-            influence = 1 - torch.cosine_similarity(own[layer][0].double(), own[layer + 1][0].double(), dim=-1).mean()
-            assert found[index, layer, layer + 1].item() == pytest.approx(influence.item(), abs=1e-5)
+            influence = (
+                1
+                - torch.cosine_similarity(
+                    own[layer][0].double(), own[layer + 1][0].double(), dim=-1
+                ).mean()
+            )
+            assert found[index, layer, layer + 1].item() == pytest.approx(
+                influence.item(), abs=1e-5
+            )
 
 
 def test_rows_hold_every_pair_from_zero_to_the_last_layer():
@@ -140,9 +174,15 @@ def test_rows_hold_every_pair_from_zero_to_the_last_layer():
 
 
 def test_the_last_tokens_of_all_texts_are_measured_together(monkeypatch):
-    """On a card every call costs: one by one, the last tokens of a batch would take longer than the model."""
+    """On a card every call costs: one by one, the last tokens of a batch would take longer than the
+    model.
+    """
     measured, original = [], distances._measured
-    monkeypatch.setattr(distances, "_measured", lambda metric, depths: measured.append(metric) or original(metric, depths))
+    monkeypatch.setattr(
+        distances,
+        "_measured",
+        lambda metric, depths: measured.append(metric) or original(metric, depths),
+    )
     states = torch.randn(3, 40, 8, generator=torch.Generator().manual_seed(0))
     found = distances.text_distances(list(states), [10, 16, 14])
     of_last = [metric.name for metric in measured if metric.of == "last"]

@@ -1,4 +1,6 @@
-"""A metric registered by one file outside the package appears everywhere, and changes no stored result."""
+"""A metric registered by one file outside the package appears everywhere, and changes no stored
+result.
+"""
 
 import math
 import subprocess
@@ -58,14 +60,18 @@ def test_the_command_line_offers_it_while_it_is_there(capsys, tmp_path):
     own.file(tmp_path, "own_chord", CHORD)
     try:
         for command in ("distances", "sweep", "damage"):
-            assert "{angular,angular-tokens,cosine-tokens,relative-l2,chord}" in helped(capsys, command)
+            assert "{angular,angular-tokens,cosine-tokens,relative-l2,chord}" in helped(
+                capsys, command
+            )
         spec = main.request(["distances", "starter", "--metric", "chord"])
         assert spec == DistanceSpec(metric="chord")
         assert main.command_line(spec) == "python -m analysis distances starter --metric chord"
     finally:
         METRICS.remove("chord")
     assert "chord" not in helped(capsys, "distances")
-    with pytest.raises(SpecError, match="metric must be one of angular, .*, relative-l2, not 'chord'"):
+    with pytest.raises(
+        SpecError, match="metric must be one of angular, .*, relative-l2, not 'chord'"
+    ):
         DistanceSpec(metric="chord")
 
 
@@ -88,8 +94,14 @@ def test_it_is_measured_stored_and_read_back_and_orphans_nothing(model, tmp_path
     before = distance_map.run(DistanceSpec(model, CORPUS))
     own.file(tmp_path, "own_chord", CHORD)
     try:
-        assert distance_map.run(DistanceSpec(model, CORPUS), load=no_model).to_json() == before.to_json()
-        assert distance_map.run(DistanceSpec(model, CORPUS, "relative-l2"), load=no_model).mean == before.others["relative-l2"]
+        assert (
+            distance_map.run(DistanceSpec(model, CORPUS), load=no_model).to_json()
+            == before.to_json()
+        )
+        assert (
+            distance_map.run(DistanceSpec(model, CORPUS, "relative-l2"), load=no_model).mean
+            == before.others["relative-l2"]
+        )
         assert remarks.of_map(DistanceResult.load(before.spec), "angular", before.text_distances)
         measured = distance_map.run(DistanceSpec(model, CORPUS, "chord"))
         assert measured.others == {"angular": before.mean, **before.others}
@@ -117,7 +129,9 @@ def test_explore_offers_and_draws_it(model, monkeypatch):
     assert heat["z"][0][0] == pytest.approx(measured.others["chord"][0][0])
     assert "Dotted: the most similar block by chord distance." in texts(at)
     METRICS.remove("chord")  # its stored distances can still be shown
-    at = own.page(monkeypatch, "pages/explore.py", model=model.source, dtype="float32", n="2", metric="chord")
+    at = own.page(
+        monkeypatch, "pages/explore.py", model=model.source, dtype="float32", n="2", metric="chord"
+    )
     assert "Dotted: the most similar block by chord." in texts(at)
 
 
@@ -147,5 +161,7 @@ def test_names_titles_and_units_are_read_without_a_heavy_library():
         "from analysis.experiments.strategies import STRATEGIES\n"
         "assert dict(METRICS) and dict(STRATEGIES); print(*sys.modules)"
     )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not {"torch", "transformers", "pandas", "peft", "plotly", "streamlit"} & set(loaded)

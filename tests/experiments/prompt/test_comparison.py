@@ -1,4 +1,6 @@
-"""Variants side by side: equal to really cut and healed models, the same at every run, resumable, watched as they grow."""
+"""Variants side by side: equal to really cut and healed models, the same at every run, resumable,
+watched as they grow.
+"""
 
 import json
 from dataclasses import replace
@@ -28,12 +30,19 @@ def model(tiny_folder, cache):
 
 @pytest.fixture
 def adapter(model):
-    """An adapter that really changes the texts of the pruned model, in the cache folder of a healing run."""
+    """An adapter that really changes the texts of the pruned model, in the cache folder of a
+    healing run.
+    """
     return loud.adapter_of(model, BLOCK, std=2)
 
 
 def asked(model, *variants, **settings):
-    return CompareSpec(model, PROMPT, variants or (Variant(), Variant("pruned", BLOCK)), **{"max_new_tokens": 12, **settings})
+    return CompareSpec(
+        model,
+        PROMPT,
+        variants or (Variant(), Variant("pruned", BLOCK)),
+        **{"max_new_tokens": 12, **settings},
+    )
 
 
 def test_pruned_text_is_that_of_a_saved_and_reloaded_model(model, tmp_path):
@@ -43,24 +52,35 @@ def test_pruned_text_is_that_of_a_saved_and_reloaded_model(model, tmp_path):
     loaded.model.save_pretrained(tmp_path / "cut")
     plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "cut")
     ids = loaded.tokenizer(PROMPT, return_tensors="pt").input_ids
-    written = plain.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=None)[0, ids.shape[1] :]
+    written = plain.generate(
+        ids, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=None
+    )[0, ids.shape[1] :]
     pruned = result.writings[1]
     assert pruned.token_ids == written.tolist()
     assert pruned.text == loaded.tokenizer.decode(written)
     assert (pruned.n_layers, result.n_layers, result.n_prompt_tokens) == (4, 6, ids.shape[1])
     assert (
-        result.parts_at(1) == 0 or result.writings[0].token_ids[: result.parts_at(1)] == pruned.token_ids[: result.parts_at(1)]
+        result.parts_at(1) == 0
+        or result.writings[0].token_ids[: result.parts_at(1)]
+        == pruned.token_ids[: result.parts_at(1)]
     )
 
 
 def test_healed_text_is_that_of_the_pruned_model_with_adapter(model, adapter, cache):
-    result = comparison.run(asked(model, Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter)))
+    result = comparison.run(
+        asked(model, Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter))
+    )
     healed = adapters.with_adapter(load.load(model), BLOCK, str(cache / adapter))
     ids = healed.tokenizer(PROMPT, return_tensors="pt").input_ids
-    written = healed.model.generate(input_ids=ids, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=None)
+    written = healed.model.generate(
+        input_ids=ids, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=None
+    )
     assert result.writings[2].token_ids == written[0, ids.shape[1] :].tolist()
     assert result.writings[2].token_ids != result.writings[1].token_ids
-    assert all(text.complete and len(text.unpruned_surprise) == len(text.token_ids) == 12 for text in result.writings)
+    assert all(
+        text.complete and len(text.unpruned_surprise) == len(text.token_ids) == 12
+        for text in result.writings
+    )
     again = comparison.run(asked(model, Variant("healed", BLOCK, str(cache / adapter))))
     assert again.writings[0].token_ids == result.writings[2].token_ids
 
@@ -80,10 +100,19 @@ def test_surprisal_of_the_unpruned_model_is_its_own_reading(model):
     ids = whole.tokenizer(PROMPT).input_ids
     for text in result.writings:
         with torch.inference_mode():
-            scores = whole.model(torch.tensor([ids + text.token_ids]), use_cache=False).logits[0].float().log_softmax(-1)
+            scores = (
+                whole.model(torch.tensor([ids + text.token_ids]), use_cache=False)
+                .logits[0]
+                .float()
+                .log_softmax(-1)
+            )
         for index, token in enumerate(text.token_ids):
-            assert text.unpruned_surprise[index] == pytest.approx(-scores[len(ids) - 1 + index, token].item(), abs=1e-3)
-    assert result.writings[1].own_surprise != pytest.approx(result.writings[1].unpruned_surprise, abs=1e-2)
+            assert text.unpruned_surprise[index] == pytest.approx(
+                -scores[len(ids) - 1 + index, token].item(), abs=1e-3
+            )
+    assert result.writings[1].own_surprise != pytest.approx(
+        result.writings[1].unpruned_surprise, abs=1e-2
+    )
 
 
 def texts(result):
@@ -91,8 +120,17 @@ def texts(result):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_same_request_repeats_its_texts_and_another_seed_differs(model, temperature, cache, monkeypatch, tmp_path):
-    spec = asked(model, Variant(), Variant("pruned", BLOCK), Variant("pruned", BLOCK), temperature=temperature, seed=5)
+def test_same_request_repeats_its_texts_and_another_seed_differs(
+    model, temperature, cache, monkeypatch, tmp_path
+):
+    spec = asked(
+        model,
+        Variant(),
+        Variant("pruned", BLOCK),
+        Variant("pruned", BLOCK),
+        temperature=temperature,
+        seed=5,
+    )
     first = comparison.run(spec)
     assert texts(first)[1] == texts(first)[2]
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
@@ -128,7 +166,12 @@ def test_all_texts_grow_in_step(model, adapter, monkeypatch):
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_texts_are_bit_identical_alone_and_together(model, adapter, temperature):
-    variants = [Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter), Variant("pruned", Block(1, 1))]
+    variants = [
+        Variant(),
+        Variant("pruned", BLOCK),
+        Variant("healed", BLOCK, adapter),
+        Variant("pruned", Block(1, 1)),
+    ]
     together = comparison.run(asked(model, *variants, temperature=temperature)).writings
     for variant, text in zip(variants, together, strict=True):
         (alone,) = comparison.run(asked(model, variant, temperature=temperature)).writings
@@ -155,7 +198,10 @@ def test_adapter_lies_on_the_weights_and_leaves_the_model_unchanged(model, adapt
 def test_finished_texts_survive_a_stop_and_others_are_repeated(model, monkeypatch):
     plain = comparison.run(asked(model, max_new_tokens=11))
     stop = plain.writings[1].token_ids[3]
-    monkeypatch.setattr("analysis.models.running.generation.stop_tokens", lambda *_: {stop} - set(plain.writings[0].token_ids))
+    monkeypatch.setattr(
+        "analysis.models.running.generation.stop_tokens",
+        lambda *_: {stop} - set(plain.writings[0].token_ids),
+    )
     loaded = load.load(model)
 
     def stop_late(progress):
@@ -191,7 +237,9 @@ def test_bad_requests_are_one_sentence(model, variant, settings, error, sentence
 @pytest.mark.parametrize("block", [Block(0, 1), Block(1, 2), Block(0, 4)])
 def test_adapter_of_another_cut_is_refused_before_loading(model, adapter, block):
     with pytest.raises(RecipeError, match=r"was healed without layers 2-3 \(2 layers\)"):
-        comparison.run(asked(model, Variant("healed", block, adapter)), load=lambda *_: pytest.fail("loaded"))
+        comparison.run(
+            asked(model, Variant("healed", block, adapter)), load=lambda *_: pytest.fail("loaded")
+        )
 
 
 def test_an_adapter_of_a_control_is_refused_for_a_cut(model, adapter, cache):

@@ -1,4 +1,6 @@
-"""The microscope against naive loops: distances token by token, the logit lens by hand, the last depth the model's own word."""
+"""The microscope against naive loops: distances token by token, the logit lens by hand, the last
+depth the model's own word.
+"""
 
 import math
 from dataclasses import replace
@@ -25,16 +27,25 @@ def model(tiny_folder, cache):
 
 
 def by_hand(loaded, ids, removed):
-    """x[0..L'] from the layers called one by one by the model itself, with its own recording of states."""
+    """x[0..L'] from the layers called one by one by the model itself, with its own recording of
+    states.
+    """
     keep = [layer for index, layer in enumerate(loaded.decoder.layers) if index not in removed]
     recorded, block = [], Block(removed[0], len(removed)) if removed else None
 
     def before(module, args, kwargs):
         recorded.append((args[0] if args else kwargs["hidden_states"])[0])
 
-    with torch.inference_mode(), pruning.without_block(loaded.decoder, block):  # which first tries the layers out
+    with (
+        torch.inference_mode(),
+        pruning.without_block(loaded.decoder, block),
+    ):  # which first tries the layers out
         handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in keep]
-        handles.append(keep[-1].register_forward_hook(lambda m, a, out: recorded.append(out[0] if out.dim() == 3 else out)))
+        handles.append(
+            keep[-1].register_forward_hook(
+                lambda m, a, out: recorded.append(out[0] if out.dim() == 3 else out)
+            )
+        )
         logits = loaded.model(torch.tensor([ids]), use_cache=False).logits[0]
     for handle in handles:
         handle.remove()
@@ -56,19 +67,31 @@ def test_distances_and_guesses_are_those_of_naive_loops(model, removed):
             a, b = streams[layer][token].tolist(), streams[layer + 1][token].tolist()
             dot = math.fsum(x * y for x, y in zip(a, b, strict=True))
             cosine = dot / math.sqrt(math.fsum(x * x for x in a) * math.fsum(y * y for y in b))
-            assert value == pytest.approx(math.acos(max(-1.0, min(1.0, cosine))) / math.pi, abs=1e-9)
+            assert value == pytest.approx(
+                math.acos(max(-1.0, min(1.0, cosine))) / math.pi, abs=1e-9
+            )
     ends = logits.float().softmax(-1)
     for depth, stream in enumerate(streams):
         for token in range(len(ids)):
             with torch.inference_mode():
-                chances = loaded.decoder.head(loaded.decoder.norm(stream[token])).float().softmax(-1)
+                chances = (
+                    loaded.decoder.head(loaded.decoder.norm(stream[token])).float().softmax(-1)
+                )
             values, best = chances.sort(descending=True)
             assert result.guesses[depth][token] == best[:5].tolist()
-            assert result.probabilities[depth][token] == pytest.approx(values[:5].tolist(), abs=1e-6)
-            assert result.final_probability[depth][token] == pytest.approx(chances[ends[token].argmax()].item(), abs=1e-6)
+            assert result.probabilities[depth][token] == pytest.approx(
+                values[:5].tolist(), abs=1e-6
+            )
+            assert result.final_probability[depth][token] == pytest.approx(
+                chances[ends[token].argmax()].item(), abs=1e-6
+            )
     for token in range(len(ids)):
         final = ends[token].argmax().item()
-        naive = min(d for d in range(len(streams)) if all(result.guesses[m][token][0] == final for m in range(d, len(streams))))
+        naive = min(
+            d
+            for d in range(len(streams))
+            if all(result.guesses[m][token][0] == final for m in range(d, len(streams)))
+        )
         assert result.settled[token] == naive
 
 
@@ -97,7 +120,9 @@ def test_the_head_in_chunks_guesses_the_same(model, monkeypatch):
     for depth in range(7):
         for token in range(len(whole.pieces)):
             assert again.guesses[depth][token] == whole.guesses[depth][token]
-            assert again.probabilities[depth][token] == pytest.approx(whole.probabilities[depth][token], abs=1e-5)
+            assert again.probabilities[depth][token] == pytest.approx(
+                whole.probabilities[depth][token], abs=1e-5
+            )
 
 
 def test_only_the_beginning_of_a_long_prompt_is_read(model, monkeypatch):
@@ -120,7 +145,10 @@ def test_it_is_stored_and_a_scattered_cut_names_its_layers(model):
 
 
 def test_layers_that_lose_a_part_still_run(model):
-    whole, less = (microscope.run(MicroscopeSpec(model, "Hi there", cut)) for cut in (None, parse_removal("a1+m4+2:1")))
+    whole, less = (
+        microscope.run(MicroscopeSpec(model, "Hi there", cut))
+        for cut in (None, parse_removal("a1+m4+2:1"))
+    )
     assert less.layers == [0, 1, 3, 4, 5]
     assert less.distances[0] == pytest.approx(whole.distances[0], abs=1e-6)
     assert less.distances[1] != pytest.approx(whole.distances[1], abs=1e-3)

@@ -1,4 +1,6 @@
-"""Prompts: requests about them, the text of single tokens, drawing, and surprisal against naive references."""
+"""Prompts: requests about them, the text of single tokens, drawing, and surprisal against naive
+references.
+"""
 
 import random
 
@@ -21,7 +23,11 @@ from analysis.models.running import generation, pruning
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.families import build
 
-VARIANTS = (Variant(), Variant("pruned", LayerSet((1, 3))), Variant("healed", Block(1, 2), "adapters/a"))
+VARIANTS = (
+    Variant(),
+    Variant("pruned", LayerSet((1, 3))),
+    Variant("healed", Block(1, 2), "adapters/a"),
+)
 FULL = CompareSpec(ModelSpec("some/model"), "Once", VARIANTS, 7, 0.5, 3)
 
 
@@ -45,7 +51,14 @@ def test_bad_values_are_refused_in_one_sentence(make, sentence):
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "where"), [([], [], None), ([1, 2], [1, 2], None), ([1, 2], [1, 3], 1), ([1], [1, 3], 1), ([1, 3], [], 0)]
+    ("a", "b", "where"),
+    [
+        ([], [], None),
+        ([1, 2], [1, 2], None),
+        ([1, 2], [1, 3], 1),
+        ([1], [1, 3], 1),
+        ([1, 3], [], 0),
+    ],
 )
 def test_where_two_texts_part(a, b, where):
     assert first_difference(a, b) == where
@@ -71,20 +84,37 @@ def test_common_tokens_stand_in_both_texts_in_order():
     draw = random.Random(0)
     for _ in range(200):
         a, b = ([draw.randrange(5) for _ in range(draw.randrange(12))] for _ in range(2))
-        common, rest = [token for place, token in enumerate(a) if place not in differing(a, b)], iter(b)
+        common, rest = (
+            [token for place, token in enumerate(a) if place not in differing(a, b)],
+            iter(b),
+        )
         assert all(token in rest for token in common)
 
 
 def test_growing_text_differs_only_within_the_common_length():
     def text(tokens, complete):
-        return Writing(tokens, [str(token) for token in tokens], [0.0] * len(tokens), [], 4, 0.1, 0.1, False, complete)
+        return Writing(
+            tokens,
+            [str(token) for token in tokens],
+            [0.0] * len(tokens),
+            [],
+            4,
+            0.1,
+            0.1,
+            False,
+            complete,
+        )
 
     def result(whole, own, complete=False):
-        return CompareResult(FULL, {}, 1.0, 1, complete, "m", 4, 3, [text(whole, complete), text(own, complete)])
+        return CompareResult(
+            FULL, {}, 1.0, 1, complete, "m", 4, 3, [text(whole, complete), text(own, complete)]
+        )
 
     assert result([1, 2], [1, 9, 3]).differs_at(1) == {1}, "token 3 has no counterpart yet"
     assert result([1, 2], [1, 9, 3], complete=True).differs_at(1) == {1, 2}
-    assert result([1, 2], [1, 2, 3]).differs_at(0) == set(), "other texts are compared with the unpruned text"
+    assert result([1, 2], [1, 2, 3]).differs_at(0) == set(), (
+        "other texts are compared with the unpruned text"
+    )
 
 
 def test_a_text_that_is_only_behind_has_not_parted_yet():
@@ -104,7 +134,9 @@ def test_a_text_that_is_only_behind_has_not_parted_yet():
 
 
 def test_table_has_every_token_even_of_an_unfinished_text():
-    done = Writing([5, 6], [" a", " b"], [0.5, 0.6], [0.7, 0.8], 4, 0.1, 0.2, ended=False, complete=True)
+    done = Writing(
+        [5, 6], [" a", " b"], [0.5, 0.6], [0.7, 0.8], 4, 0.1, 0.2, ended=False, complete=True
+    )
     growing = Writing([5], [" a"], [0.5], [], 4, 0.1, 0.2, ended=False, complete=False)
     table = CompareResult(FULL, {}, 0.0, 0, False, "m", 6, 3, [done, growing]).table()
     assert [(row["model"], row["token"], row["surprise_unpruned"]) for row in table.records()] == [
@@ -116,7 +148,15 @@ def test_table_has_every_token_even_of_an_unfinished_text():
 
 @pytest.mark.starter
 @pytest.mark.parametrize(
-    "text", ["The capital", " of Île-de-France", "日本語の文\n\n\tand 🙂🙃 more", "a  b .  c , d 's", "<|im_start|>x", ""]
+    "text",
+    [
+        "The capital",
+        " of Île-de-France",
+        "日本語の文\n\n\tand 🙂🙃 more",
+        "a  b .  c , d 's",
+        "<|im_start|>x",
+        "",
+    ],
 )
 def test_pieces_joined_are_the_text(tokenizer, text):
     ids = tokenizer(text).input_ids
@@ -142,18 +182,32 @@ def test_draws_follow_the_models_probabilities_at_every_temperature():
     logits = torch.tensor([0.0, 1.0, -2.0, 0.5])
     for temperature in (1.0, 0.5, 2.0):
         chooser = generation.Chooser(temperature, 1)
-        drawn = torch.tensor([chooser.choose(logits) for _ in range(8000)]).bincount(minlength=4) / 8000
-        assert drawn.tolist() == pytest.approx((logits / temperature).softmax(-1).tolist(), abs=0.02)
+        drawn = (
+            torch.tensor([chooser.choose(logits) for _ in range(8000)]).bincount(minlength=4) / 8000
+        )
+        assert drawn.tolist() == pytest.approx(
+            (logits / temperature).softmax(-1).tolist(), abs=0.02
+        )
     assert {generation.Chooser(0.0, seed).choose(logits) for seed in range(20)} == {1}
 
 
 def test_nearly_equal_models_draw_the_same_token_with_one_seed():
     logits = torch.randn(500, generator=torch.Generator().manual_seed(0))
     near = logits + 0.01 * torch.randn(500, generator=torch.Generator().manual_seed(1))
-    one, other, independent = generation.Chooser(1.0, 3), generation.Chooser(1.0, 3), generation.Chooser(1.0, 4)
+    one, other, independent = (
+        generation.Chooser(1.0, 3),
+        generation.Chooser(1.0, 3),
+        generation.Chooser(1.0, 4),
+    )
     same = sum(one.choose(logits) == other.choose(near) for _ in range(200))
     assert same > 180
-    assert sum(generation.Chooser(1.0, 3).choose(logits) == independent.choose(logits) for _ in range(200)) < 100
+    assert (
+        sum(
+            generation.Chooser(1.0, 3).choose(logits) == independent.choose(logits)
+            for _ in range(200)
+        )
+        < 100
+    )
 
 
 def tokens(n: int, seed: int) -> list[int]:
@@ -170,7 +224,12 @@ def test_tokens_and_surprisal_match_whole_passes_without_a_cache(family, block):
         ids = list(prompt)
         for step in steps:
             with torch.inference_mode():
-                scores = decoder.model(torch.tensor([ids]), use_cache=False).logits[0, -1].float().log_softmax(-1)
+                scores = (
+                    decoder.model(torch.tensor([ids]), use_cache=False)
+                    .logits[0, -1]
+                    .float()
+                    .log_softmax(-1)
+                )
             assert step.token == scores.argmax().item()
             assert step.surprise == pytest.approx(-scores[step.token].item(), abs=1e-4)
             ids.append(step.token)

@@ -1,4 +1,6 @@
-"""Attention run by run: equal to the dense mask on every family that has it, and the model restored afterwards."""
+"""Attention run by run: equal to the dense mask on every family that has it, and the model restored
+afterwards.
+"""
 
 import random
 
@@ -33,7 +35,9 @@ def test_runs_equal_the_dense_mask_with_fewer_pairs(family, monkeypatch):
     for n_queries in (1 << 20, 8, 24):
         monkeypatch.setattr(attention, "_RUN", n_queries)
         pairs.clear()
-        found.append(flat(likelihood.option_loglikelihoods(decoder, questions(), CUTS, packed=True)))
+        found.append(
+            flat(likelihood.option_loglikelihoods(decoder, questions(), CUTS, packed=True))
+        )
         sums.append(sum(pairs))
     for values, n_pairs in zip(found[1:], sums[1:], strict=True):
         torch.testing.assert_close(values, found[0], atol=1e-4, rtol=1e-5)
@@ -46,11 +50,17 @@ def test_runs_equal_the_dense_mask_with_fewer_pairs(family, monkeypatch):
 def test_batches_of_rows_equal_a_dense_mask(n_queries, heads, key_heads, dtype, monkeypatch):
     monkeypatch.setattr(attention, "_RUN", n_queries)
     drawn, draw = random.Random(0), torch.Generator().manual_seed(0)
-    visible = torch.eye(24, dtype=torch.bool).repeat(2, 1, 1)  # padding sees itself alone, as in `likelihood`
+    visible = torch.eye(24, dtype=torch.bool).repeat(
+        2, 1, 1
+    )  # padding sees itself alone, as in `likelihood`
     for row, n in enumerate((20, 10)):
-        parents = [node - 1 if drawn.random() < 0.8 else drawn.randint(-1, node - 1) for node in range(n)]
+        parents = [
+            node - 1 if drawn.random() < 0.8 else drawn.randint(-1, node - 1) for node in range(n)
+        ]
         visible[row, :n, :n] = torch.from_numpy(forest(parents))
-    mask = torch.zeros(2, 1, 24, 24, dtype=dtype).masked_fill_(~visible[:, None], torch.finfo(dtype).min)
+    mask = torch.zeros(2, 1, 24, 24, dtype=dtype).masked_fill_(
+        ~visible[:, None], torch.finfo(dtype).min
+    )
     mask = attention.with_runs(mask, visible)
     # Keys have another width than values, and lie in memory as transformers hands them on.
     query, key, value = (
@@ -58,8 +68,13 @@ def test_batches_of_rows_equal_a_dense_mask(n_queries, heads, key_heads, dtype, 
         for n, width in ((heads, 8), (key_heads, 8), (key_heads, 5))
     )
     found, _ = attention._attend(None, query, key, value, mask, scaling=0.3)
-    wide = (states.double().repeat_interleave(heads // states.shape[1], 1) for states in (query, key, value))
-    expected = torch.nn.functional.scaled_dot_product_attention(*wide, attn_mask=visible[:, None], scale=0.3).transpose(1, 2)
+    wide = (
+        states.double().repeat_interleave(heads // states.shape[1], 1)
+        for states in (query, key, value)
+    )
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *wide, attn_mask=visible[:, None], scale=0.3
+    ).transpose(1, 2)
     tolerance = {torch.float32: 1e-6, torch.float64: 1e-14, torch.bfloat16: 1e-2}[dtype]
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=0)
@@ -74,7 +89,9 @@ def test_a_family_without_fused_attention_runs_the_whole_mask(monkeypatch):
 
 def test_a_run_sees_only_columns_that_its_tokens_see(monkeypatch):
     monkeypatch.setattr(attention, "_RUN", 2)
-    seen = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]], dtype=torch.bool)[None]
+    seen = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]], dtype=torch.bool)[
+        None
+    ]
     mask = torch.zeros(1, 1, 4, 4).masked_fill_(~seen[:, None], -1.0)
     first, second = attention.with_runs(mask, seen).layerscope_runs
     assert first.columns == slice(0, 2)

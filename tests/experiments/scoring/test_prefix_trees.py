@@ -1,4 +1,6 @@
-"""Prefix trees: shared tokens once, every token with its own ancestors, harness boundaries between context and option."""
+"""Prefix trees: shared tokens once, every token with its own ancestors, harness boundaries between
+context and option.
+"""
 
 import random
 import tracemalloc
@@ -20,7 +22,9 @@ from analysis.experiments.scoring.trees import (
 
 
 def question(*sequences, n_scored=1):
-    return EncodedQuestion([EncodedOption(tuple(tokens), n_scored) for tokens in sequences], truncated=False)
+    return EncodedQuestion(
+        [EncodedOption(tuple(tokens), n_scored) for tokens in sequences], truncated=False
+    )
 
 
 def test_a_shared_prefix_is_stored_once():
@@ -47,7 +51,9 @@ def test_every_node_sees_its_ancestors_and_nothing_else():
 
 def test_cost_predicts_growth():
     row = TreeRow()
-    for number, options in enumerate([question((1, 2, 3, 4), (1, 2, 5, 6)), question((1, 2, 3, 9, 9)), question((1, 2, 3, 4))]):
+    for number, options in enumerate(
+        [question((1, 2, 3, 4), (1, 2, 5, 6)), question((1, 2, 3, 9, 9)), question((1, 2, 3, 4))]
+    ):
         before, cost = len(row), row.cost(options.options)
         for option in options.options:
             row.add(number, option)
@@ -55,7 +61,9 @@ def test_cost_predicts_growth():
 
 
 def test_rows_stay_within_their_budget_and_questions_whole():
-    questions = [question(tuple(range(n, n + 30)), (*range(n, n + 20), 0, 1, 2)) for n in range(0, 600, 31)]
+    questions = [
+        question(tuple(range(n, n + 30)), (*range(n, n + 20), 0, 1, 2)) for n in range(0, 600, 31)
+    ]
     rows = pack(questions, row_tokens=100)
     assert all(len(row) <= 100 for row in rows)
     seen = [number for row in rows for number in dict.fromkeys(target[0] for target in row.targets)]
@@ -64,7 +72,9 @@ def test_rows_stay_within_their_budget_and_questions_whole():
 
 
 def mmlu_like(subjects, n=10, prefix=600, own=70):
-    """Questions with single-token answers behind a long prefix of their subject's; tokens differ but for the prefix."""
+    """Questions with single-token answers behind a long prefix of their subject's; tokens differ
+    but for the prefix.
+    """
     for subject in subjects:
         shared = [(subject, place) for place in range(prefix)]
         for number in range(n):
@@ -101,9 +111,15 @@ def test_random_questions_keep_targets_and_predict_them_from_their_prefix():
         asked = []
         for prefix in sorted(prefixes * 5):
             ends = [[draw.randrange(4) for _ in range(draw.randrange(1, 8))] for _ in range(4)]
-            asked.append(EncodedQuestion([EncodedOption((*prefix, *end), len(end)) for end in ends], truncated=False))
+            asked.append(
+                EncodedQuestion(
+                    [EncodedOption((*prefix, *end), len(end)) for end in ends], truncated=False
+                )
+            )
         rows = pack(asked, row_tokens=40, shared_row_tokens=90)
-        assert all(len(row) <= 90 or len({target[0] // 4 for target in row.targets}) == 1 for row in rows)
+        assert all(
+            len(row) <= 90 or len({target[0] // 4 for target in row.targets}) == 1 for row in rows
+        )
         options = [option for one in asked for option in one.options]
         found = {number: [] for number in range(len(options))}
         for row in rows:
@@ -115,7 +131,9 @@ def test_random_questions_keep_targets_and_predict_them_from_their_prefix():
                 found[number].append(tuple(reversed(path)))
         for number, option in enumerate(options):
             first = len(option.tokens) - option.n_scored
-            assert found[number] == [option.tokens[: end + 1] for end in range(first, len(option.tokens))]
+            assert found[number] == [
+                option.tokens[: end + 1] for end in range(first, len(option.tokens))
+            ]
 
 
 def test_single_letter_answers_cost_no_token_beyond_the_context():
@@ -129,7 +147,9 @@ def test_one_row_each_holds_every_option_alone():
 
 
 class Words:
-    """A toy tokenizer: one id per word with its leading space; "ab" and "c" merge into one token "abc"."""
+    """A toy tokenizer: one id per word with its leading space; "ab" and "c" merge into one token
+    "abc".
+    """
 
     bos_token, bos_token_id = None, None
     eos_token, eos_token_id = "</s>", 99
@@ -144,7 +164,11 @@ class Words:
 
         pieces = re.findall(r"<s>|abc| ?[^ <]+| +", text)
         ids = [self.ids.setdefault(piece, len(self.ids) + 100) for piece in pieces]
-        return type("Encoded", (), {"input_ids": [1, *ids] if self.bos_token and add_special_tokens else ids})
+        return type(
+            "Encoded",
+            (),
+            {"input_ids": [1, *ids] if self.bos_token and add_special_tokens else ids},
+        )
 
 
 def encoded(context, *options, tokenizer=None, window=None):
@@ -168,7 +192,9 @@ def test_a_prompt_beyond_the_window_loses_tokens_on_the_left(window, truncated):
 
 
 class Letters:
-    """A tokenizer whose tokens are characters, each id a number of its own in memory as those of a large vocabulary are."""
+    """A tokenizer whose tokens are characters, each id a number of its own in memory as those of a
+    large vocabulary are.
+    """
 
     bos_token, bos_token_id, eos_token, eos_token_id = "", 0, "", 0
 
@@ -179,7 +205,10 @@ class Letters:
 def test_a_question_takes_little_memory_however_many_there_are():
     """A set of 14,000 questions behind five worked examples took half a gigabyte."""
     shown = "".join(chr(97 + number * number % 26) for number in range(600))
-    asked = [Question(str(n), f"{shown} {n}?", [" yes", " no", " maybe", " never"], 0) for n in range(100)]
+    asked = [
+        Question(str(n), f"{shown} {n}?", [" yes", " no", " maybe", " never"], 0)
+        for n in range(100)
+    ]
     tracemalloc.start()
     try:
         encoded = [encode(one, Letters(), None) for one in asked]

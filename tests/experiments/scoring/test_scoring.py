@@ -1,4 +1,6 @@
-"""Log-likelihoods and losses against a brute-force forward pass per option, on every family and on the starter model."""
+"""Log-likelihoods and losses against a brute-force forward pass per option, on every family and on
+the starter model.
+"""
 
 import itertools
 import re
@@ -21,7 +23,9 @@ from tests.support.families import BY_MASK, BY_ROW, FAMILIES, build
 @torch.inference_mode()
 def brute_force(decoder, option, cut):
     with without_block(decoder, cut):
-        logits = decoder.model(torch.tensor([option.tokens], device=decoder.device), use_cache=False).logits[0]
+        logits = decoder.model(
+            torch.tensor([option.tokens], device=decoder.device), use_cache=False
+        ).logits[0]
     logprobs = logits.double().log_softmax(-1)
     n = len(option.tokens)
     return sum(logprobs[at - 1, option.tokens[at]].item() for at in range(n - option.n_scored, n))
@@ -36,7 +40,13 @@ def assert_scores_equal_brute_force(decoder, asked, cuts, *, packed):
 
 
 @pytest.mark.parametrize(
-    ("family", "packed"), [*((family, True) for family in FAMILIES), ("llama", False), ("gemma3_text", False), ("gpt2", False)]
+    ("family", "packed"),
+    [
+        *((family, True) for family in FAMILIES),
+        ("llama", False),
+        ("gemma3_text", False),
+        ("gpt2", False),
+    ],
 )
 def test_every_cut_of_every_family_equals_brute_force(family, packed):
     decoder = architecture.find_decoder(build(family))
@@ -61,7 +71,9 @@ def test_the_trial_alone_finds_attention_by_rows(family, monkeypatch):
 
 
 def test_errors_too_far_for_a_trial_show_on_first_questions(monkeypatch):
-    """Local windows of a family's own are longer than any trial, and shorter than real questions are apart in a row."""
+    """Local windows of a family's own are longer than any trial, and shorter than real questions
+    are apart in a row.
+    """
     monkeypatch.setattr(families.FAMILIES, "_entries", {})
     decoder = architecture.find_decoder(build("gpt_neo_far"))
     assert likelihood.can_pack(decoder)
@@ -69,7 +81,9 @@ def test_errors_too_far_for_a_trial_show_on_first_questions(monkeypatch):
     found = likelihood.packing(decoder, asked)
     assert not found.packed
     assert re.match(
-        r"Questions were scored one by one\. .* was [\d.]+ nats off\. Rounding in float32 explains only 0.01\.", found.sentence
+        r"Questions were scored one by one\. .* was [\d.]+ nats off\. Rounding in float32 explains"
+        r" only 0.01\.",
+        found.sentence,
     )
     assert likelihood.packing(decoder, asked) is found
     assert_scores_equal_brute_force(decoder, asked, [None], packed=found.packed)
@@ -92,14 +106,18 @@ def test_a_trial_runs_one_layer_of_every_kind():
         decoder = architecture.find_decoder(build(family))
         seen = set()
         for index, layer in enumerate(decoder.layers):
-            layer.register_forward_hook(lambda module, args, output, index=index, seen=seen: seen.add(index))
+            layer.register_forward_hook(
+                lambda module, args, output, index=index, seen=seen: seen.add(index)
+            )
         assert likelihood.can_pack(decoder)
         assert sorted(seen) == expected
     assert decoder.config.sliding_window == 64, "the trial restores the window"
 
 
 def test_a_window_longer_than_the_trial_is_tried_too(monkeypatch):
-    """A family that takes our mask and then looks no nearer than it always does is no family to pack."""
+    """A family that takes our mask and then looks no nearer than it always does is no family to
+    pack.
+    """
     decoder = architecture.find_decoder(build("mistral_window"))
     decoder.config.sliding_window = 100
     assert likelihood.can_pack(decoder)
@@ -111,7 +129,9 @@ def test_a_family_that_ignores_masks_is_not_packed(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     forward = decoder.body.forward
     monkeypatch.setattr(
-        decoder.body, "forward", lambda input_ids, use_cache, **ignored: forward(input_ids=input_ids, use_cache=use_cache)
+        decoder.body,
+        "forward",
+        lambda input_ids, use_cache, **ignored: forward(input_ids=input_ids, use_cache=use_cache),
     )
     assert not likelihood.can_pack(decoder)
 
@@ -119,7 +139,10 @@ def test_a_family_that_ignores_masks_is_not_packed(monkeypatch):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "cohere", "granite"])
 def test_text_loss_is_the_models_own_loss(family):
     decoder = architecture.find_decoder(build(family))
-    texts = [torch.randint(3, 300, (n,), generator=torch.Generator().manual_seed(n)).tolist() for n in (40, 17, 33, 2)]
+    texts = [
+        torch.randint(3, 300, (n,), generator=torch.Generator().manual_seed(n)).tolist()
+        for n in (40, 17, 33, 2)
+    ]
     losses = likelihood.text_losses(decoder, texts, CUTS)
     for cut, found in zip(CUTS, losses, strict=True):
         for text, loss in zip(texts, found, strict=True):
@@ -132,9 +155,15 @@ def test_text_loss_is_the_models_own_loss(family):
 def test_small_logit_budgets_change_nothing(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     asked, texts = questions(), [[5, 6, 7, 8, 9, 10], [4, 3, 9]]
-    before = likelihood.option_loglikelihoods(decoder, asked, CUTS, packed=True), likelihood.text_losses(decoder, texts, CUTS)
+    before = (
+        likelihood.option_loglikelihoods(decoder, asked, CUTS, packed=True),
+        likelihood.text_losses(decoder, texts, CUTS),
+    )
     monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 300 * 3)
-    after = likelihood.option_loglikelihoods(decoder, asked, CUTS, packed=True), likelihood.text_losses(decoder, texts, CUTS)
+    after = (
+        likelihood.option_loglikelihoods(decoder, asked, CUTS, packed=True),
+        likelihood.text_losses(decoder, texts, CUTS),
+    )
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(flat(one), flat(other))
 
@@ -145,14 +174,21 @@ def test_the_model_is_not_changed_and_progress_reaches_the_end():
     done = []
     likelihood.option_loglikelihoods(decoder, questions(), CUTS, done.append, packed=True)
     assert done == sorted(done)
-    assert (done[0], done[-1]) == (0, likelihood.QuestionScoring(decoder, questions(), CUTS, packed=True).size)
-    assert len(done) > hidden_states.layer_passes(CUTS, decoder.n_layers)  # a cancel is heard before every layer
+    assert (done[0], done[-1]) == (
+        0,
+        likelihood.QuestionScoring(decoder, questions(), CUTS, packed=True).size,
+    )
+    assert len(done) > hidden_states.layer_passes(
+        CUTS, decoder.n_layers
+    )  # a cancel is heard before every layer
     for name, tensor in decoder.model.state_dict().items():
         assert torch.equal(tensor, before[name])
 
 
 def test_progress_counts_layer_tokens_and_the_head_by_its_cost(monkeypatch):
-    """A batch of long texts is first, and its cuts have different numbers of layers left: each counts for its layers."""
+    """A batch of long texts is first, and its cuts have different numbers of layers left: each
+    counts for its layers.
+    """
     monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 40)
     decoder, texts = architecture.find_decoder(build("llama")), [[5] * 18, [6] * 4, [7] * 3]
     read, done = likelihood.TextScoring(decoder, texts, CUTS), []
@@ -167,6 +203,11 @@ def test_progress_counts_layer_tokens_and_the_head_by_its_cost(monkeypatch):
 
 @pytest.mark.starter
 def test_starter_reads_wikipedia_above_chance_and_worse_with_a_cut(starter):
-    texts = corpora.tokenize(CorpusSpec("wiki", n_texts=2, seq_len=128, split="validation"), starter.tokenizer).token_ids
-    whole, pruned = (sum(losses) / 2 for losses in likelihood.text_losses(starter.decoder, texts, [None, Block(2, 15)]))
+    texts = corpora.tokenize(
+        CorpusSpec("wiki", n_texts=2, seq_len=128, split="validation"), starter.tokenizer
+    ).token_ids
+    whole, pruned = (
+        sum(losses) / 2
+        for losses in likelihood.text_losses(starter.decoder, texts, [None, Block(2, 15)])
+    )
     assert whole < 5 < pruned

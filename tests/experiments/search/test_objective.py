@@ -1,4 +1,6 @@
-"""The objective of a search: that of a really cut model, for any head of a family, batch and other sets."""
+"""The objective of a search: that of a really cut model, for any head of a family, batch and other
+sets.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ SETS = [(), (2,), (0, 1), (1, 3), (1, 2, 4), (0, 3, 5)]
 
 @pytest.fixture(scope="module")
 def made(tiny_folder):
-    """A function that loads a tiny random model of a family, with larger weights so that its predictions differ."""
+    """A function that loads a tiny random model of a family, with larger weights so that its
+    predictions differ.
+    """
 
     def of(family):
         loaded = load.load(ModelSpec(str(tiny_folder(family)), dtype="float32"))
@@ -36,12 +40,18 @@ def texts(decoder, lengths=(9, 23, 16)):
 
 @torch.inference_mode()
 def plainly(decoder, ids, layers, kind, stride):
-    """The mean over every so-many-th position, from the logits of the whole model with and without the layers, in float64."""
+    """The mean over every so-many-th position, from the logits of the whole model with and without
+    the layers, in float64.
+    """
     rows = {}
     for cut in ((), layers):
         with without_block(decoder, removal(cut) if cut else None):
-            rows[cut] = decoder.model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
-    at = torch.tensor([place for place in range(len(ids) - 1) if (len(ids) - 2 - place) % stride == 0])
+            rows[cut] = (
+                decoder.model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
+            )
+    at = torch.tensor(
+        [place for place in range(len(ids) - 1) if (len(ids) - 2 - place) % stride == 0]
+    )
     p, q = rows[()][at], rows[layers][at]
     if kind == "loss":
         return float(-q[torch.arange(len(at)), torch.tensor(ids)[at + 1]].mean())
@@ -60,8 +70,12 @@ def found(objective, sets, n_texts, *texts):
 def test_it_is_that_of_the_really_cut_model(made, family, kind, stride):
     decoder = made(family)
     read = texts(decoder)
-    values = found(Objective(decoder, read, kind=kind, stride=stride, ends=(1,), keep_bytes=1 << 28), SETS, 3)
-    expected = np.array([[plainly(decoder, ids, layers, kind, stride) for ids in read] for layers in SETS])
+    values = found(
+        Objective(decoder, read, kind=kind, stride=stride, ends=(1,), keep_bytes=1 << 28), SETS, 3
+    )
+    expected = np.array(
+        [[plainly(decoder, ids, layers, kind, stride) for ids in read] for layers in SETS]
+    )
     assert values == pytest.approx(expected, abs=1e-6, rel=2e-6)
     if kind == "kl":
         assert values[0] == pytest.approx(0, abs=1e-6)
@@ -73,7 +87,10 @@ def test_a_figure_is_independent_of_kept_streams_and_other_sets(made):
     read = texts(decoder)
     whole = Objective(decoder, read, kind="kl", stride=2, ends=(1,), keep_bytes=1 << 28)
     values = found(whole, SETS, 3)
-    assert np.array_equal(found(Objective(decoder, read, kind="kl", stride=2, ends=(1,), keep_bytes=0), SETS, 3), values)
+    assert np.array_equal(
+        found(Objective(decoder, read, kind="kl", stride=2, ends=(1,), keep_bytes=0), SETS, 3),
+        values,
+    )
     assert np.array_equal(found(whole, [SETS[4]], 3)[0], values[4])
     first, rest = found(whole, SETS, 3, 0, 1), found(whole, SETS, 3, 1, 3)
     assert np.isnan(first[:, 1:]).all()
@@ -85,7 +102,10 @@ def test_sets_with_a_measured_beginning_resume_from_there(made):
     decoder = made("llama")
     read = texts(decoder)
     ran = []
-    handles = [layer.register_forward_pre_hook(lambda *_, at=at: ran.append(at)) for at, layer in enumerate(decoder.layers)]
+    handles = [
+        layer.register_forward_pre_hook(lambda *_, at=at: ran.append(at))
+        for at, layer in enumerate(decoder.layers)
+    ]
     each = 3 * 23 * decoder.config.hidden_size * 4  # of the three, padded, in float32
     kept = Objective(decoder, read, kind="kl", stride=2, ends=(3,), keep_bytes=each * (7 + 8))
     found(kept, [(1,), (1, 2)], 3)

@@ -1,4 +1,6 @@
-"""Searches from spec to stored path: known answers, reuse of measurements, stops, seeds, and refusals."""
+"""Searches from spec to stored path: known answers, reuse of measurements, stops, seeds, and
+refusals.
+"""
 
 import itertools
 from dataclasses import dataclass, field, replace
@@ -63,8 +65,13 @@ def test_every_search_stores_a_path_that_its_strategy_reads(spec, strategy):
     assert result.complete
     assert [(one.n, len(one.layers)) for one in result.found] == [(1, 1), (2, 2), (3, 3)]
     assert all(one.loss_stderr > 0 for one in result.found)
-    assert all((one.validation or 0) > 0 if one.n_rivals > 1 else one.validation is None for one in result.found)
-    assert {one.n_rivals for one in result.found} <= set(range(1, STRATEGIES[strategy].search.most_ends + 1))
+    assert all(
+        (one.validation or 0) > 0 if one.n_rivals > 1 else one.validation is None
+        for one in result.found
+    )
+    assert {one.n_rivals for one in result.found} <= set(
+        range(1, STRATEGIES[strategy].search.most_ends + 1)
+    )
     is_decided = any(one.n_rivals > 1 for one in result.found)
     assert np.isfinite(result.values["validation"]).any() == is_decided
     assert result.table().rows[1]["removed"] == result.found[1].removed.describe()
@@ -73,10 +80,14 @@ def test_every_search_stores_a_path_that_its_strategy_reads(spec, strategy):
     assert "3 texts of C4" in result.measured_on()
     assert f"count 1 of {result.spec.stride} predictions" in result.measured_on()
     given = StrategyInputs(6, searched=result.path)
-    assert [STRATEGIES[strategy].choose(n, given) for n in (1, 2, 3)] == [one.removed for one in result.found]
+    assert [STRATEGIES[strategy].choose(n, given) for n in (1, 2, 3)] == [
+        one.removed for one in result.found
+    ]
     with pytest.raises(BlockRangeError, match="The search reached 3 removed layers, not 4"):
         STRATEGIES[strategy].choose(4, given)
-    again = search.run(replace(spec, strategy=strategy), lambda progress: pytest.fail("searched twice"))
+    again = search.run(
+        replace(spec, strategy=strategy), lambda progress: pytest.fail("searched twice")
+    )
     assert comparable(again) == comparable(result)
     assert takes(result.spec, result.model).sets >= result.n_sets
 
@@ -99,11 +110,15 @@ def test_swaps_find_the_best_set_and_greedy_the_stepwise_best(spec, objective):
     stepwise = search.run(replace(spec, strategy="greedy"))
     taken = ()
     for one in stepwise.found:
-        taken = best(layers for layers in every if len(layers) == len(taken) + 1 and set(taken) < set(layers))
+        taken = best(
+            layers for layers in every if len(layers) == len(taken) + 1 and set(taken) < set(layers)
+        )
         assert tuple(one.layers) == taken
         assert one.cost == pytest.approx(costs[taken] - costs[()] * (objective == "loss"), abs=1e-6)
     exhaustive = [best(layers for layers in every if len(layers) == n) for n in (1, 2, 3)]
-    ends = list(swaps._walk(search._SearchRun.of(search.resolve(spec), loaded, lambda progress: None)))
+    ends = list(
+        swaps._walk(search._SearchRun.of(search.resolve(spec), loaded, lambda progress: None))
+    )
     assert [one[0] for one in ends] == exhaustive
 
 
@@ -128,7 +143,9 @@ def test_no_set_is_measured_twice_and_searches_share_measurements(spec, measured
     search.run(spec)
     both = [(layers, texts) for _, layers, texts in measured]
     assert len(both) > before
-    searched = [pair for pair in both if len(pair[1]) == 2 and pair[1][0] in (0, 2)]  # halves of the text that is searched on
+    searched = [
+        pair for pair in both if len(pair[1]) == 2 and pair[1][0] in (0, 2)
+    ]  # halves of the text that is searched on
     assert len([pair for pair in searched if len(pair[0]) == 1]) <= 2 * 6 + 6
 
 
@@ -159,7 +176,9 @@ def test_a_stopped_search_resumes_and_ends_as_an_uninterrupted_one(spec, monkeyp
 
 @dataclass
 class Additive:
-    """A model of eight layers: a set costs the sum of its layers, and a little more where neighbours are both removed."""
+    """A model of eight layers: a set costs the sum of its layers, and a little more where
+    neighbours are both removed.
+    """
 
     seed: int
     budget: int = 10_000
@@ -170,14 +189,19 @@ class Additive:
 
     def first(self, sets):
         self.asked += sets
-        return [sum((layer * 5) % 8 + 0.5 * (layer + 1 in layers) for layer in layers) for layers in sets]
+        return [
+            sum((layer * 5) % 8 + 0.5 * (layer + 1 in layers) for layer in layers)
+            for layers in sets
+        ]
 
     half = whole = first
 
 
 @dataclass
 class Paired(Additive):
-    """A model of 24 layers in pairs: where one of a pair is gone, the other costs up to 39 % less."""
+    """A model of 24 layers in pairs: where one of a pair is gone, the other costs up to 39 %
+    less.
+    """
 
     n_layers: int = 24
     free: tuple[int, ...] = tuple(range(24))
@@ -185,12 +209,19 @@ class Paired(Additive):
 
     def __post_init__(self):
         random = Random(self.seed)
-        self.alone = [random.uniform(1, 1.6) if 8 <= layer < 20 else random.uniform(5, 9) for layer in self.free]
+        self.alone = [
+            random.uniform(1, 1.6) if 8 <= layer < 20 else random.uniform(5, 9)
+            for layer in self.free
+        ]
         drawn = random.sample(self.free, 24)
         self.pairs = {frozenset(pair) for pair in zip(drawn[::2], drawn[1::2], strict=True)}
 
     def cost(self, layers):
-        less = sum(0.39 * min(self.alone[layer] for layer in pair) for pair in self.pairs if pair <= {*layers})
+        less = sum(
+            0.39 * min(self.alone[layer] for layer in pair)
+            for pair in self.pairs
+            if pair <= {*layers}
+        )
         return sum(self.alone[layer] for layer in layers) - less
 
     def first(self, sets):
@@ -229,7 +260,12 @@ class Halved(Additive):
 
 def test_costlier_sets_on_half_of_the_texts_are_dropped():
     model = Halved(0)
-    assert greedy.best(model, [(layer,) for layer in (6, 5, 4, 3, 1, 0)]) == [(0,), (3,), (6,), (1,)]
+    assert greedy.best(model, [(layer,) for layer in (6, 5, 4, 3, 1, 0)]) == [
+        (0,),
+        (3,),
+        (6,),
+        (1,),
+    ]
     # Layers 5 and 4 cost most by the quick look, and layer 1 too much by half of the texts.
     assert model.asked[1:] == [(0.5, [(0,), (3,), (6,), (1,)]), (1, [(0,), (3,), (6,)])]
 
@@ -254,7 +290,9 @@ def test_the_budget_ends_a_search_where_it_says(spec):
     result = search.run(replace(spec, strategy="greedy", budget=10))
     assert (result.complete, len(result.found), result.n_sets) == (True, 2, 10)
     assert "budget of 10 sets ended the search at n = 2" in result.measured_on()
-    with pytest.raises(SpecError, match="The budget of 5 sets is too small: the first layer alone takes 6"):
+    with pytest.raises(
+        SpecError, match="The budget of 5 sets is too small: the first layer alone takes 6"
+    ):
         search.run(replace(spec, strategy="greedy", budget=5))
     with pytest.raises(SpecError, match="budget must be"):
         replace(spec, budget=0)
@@ -270,8 +308,14 @@ def test_protected_layers_stay(spec, strategy):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"protect": (0, 1, 2, 3), "max_n": 3}, r"6 layers, 4 protected, .* Choose max-n 1\.\.2, or protect fewer"),
-        ({"protect": tuple(range(6)), "max_n": None}, "6 layers, 6 protected, .* Protect fewer layers"),
+        (
+            {"protect": (0, 1, 2, 3), "max_n": 3},
+            r"6 layers, 4 protected, .* Choose max-n 1\.\.2, or protect fewer",
+        ),
+        (
+            {"protect": tuple(range(6)), "max_n": None},
+            "6 layers, 6 protected, .* Protect fewer layers",
+        ),
         ({"protect": (9,)}, r"Layer 9 cannot be protected: this model has layers 0\.\.5"),
         ({"max_n": 6}, r"Choose max-n 1\.\.5"),
     ],
@@ -291,7 +335,8 @@ def test_texts_that_say_the_same_are_refused(spec, tmp_path):
     copy = tmp_path / "copy.txt"
     copy.write_text("\n\n".join(" ".join(text.split()) for text in said))
     with pytest.raises(
-        CorpusError, match=r"report text \(C4\) repeats the .*: it shares 100 % of .* Choose another text"
+        CorpusError,
+        match=r"report text \(C4\) repeats the .*: it shares 100 % of .* Choose another text",
     ) as refused:
         search.run(replace(spec, corpus=CorpusSpec(str(copy), 3, 24)))
     assert "what what" not in str(refused.value)
@@ -303,17 +348,31 @@ def test_texts_that_say_the_same_are_refused(spec, tmp_path):
 
 def test_a_curve_takes_the_path_that_was_searched(spec):
     asked = SweepSpec(
-        spec.model, BenchmarkSpec(limit=2), CorpusSpec("c4", 2, 24), DistanceSpec(spec.model), "greedy", 2, search=spec
+        spec.model,
+        BenchmarkSpec(limit=2),
+        CorpusSpec("c4", 2, 24),
+        DistanceSpec(spec.model),
+        "greedy",
+        2,
+        search=spec,
     )
     curve = sweep.run(asked)
     found = SearchResult.load(curve.spec.search)
     assert curve.spec.search.strategy == "greedy"
-    assert [point.block for point in curve.points] == [None, removal(found.found[0].layers), removal(found.found[1].layers)]
+    assert [point.block for point in curve.points] == [
+        None,
+        removal(found.found[0].layers),
+        removal(found.found[1].layers),
+    ]
     assert "--strategy greedy" in main.command_line(curve.spec)
     with pytest.raises(SpecError, match="use the same text"):
         replace(asked, loss_corpus=CorpusSpec("wiki", 2, 24))
     usual = sweep.resolve(replace(asked, search=None, loss_corpus=CorpusSpec("wiki", 2, 24))).search
-    assert (usual.corpus.source, usual.validation.split, usual.report.source) == ("c4", "validation", "wiki")
+    assert (usual.corpus.source, usual.validation.split, usual.report.source) == (
+        "c4",
+        "validation",
+        "wiki",
+    )
     assert main.request(main.command_line(replace(asked, search=None)).split()[3:]).search is None
 
 
@@ -321,9 +380,19 @@ def test_questions_quoted_in_the_search_text_are_flagged(spec, tmp_path):
     first = search.documents(replace(spec.corpus, seq_len=48), load.load(spec.model))[1][1]
     asked = tmp_path / "seen.csv"
     words = " ".join("".join(letter if letter.isalnum() else " " for letter in first).split()[:12])
-    asked.write_text(f"question,A,B,answer\n{words},yes,no,A\nIs there more in this world of ours?,yes,no,B\n")
+    asked.write_text(
+        f"question,A,B,answer\n{words},yes,no,A\nIs there more in this world of ours?,yes,no,B\n"
+    )
     told = []
-    curve = SweepSpec(spec.model, BenchmarkSpec(str(asked)), None, DistanceSpec(spec.model), "greedy", 1, search=spec)
+    curve = SweepSpec(
+        spec.model,
+        BenchmarkSpec(str(asked)),
+        None,
+        DistanceSpec(spec.model),
+        "greedy",
+        1,
+        search=spec,
+    )
     sweep.run(curve, lambda progress: told.append(progress.message))
     [flag] = [message for message in told if "share 8 words in a row" in message]
     assert flag.startswith("1 of 2 questions")

@@ -1,4 +1,6 @@
-"""The measurement of speed: it times real decoding with a KV cache, rounds go in turn, nothing finished is lost."""
+"""The measurement of speed: it times real decoding with a KV cache, rounds go in turn, nothing
+finished is lost.
+"""
 
 from dataclasses import replace
 
@@ -32,12 +34,20 @@ def run(spec, on_progress=ignore):
 
 @pytest.fixture
 def spec(tiny_folder):
-    return SpeedSpec(ModelSpec(str(tiny_folder()), dtype="float32"), ns=(0, 2, 3), prompt_tokens=12, new_tokens=3, repeats=3)
+    return SpeedSpec(
+        ModelSpec(str(tiny_folder()), dtype="float32"),
+        ns=(0, 2, 3),
+        prompt_tokens=12,
+        new_tokens=3,
+        repeats=3,
+    )
 
 
 @pytest.fixture
 def timed(monkeypatch):
-    """Return the layers left at every measurement; each takes the time of a clock that runs by layers."""
+    """Return the layers left at every measurement; each takes the time of a clock that runs by
+    layers.
+    """
     calls = []
 
     def by_layers(decoder, ids, new_tokens, between):
@@ -65,7 +75,11 @@ def test_parts_of_layers_are_timed_beside_the_line(spec, timed):
     removed = parse_removal("a1+m3")
     asked = replace(spec, blocks=(removed, Block(1, 3)))
     result = run(asked)
-    assert [point.block for point in result.points] == [None, *(point.block for point in run(spec).points[1:]), *asked.blocks]
+    assert [point.block for point in result.points] == [
+        None,
+        *(point.block for point in run(spec).points[1:]),
+        *asked.blocks,
+    ]
     assert set(timed) == {6, 4, 3}, "a layer that keeps a part is still there"
     assert len(result.of_layers) == 4
     assert result.decode.slope_s == pytest.approx(LAYER_S / 5)
@@ -79,7 +93,11 @@ def test_a_real_measurement_has_every_requested_point(spec):
     result = run(spec)
     assert result.complete
     assert [point.n for point in result.points] == [0, 2, 3]
-    assert [point.block for point in result.points] == [None, Block(3, 2), Block(2, 3)], "the deepest, but for the last layer"
+    assert [point.block for point in result.points] == [
+        None,
+        Block(3, 2),
+        Block(2, 3),
+    ], "the deepest, but for the last layer"
     for point in result.points:
         for timing in (point.prefill, point.decode):
             assert len(timing.repeats_s) == 3
@@ -165,10 +183,18 @@ def test_the_model_is_whole_again_after_a_stop(spec, timed):
 
 
 def test_numbers_that_cannot_be_are_one_sentence(spec):
-    with pytest.raises(BlockRangeError, match=r"6 layers cannot be removed: .* Choose numbers in 0\.\.5\."):
+    with pytest.raises(
+        BlockRangeError, match=r"6 layers cannot be removed: .* Choose numbers in 0\.\.5\."
+    ):
         run(SpeedSpec(spec.model, ns=(0, 6)))
     with pytest.raises(SpecError, match="context window of tiny-llama.*, 256 tokens"):
         run(SpeedSpec(spec.model, prompt_tokens=250, new_tokens=7))
-    for wrong in ({"ns": (0, 0)}, {"ns": (-1,)}, {"repeats": 0}, {"new_tokens": 0}, {"batch_size": 0}):
+    for wrong in (
+        {"ns": (0, 0)},
+        {"ns": (-1,)},
+        {"repeats": 0},
+        {"new_tokens": 0},
+        {"batch_size": 0},
+    ):
         with pytest.raises(SpecError):
             SpeedSpec(**wrong)

@@ -1,4 +1,6 @@
-"""Seconds measured again and again: quartiles and the line over the layers left, with answers that are known."""
+"""Seconds measured again and again: quartiles and the line over the layers left, with answers that
+are known.
+"""
 
 import numpy as np
 import pytest
@@ -27,7 +29,10 @@ def test_an_exact_line_is_found_exactly():
 
 def test_a_noisy_line_is_that_of_another_implementation():
     left = [30, 28, 25, 20, 15, 8]
-    seconds = [0.3 + 0.05 * n + e for n, e in zip(left, np.random.default_rng(1).normal(0, 0.1, 6), strict=True)]
+    seconds = [
+        0.3 + 0.05 * n + e
+        for n, e in zip(left, np.random.default_rng(1).normal(0, 0.1, 6), strict=True)
+    ]
     line, known = fit(left, seconds, 30), stats.linregress(left, seconds)
     assert line.slope_s == pytest.approx(known.slope)
     assert line.intercept_s == pytest.approx(known.intercept)
@@ -41,9 +46,13 @@ def test_too_little_for_a_line_or_for_its_error():
     assert fit([30, 30], [1.0, 2.0], 30) is None
     two = fit([30, 20], [3.0, 2.0], 30)
     assert (two.slope_stderr_s, two.r_squared) == (None, pytest.approx(1))
-    assert fit([30, 20, 10], [1.0, 1.0, 1.0], 30).r_squared is None, "nothing varies, so nothing is explained"
+    assert fit([30, 20, 10], [1.0, 1.0, 1.0], 30).r_squared is None, (
+        "nothing varies, so nothing is explained"
+    )
 
 
-@pytest.mark.parametrize(("seconds", "share"), [([1.0, 0.2, 0.1], 0.0), ([1.0, 1.0, 1.0], 1.0), ([1.0, 1.2, 1.4], 1.0)])
+@pytest.mark.parametrize(
+    ("seconds", "share"), [([1.0, 0.2, 0.1], 0.0), ([1.0, 1.0, 1.0], 1.0), ([1.0, 1.2, 1.4], 1.0)]
+)
 def test_the_fixed_share_stays_a_share(seconds, share):
     assert fit([30, 20, 10], seconds, 30).fixed_share == pytest.approx(share)

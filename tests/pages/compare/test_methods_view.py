@@ -1,4 +1,6 @@
-"""Methods side by side on their page: requested after the work is shown, growing, done, and extended by missing cells."""
+"""Methods side by side on their page: requested after the work is shown, growing, done, and
+extended by missing cells.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -29,14 +31,21 @@ def test_work_is_shown_before_the_click_that_requests_it(view):
     assert "4 healing runs of 2 minutes" in read(texts(at))
     at.button(key="methods-go").click().run()
     (job,) = jobs.active()
-    assert (job.spec.strategies, job.spec.recipes, job.spec.ns) == (("similarity", "swaps"), ("instant", "distill"), (3, 5))
+    assert (job.spec.strategies, job.spec.recipes, job.spec.ns) == (
+        ("similarity", "swaps"),
+        ("instant", "distill"),
+        (3, 5),
+    )
     assert job.label == "Table of 6 methods"
 
 
 def test_table_names_only_a_significant_best_and_lists_failures(ui_cache, view):
     fakes.methods().save()
     at = view()
-    assert "Lowest loss, significantly below every other method, at n = 3: similarity + instant." in read(texts(at))
+    assert (
+        "Lowest loss, significantly below every other method, at n = 3: similarity + instant."
+        in read(texts(at))
+    )
     assert "At n = 5 no method is significantly better than every other" in read(texts(at))
     assert "Not measured: deepest + instant, n = 5: It cannot be." in read(texts(at))
     assert list(figures(at)) == ["methods-nats"]
@@ -51,14 +60,19 @@ def test_one_click_runs_missing_cells_with_the_same_questions(ui_cache, view):
     at = view()
     assert at.button(key="methods-go").label == "Measure 1 missing"
     widget(at.multiselect, "ns").set_value([3]).run()
-    assert (at.button(key="methods-go").label, at.button(key="methods-go").disabled) == ("Measure", True)
+    assert (at.button(key="methods-go").label, at.button(key="methods-go").disabled) == (
+        "Measure",
+        True,
+    )
     widget(at.multiselect, "ns").set_value([3, 5, 8]).run()
     assert at.button(key="methods-go").label == "Measure 5 missing"
     at.button(key="methods-go").click().run()
     (job,) = jobs.active()
     assert job.spec.ns == (3, 5, 8)
     assert replace(job.spec.benchmark, shots=None) == BenchmarkSpec()
-    assert replace(job.spec.loss_corpus, identity="") == replace(table.spec.loss_corpus, identity="")
+    assert replace(job.spec.loss_corpus, identity="") == replace(
+        table.spec.loss_corpus, identity=""
+    )
     widget(at.multiselect, "ns").set_value(["3", "many"]).run()
     assert "not many" in read(texts(at))
 

@@ -18,9 +18,14 @@ BLOCK = Block(13, 5)
 PROMPT = "The capital of France is"
 
 
-def microscope(prompt=PROMPT, pieces=("<b>The", " capital", "\n", " is"), left_out=0) -> MicroscopeResult:
+def microscope(
+    prompt=PROMPT, pieces=("<b>The", " capital", "\n", " is"), left_out=0
+) -> MicroscopeResult:
     n, layers = len(pieces), fakes.L
-    guesses = [[[10, 11, 12, 13, 14] if depth < 20 else [12, 10, 11, 13, 14] for _ in range(n)] for depth in range(layers + 1)]
+    guesses = [
+        [[10, 11, 12, 13, 14] if depth < 20 else [12, 10, 11, 13, 14] for _ in range(n)]
+        for depth in range(layers + 1)
+    ]
     return MicroscopeResult(
         MicroscopeSpec(fakes.MODEL, prompt),
         fakes.VERSIONS,
@@ -54,9 +59,15 @@ def stored(at: AppTest):
 
 def test_the_microscope_looks_into_the_whole_or_the_pruned_model(view):
     at = view()
-    assert "Not measured yet for this prompt and the unpruned model. Click **Look inside**" in texts(at)
+    assert (
+        "Not measured yet for this prompt and the unpruned model. Click **Look inside**"
+        in texts(at)
+    )
     at.button(key="microscope-go").click().run()
-    assert (jobs.active()[0].spec.block, jobs.active()[0].spec.prompt) == (None, "The capital of France is")
+    assert (jobs.active()[0].spec.block, jobs.active()[0].spec.prompt) == (
+        None,
+        "The capital of France is",
+    )
     at.button_group(key="inside-False").set_value("the pruned model").run()
     at.button(key="microscope-go").click().run()
     assert jobs.active()[1].spec.block == BLOCK

@@ -1,4 +1,6 @@
-"""Compare in every state: nothing yet, queued, growing, done, failed; and nothing that anyone wrote becomes markup."""
+"""Compare in every state: nothing yet, queued, growing, done, failed; and nothing that anyone wrote
+becomes markup.
+"""
 
 from dataclasses import replace
 
@@ -15,7 +17,9 @@ from tests.support.seen import figures, read, texts, trace
 PAGE = "pages/compare.py"
 BLOCK = Block(13, 5)
 """The block that the made-up map chooses at n = 5."""
-NASTY = "<script>alert(1)</script> <img src=x onerror=y> **bold** [link](http://evil) $x$ www.evil.com"
+NASTY = (
+    "<script>alert(1)</script> <img src=x onerror=y> **bold** [link](http://evil) $x$ www.evil.com"
+)
 VARIANTS = (
     Variant(),
     Variant("pruned", BLOCK),
@@ -26,8 +30,21 @@ VARIANTS = (
 
 def writing(tokens, *, complete=True, layers=25) -> Writing:
     n = len(tokens)
-    own, unpruned = [0.5 + 0.1 * index for index in range(n)], [1.0 + 0.2 * index for index in range(n)]
-    return Writing(tokens, [f" t{token}" for token in tokens], own, unpruned * complete, layers, 0.1, 0.5, False, complete)
+    own, unpruned = (
+        [0.5 + 0.1 * index for index in range(n)],
+        [1.0 + 0.2 * index for index in range(n)],
+    )
+    return Writing(
+        tokens,
+        [f" t{token}" for token in tokens],
+        own,
+        unpruned * complete,
+        layers,
+        0.1,
+        0.5,
+        False,
+        complete,
+    )
 
 
 def comparison(*writings, prompt=NASTY, complete=True) -> CompareResult:
@@ -35,7 +52,9 @@ def comparison(*writings, prompt=NASTY, complete=True) -> CompareResult:
     whole = [1, 2, 3, 4, 5, 6]
     written = [writing(tokens) for tokens in (whole, [1, 2, 9, 9, 9, 9], [1, 2, 3, 4, 7, 8], whole)]
     given = list(writings) or [replace(written[0], n_layers=30), *written[1:]]
-    return CompareResult(spec, fakes.VERSIONS, 3.0, 40, complete, "SmolLM2-135M-Instruct", fakes.L, 12, given)
+    return CompareResult(
+        spec, fakes.VERSIONS, 3.0, 40, complete, "SmolLM2-135M-Instruct", fakes.L, 12, given
+    )
 
 
 def asked_for(at: AppTest, prompt=NASTY, tokens=6) -> AppTest:
@@ -68,7 +87,10 @@ def known(ui_cache):
 def test_of_an_unknown_model_only_the_unpruned_one_can_write(app):
     at = app(PAGE)
     assert "no distance map yet" in texts(at)
-    assert "Not generated yet for this prompt and block (nothing removed). Click **Generate**" in texts(at)
+    assert (
+        "Not generated yet for this prompt and block (nothing removed). Click **Generate**"
+        in texts(at)
+    )
     at.button(key="compare-go").click().run()
     (made,) = jobs.active()
     assert made.spec.variants == (Variant(),)
@@ -79,12 +101,21 @@ def test_four_variants_of_the_cut_are_requested_with_one_click(app, known):
     assert BLOCK.brief() in texts(at)
     at.button(key="compare-go").click().run()
     (made,) = jobs.active()
-    assert {variant.label for variant in made.spec.variants} == {"unpruned", "pruned", "instant", "healed"}
+    assert {variant.label for variant in made.spec.variants} == {
+        "unpruned",
+        "pruned",
+        "instant",
+        "healed",
+    }
     assert {(variant.block, variant.adapter) for variant in made.spec.variants[2:]} == {
         (BLOCK, "adapters/a"),
         (BLOCK, "adapters/b"),
     }
-    assert (made.spec.prompt, made.spec.temperature, made.spec.model.source) == ("The capital of France is", 0.0, "starter")
+    assert (made.spec.prompt, made.spec.temperature, made.spec.model.source) == (
+        "The capital of France is",
+        0.0,
+        "starter",
+    )
     assert "Next in the queue" in texts(at)
     assert "capital" not in made.label
 
@@ -101,7 +132,9 @@ def test_the_slider_chooses_another_cut_here_and_on_explore(app, known):
 
 def test_without_a_healing_run_the_instant_heal_is_offered(app, ui_cache):
     fakes.distances().save()
-    replace(fakes.heal(), spec=replace(fakes.heal().spec, block=BLOCK), adapter="adapters/gone").save()
+    replace(
+        fakes.heal(), spec=replace(fakes.heal().spec, block=BLOCK), adapter="adapters/gone"
+    ).save()
     control = replace(fakes.heal().spec, block=BLOCK, control=True)
     replace(fakes.heal(), spec=control, adapter="adapters/control").save()
     (ui_cache / "adapters" / "control").mkdir(parents=True)
@@ -117,12 +150,20 @@ def test_a_growing_comparison_is_shown_as_far_as_it_is(app, known, job):
     growing = comparison(*(writing(tokens, complete=False) for tokens in lengths), complete=False)
     growing.save()
     made = job(
-        growing.spec, jobs.RUNNING, "Comparison", phase="writing", done=8, total=24, result_key=growing.spec.fingerprint()
+        growing.spec,
+        jobs.RUNNING,
+        "Comparison",
+        phase="writing",
+        done=8,
+        total=24,
+        result_key=growing.spec.fingerprint(),
     )
     at = asked_for(app(PAGE, n="5"))
     shown = html_of(at)
     assert shown.count("▍") == 4, "all of them grow"
-    assert shown.count("text-decoration:underline") == shown.count("the first token that differs") == 1
+    assert (
+        shown.count("text-decoration:underline") == shown.count("the first token that differs") == 1
+    )
     at.button(key=f"compare-cancel-{made.id}").click().run()
     assert jobs.get(made.id).cancel_requested
 
@@ -181,7 +222,9 @@ def test_a_stored_comparison_fills_the_form_it_belongs_to(app, known):
     assert not html_of(at), "no text of another prompt or block stands below the form"
     assert "Not generated yet for this prompt and block (" in texts(at)
     menu = stored(at)
-    place, older = next((place, option) for place, option in enumerate(menu.options) if "Older" in option)
+    place, older = next(
+        (place, option) for place, option in enumerate(menu.options) if "Older" in option
+    )
     assert f"without {BLOCK.brief()} · 4 models · greedy · 6 tokens" in older
     menu.select_index(place).run()
     assert not at.exception
@@ -224,9 +267,15 @@ def test_runs_are_one_click_away_and_first_where_pinned(app, known):
     assert app(PAGE, pin=f"distances:{key}").button_group(key="compare-view").value == "Runs"
 
 
-@pytest.mark.parametrize(("view", "key"), [("Prompt", "compare-go"), ("Microscope", "microscope-go")])
+@pytest.mark.parametrize(
+    ("view", "key"), [("Prompt", "compare-go"), ("Microscope", "microscope-go")]
+)
 def test_weights_that_are_not_here_generate_nothing(compare, known, monkeypatch, view, key):
-    monkeypatch.setattr(remote, "reason_unavailable", lambda source, revision: "The weights are not on this machine.")
+    monkeypatch.setattr(
+        remote,
+        "reason_unavailable",
+        lambda source, revision: "The weights are not on this machine.",
+    )
     at = compare(view)
     assert at.button(key=key).disabled
     assert "The weights are not on this machine." in read(texts(at))

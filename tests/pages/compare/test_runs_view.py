@@ -66,13 +66,22 @@ def test_one_run_is_drawn_at_once_and_downloads_as_json(view):
     at = view()
     assert list(table(at)["measured on"]) == ["C4 32 × 256"]
     assert "runs-distance" in figures(at)
-    json_button, csv_button = (next(b for b in at.get("download_button") if b.proto.id.endswith(k)) for k in ("json", "csv"))
+    json_button, csv_button = (
+        next(b for b in at.get("download_button") if b.proto.id.endswith(k))
+        for k in ("json", "csv")
+    )
     assert not json_button.proto.disabled
     assert not csv_button.proto.disabled
 
 
 def test_filters_hide_rows_but_keep_drawn_runs(view):
-    for result in (fakes.distances(), fakes.sweep(), fakes.sweep(strategy="deepest"), fakes.heal(), fakes.damage()):
+    for result in (
+        fakes.distances(),
+        fakes.sweep(),
+        fakes.sweep(strategy="deepest"),
+        fakes.heal(),
+        fakes.damage(),
+    ):
         result.save()
     at = view()
     assert len(table(at)) == 5
@@ -108,7 +117,12 @@ def test_a_pin_that_is_not_stored_is_named(view, text):
 
 def test_incomparable_runs_are_named_in_a_sentence(view):
     one = fakes.sweep()
-    two = replace(one, spec=replace(one.spec, benchmark=BenchmarkSpec("piqa", identity="p"), loss_corpus=CorpusSpec("c4")))
+    two = replace(
+        one,
+        spec=replace(
+            one.spec, benchmark=BenchmarkSpec("piqa", identity="p"), loss_corpus=CorpusSpec("c4")
+        ),
+    )
     metric = replace(fakes.distances(), spec=replace(fakes.distances().spec, metric="relative-l2"))
     for result in (one, two, fakes.distances(), metric):
         result.save()

@@ -22,7 +22,12 @@ def test_curves_keep_to_the_range_of_the_address(app, filled):
     at = app(n="5", range="3-9")
     assert axis(at, "accuracy") == axis(at, "loss") == [2.5, 9.5]
     low, high = axis(at, "accuracy", "yaxis")
-    shown = [(x, y) for x, y in zip(*(trace(figures(at)["accuracy"], "pruned")[side] for side in "xy"), strict=True)]
+    shown = [
+        (x, y)
+        for x, y in zip(
+            *(trace(figures(at)["accuracy"], "pruned")[side] for side in "xy"), strict=True
+        )
+    ]
     assert all(low < y < high for x, y in shown if 3 <= x <= 9)
     assert len(shown) == len(fakes.sweep().points), "points out of sight are kept"
     assert at.query_params["range"] in ("3-9", ["3-9"])

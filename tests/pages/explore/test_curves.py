@@ -1,4 +1,6 @@
-"""The curves: strategies and healing runs on one chart, intervals, and removals of scattered layers."""
+"""The curves: strategies and healing runs on one chart, intervals, and removals of scattered
+layers.
+"""
 
 from dataclasses import replace
 
@@ -26,7 +28,9 @@ def fill(*strategies: str) -> None:
 
 def compare(at, *strategies: str):
     """The page with these strategies' curves drawn too."""
-    choice = next(group for group in at.button_group if group.key and group.key.startswith("compare-"))
+    choice = next(
+        group for group in at.button_group if group.key and group.key.startswith("compare-")
+    )
     return choice.set_value(list(strategies)).run()
 
 
@@ -51,11 +55,17 @@ def test_other_strategies_on_the_same_questions_are_drawn_on_request(app):
 def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     fill("similarity", strategy)
     at = app(strategy=strategy, n="5")
-    measured = fakes.sweep(strategy=strategy, cuts=CUTS if strategy == "manual" else (), draw=2 if strategy == "random" else 0)
+    measured = fakes.sweep(
+        strategy=strategy,
+        cuts=CUTS if strategy == "manual" else (),
+        draw=2 if strategy == "random" else 0,
+    )
     cut = next(point.block for point in measured.points if point.n == 5)
     assert f"**{cut.brief()}** removed" in texts(at)
     assert strip(at)["cut"] == list(cut.layers)
-    assert ringed(at) == [(run.start, run.size) for run in (cut.blocks if isinstance(cut, LayerSet) else [cut])]
+    assert ringed(at) == [
+        (run.start, run.size) for run in (cut.blocks if isinstance(cut, LayerSet) else [cut])
+    ]
     assert at.query_params.get("strategy", ["similarity"])[0] in (strategy, strategy[0])
     assert not at.exception
 
@@ -76,7 +86,9 @@ def test_the_cliff_is_marked_and_the_bands_are_explained(app):
     at = app()
     (note,) = charts(at)["accuracy"]["layout"]["annotations"]
     assert note["text"] == cliff.locate(fakes.sweep(answers=True)).label()
-    assert "Shaded: the 95 % interval of an accuracy (Wilson) or of a loss (Student's t)." in texts(opened(at, "data"))
+    assert "Shaded: the 95 % interval of an accuracy (Wilson) or of a loss (Student's t)." in texts(
+        opened(at, "data")
+    )
 
 
 def test_one_click_heals_the_block_instantly_on_the_curves_questions(app):
@@ -102,7 +114,11 @@ def test_the_curve_shows_heals_of_its_own_blocks_alone(app, curve):
     assert not heal.is_of(curve.points[5].block)
     assert "healed" not in names(at, "accuracy")
     own = replace(heal, spec=replace(heal.spec, block=curve.points[5].block))
-    points = {name: replace(point, start=own.spec.block.start) for name, point in own.models.items() if point.n}
+    points = {
+        name: replace(point, start=own.spec.block.start)
+        for name, point in own.models.items()
+        if point.n
+    }
     replace(own, **points).save()
     diamonds = trace(charts(app(n="5"))["accuracy"], "healed")
     assert len(diamonds["x"]) == 1

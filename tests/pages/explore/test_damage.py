@@ -25,7 +25,14 @@ def test_a_growing_damage_map_leaves_unmeasured_blocks_blank(app, job):
     fakes.distances().save()
     part = fakes.damage(0.4)
     part.save()
-    job(DamageSpec(), jobs.RUNNING, "Damage map", done=4, total=10, result_key=part.spec.fingerprint())
+    job(
+        DamageSpec(),
+        jobs.RUNNING,
+        "Damage map",
+        done=4,
+        total=10,
+        result_key=part.spec.fingerprint(),
+    )
     at = app(metric="damage", block="3:5")
     cells = [value for row in trace(figures(at)["map"], "damage")["z"] for value in row]
     assert sum(value is not None for value in cells) == 138

@@ -1,4 +1,6 @@
-"""One dataset is selected, and verdict, chart, Cost and Export all show it; other datasets are named beside it."""
+"""One dataset is selected, and verdict, chart, Cost and Export all show it; other datasets are
+named beside it.
+"""
 
 import json
 import shlex
@@ -17,14 +19,21 @@ SHORT = 4
 
 def challenge(curve):
     """Return the curve with 300 questions of another dataset; every block answers fewer of them."""
-    asked = replace(curve.spec, benchmark=replace(curve.spec.benchmark, task="arc_challenge", limit=300, identity="c"))
-    points = [replace(point, acc=point.acc - 0.1, n_samples=300) for point in curve.points[: SHORT + 1]]
+    asked = replace(
+        curve.spec,
+        benchmark=replace(curve.spec.benchmark, task="arc_challenge", limit=300, identity="c"),
+    )
+    points = [
+        replace(point, acc=point.acc - 0.1, n_samples=300) for point in curve.points[: SHORT + 1]
+    ]
     return replace(curve, spec=asked, points=points, n_questions=300)
 
 
 @pytest.fixture
 def two(ui_cache):
-    """A long curve on ARC-Easy, a short one with more questions on ARC-Challenge, and a third strategy on both."""
+    """A long curve on ARC-Easy, a short one with more questions on ARC-Challenge, and a third
+    strategy on both.
+    """
     fakes.distances().save()
     for strategy in ("similarity", "deepest"):
         curve = fakes.sweep(strategy=strategy)
@@ -34,13 +43,21 @@ def two(ui_cache):
 
 def verdict(at) -> str:
     """Return the verdict and its details on hover."""
-    return read(next(f"{item.value}\n{item.help}" for item in at.markdown if item.value.startswith("Without ")))
+    return read(
+        next(
+            f"{item.value}\n{item.help}"
+            for item in at.markdown
+            if item.value.startswith("Without ")
+        )
+    )
 
 
 def test_verdict_chart_and_cost_use_one_dataset_and_mention_another(app, two):
     at = app(n="5")
     assert "100 ARC-Easy questions" in verdict(at)
-    assert max(trace(figures(at)["accuracy"], "pruned")["x"]) > SHORT, "the chart is the curve on the same dataset"
+    assert max(trace(figures(at)["accuracy"], "pruned")["x"]) > SHORT, (
+        "the chart is the curve on the same dataset"
+    )
     assert score(at, "accuracy") == fakes.sweep().points[5].acc
     at.session_state["details"] = True
     at.run()
@@ -55,7 +72,9 @@ def test_the_printed_command_makes_the_sheet_on_screen(app, two, tmp_path, capsy
     at.session_state["address"]["way"] = "Decision sheet"
     at.switch_page("pages/export.py").run()
     assert not at.exception
-    command = next(line for code in at.code for line in code.value.splitlines() if " sheet " in line)
+    command = next(
+        line for code in at.code for line in code.value.splitlines() if " sheet " in line
+    )
     for option in (
         f"--task {task}",
         f"--limit {limit}",

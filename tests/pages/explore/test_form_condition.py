@@ -24,7 +24,9 @@ def in_float32(result, **changes):
 def on_screen(ui_cache):
     """A map and a curve in float32, while this machine would choose another dtype."""
     distances = in_float32(fakes.distances(), corpus=TEXTS)
-    curve = in_float32(fakes.sweep(limit=60), benchmark=QUESTIONS, distances=distances.spec, loss_corpus=TEXTS)
+    curve = in_float32(
+        fakes.sweep(limit=60), benchmark=QUESTIONS, distances=distances.spec, loss_corpus=TEXTS
+    )
     for one in (distances, curve):
         one.save()
     return distances, curve
@@ -33,7 +35,10 @@ def on_screen(ui_cache):
 def test_a_sweep_starts_from_the_condition_on_screen(app, on_screen):
     at = app()
     assert at.selectbox(key="sweep-dtype").value == "float32"
-    assert "Computes in float32 from Q4\\_1 weights, as on screen. Loss: 12 texts of Wikipedia." in texts(at)
+    assert (
+        "Computes in float32 from Q4\\_1 weights, as on screen. Loss: 12 texts of Wikipedia."
+        in texts(at)
+    )
     at.button(key="sweep-go").click().run()
     (made,) = jobs.active()
     assert (made.spec.model.dtype, made.spec.model.source) == ("float32", "starter")
@@ -46,7 +51,9 @@ def test_another_dtype_is_named_with_the_map_that_it_needs(app, on_screen):
     at = app()
     at.selectbox(key="sweep-dtype").set_value("bfloat16").run()
     said = texts(at)
-    assert "Computes in bfloat16 from Q4\\_1 weights. On screen: float32 from Q4\\_1 weights." in said
+    assert (
+        "Computes in bfloat16 from Q4\\_1 weights. On screen: float32 from Q4\\_1 weights." in said
+    )
     at.button(key="sweep-go").click().run()
     assert {made.spec.model.dtype for made in jobs.active()} == {"bfloat16"}
 
@@ -65,7 +72,10 @@ def test_buttons_ask_in_the_precision_on_screen(app, on_screen):
     at = app(n="5", tab="cost")
     at.button(key="measure-speed").click().run()
     at.button(key="instant").click().run()
-    assert {made.kind: made.spec.model.dtype for made in jobs.active()} == {"speed": "float32", "heal": "float32"}
+    assert {made.kind: made.spec.model.dtype for made in jobs.active()} == {
+        "speed": "float32",
+        "heal": "float32",
+    }
 
 
 def test_compare_starts_from_the_condition_on_screen(app, on_screen):

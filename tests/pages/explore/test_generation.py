@@ -1,4 +1,6 @@
-"""Generated text under the slider: that of exactly the selected block, or a button that measures it; all of it under Data."""
+"""Generated text under the slider: that of exactly the selected block, or a button that measures
+it; all of it under Data.
+"""
 
 from dataclasses import replace
 
@@ -37,7 +39,11 @@ def test_the_button_measures_exactly_the_selected_block(app):
     at = app(block="14:5")
     at.button(key="measure-generation").click().run()
     (made,) = jobs.active()
-    assert (made.kind, made.spec.block, made.spec.generation) == ("evaluate", OTHER, sweep.spec.generation)
+    assert (made.kind, made.spec.block, made.spec.generation) == (
+        "evaluate",
+        OTHER,
+        sweep.spec.generation,
+    )
     assert made.spec.model == replace(sweep.spec.model, identity="")
     assert (made.spec.benchmark, made.spec.loss_corpus) == (None, None), "generation alone is quick"
 

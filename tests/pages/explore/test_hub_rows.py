@@ -1,4 +1,6 @@
-"""A dataset from the Hub in a form: files with sizes, columns to choose, the first rows, and then a file like any other."""
+"""A dataset from the Hub in a form: files with sizes, columns to choose, the first rows, and then a
+file like any other.
+"""
 
 import json
 from pathlib import Path
@@ -34,7 +36,9 @@ def form(app, loopback, monkeypatch):
 
 def come(at, looks):
     """Wait for the request that runs behind the page."""
-    wait_for(lambda: looks._answers and all(future.done() for future, _ in looks._answers.values()), 20)
+    wait_for(
+        lambda: looks._answers and all(future.done() for future, _ in looks._answers.values()), 20
+    )
     at.run()
     assert not at.exception
     return at
@@ -52,10 +56,16 @@ def chosen(at, key, box, path, id="org/set"):
 
 def test_questions_are_mapped_shown_and_asked(form):
     chosen(form, "sweep", "sweep-task", None)
-    assert [read(option) for option in form.selectbox(key="sweep-hub-file").options] == ["q.jsonl · 384 B", "t.jsonl · 234 B"]
+    assert [read(option) for option in form.selectbox(key="sweep-hub-file").options] == [
+        "q.jsonl · 384 B",
+        "t.jsonl · 234 B",
+    ]
     assert "The download starts when you choose a file" in texts(form)
     chosen(form, "sweep", "sweep-task", "q.jsonl")
-    assert next(item for item in form.dataframe if "stem" in item.value.columns).value["a"].tolist() == ["three"] * 4
+    assert (
+        next(item for item in form.dataframe if "stem" in item.value.columns).value["a"].tolist()
+        == ["three"] * 4
+    )
     assert "Choose the column of the question and of the choices" in texts(form)
     form.selectbox(key="sweep-hub-question").set_value("stem").run()
     form.multiselect(key="sweep-hub-choices").set_value(["a", "b"]).run()

@@ -1,4 +1,6 @@
-"""The strip that selects the removed layers: the server's reaction to its messages, and the strip itself in a real browser."""
+"""The strip that selects the removed layers: the server's reaction to its messages, and the strip
+itself in a real browser.
+"""
 
 import re
 from types import SimpleNamespace
@@ -22,12 +24,16 @@ CHOICE = Block(11, 5)
 def heard(said: dict, kept: frozenset[int] = frozenset()) -> list:
     """Return the calls that a message of the strip of a 30-layer model causes."""
     done = []
-    fake = SimpleNamespace(cut=lambda _: SimpleNamespace(removed=CHOICE), distances=SimpleNamespace(n_layers=30))
+    fake = SimpleNamespace(
+        cut=lambda _: SimpleNamespace(removed=CHOICE), distances=SimpleNamespace(n_layers=30)
+    )
     with (
         mock.patch.object(layer_choice, "st", mock.MagicMock(session_state={})),
         mock.patch.object(cuts.state, "choose_cut", done.append),
         mock.patch.object(cuts.state, "choose_n", side_effect=lambda n: done.append(n)),
-        mock.patch.object(cuts.state, "protect", side_effect=lambda layers: done.append(sorted(layers))),
+        mock.patch.object(
+            cuts.state, "protect", side_effect=lambda layers: done.append(sorted(layers))
+        ),
         mock.patch.object(cuts.state, "protected", return_value=kept),
     ):
         layer_choice._hear(said, fake)
@@ -45,7 +51,9 @@ def test_messages_of_the_strip_change_the_selection():
     assert heard({"cut": 5, "protected": None, "more": "<b>"}) == []
 
 
-@pytest.mark.parametrize("text", ["evil", "-1:5", "7:0", "29:4", "0:30", "7:99999999999999999999", "1:2+2:1"])
+@pytest.mark.parametrize(
+    "text", ["evil", "-1:5", "7:0", "29:4", "0:30", "7:99999999999999999999", "1:2+2:1"]
+)
 def test_messages_that_no_strip_sends_are_refused(text):
     with pytest.raises(BlockRangeError):
         heard({"cut": text})
@@ -81,7 +89,9 @@ def test_strategy_choice_of_a_protected_layer_is_named(app):
 @pytest.mark.parametrize("page", ["heal", "export"])
 def test_heal_and_export_name_a_removed_protected_layer(app, page):
     fill()
-    assert "This selection removes the protected layers 8, 9." in texts(app(f"pages/{page}.py", block="7:5", keep="8:2"))
+    assert "This selection removes the protected layers 8, 9." in texts(
+        app(f"pages/{page}.py", block="7:5", keep="8:2")
+    )
     assert "protected" not in texts(app(f"pages/{page}.py", block="7:5", keep="2:1"))
 
 
@@ -117,14 +127,18 @@ def page(served, visitor):
 
 
 def leave(page: Page) -> None:
-    """Close the window once no message is on its way: a server that still writes to it logs an error."""
+    """Close the window once no message is on its way: a server that still writes to it logs an
+    error.
+    """
     page.wait_for_timeout(600)
     browser.drawn(page)
     page.close()
 
 
 def expect_strip(page: Page, **wanted) -> None:
-    wanted = {name: list(value) if isinstance(value, range) else value for name, value in wanted.items()}
+    wanted = {
+        name: list(value) if isinstance(value, range) else value for name, value in wanted.items()
+    }
     page.wait_for_function(
         f"""wanted => {{ const shown = ({SHOWN})();
         return Object.keys(wanted).every(key => JSON.stringify(shown[key]) === JSON.stringify(wanted[key])); }}""",
@@ -133,13 +147,19 @@ def expect_strip(page: Page, **wanted) -> None:
 
 
 def expect_words(page: Page, cut, address: str | None) -> None:
-    """Wait until the server has taken the removed layers: its words on the page, the slider and the address."""
+    """Wait until the server has taken the removed layers: its words on the page, the slider and the
+    address.
+    """
     expect(page.get_by_text(cut.brief()).first).to_be_visible()
     expect(page.get_by_role("slider", name="Layers removed, n")).to_have_value(str(cut.size))
     if address is None:
         expect(page).not_to_have_url(re.compile("block="))
     else:
-        expect(page).to_have_url(re.compile("block=" + address.replace(":", "(:|%3A)").replace("+", r"(\+|%2B)") + "(&|$)"))
+        expect(page).to_have_url(
+            re.compile(
+                "block=" + address.replace(":", "(:|%3A)").replace("+", r"(\+|%2B)") + "(&|$)"
+            )
+        )
 
 
 @pytest.mark.browser
@@ -150,12 +170,16 @@ class TestInABrowser:
     def test_map_follows_a_dragged_block_before_the_server_hears(self, page):
         drag(page, place(page, 13), place(page, 18))
         expect_strip(page, removed=range(16, 21), ring="16:5")
-        expect(page.get_by_text(Block(11, 5).brief()).first).to_be_visible()  # the page still has the former block
+        expect(
+            page.get_by_text(Block(11, 5).brief()).first
+        ).to_be_visible()  # the page still has the former block
         page.mouse.up()
         expect_words(page, Block(16, 5), "16:5")
         expect_strip(page, removed=range(16, 21), ring="16:5")
         assert "Removed: layers 16-20 (5). angle 0." in page.evaluate(SHOWN)["said"]
-        assert re.search(r"loss \+\d\.\d\d nats \(95 %: .* texts of Wikipedia", page.evaluate(SHOWN)["said"])
+        assert re.search(
+            r"loss \+\d\.\d\d nats \(95 %: .* texts of Wikipedia", page.evaluate(SHOWN)["said"]
+        )
         page.keyboard.press("Escape")
         expect_words(page, Block(11, 5), None)
 

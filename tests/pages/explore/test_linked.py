@@ -1,4 +1,6 @@
-"""Explore as one instrument: a clicked block is selected everywhere, and the address holds the whole view."""
+"""Explore as one instrument: a clicked block is selected everywhere, and the address holds the
+whole view.
+"""
 
 from collections.abc import Collection
 from types import SimpleNamespace
@@ -84,7 +86,9 @@ def test_lines_of_every_measure(app, what):
     assert at.selectbox(key="map-view").value == "lines"
     assert at.selectbox(key="metric").value == what
     assert ringed(at) == [(BEST.start, BEST.size)]
-    assert "selected" not in [item["name"] for item in drawn["data"]], "a figure that moves with the selection is drawn anew"
+    assert "selected" not in [item["name"] for item in drawn["data"]], (
+        "a figure that moves with the selection is drawn anew"
+    )
     rows = {
         "damage": fakes.damage().increase,
         "angular": fakes.distances().mean[:-1],
@@ -111,7 +115,9 @@ def test_the_address_asks_for_texts_and_questions_by_name(app):
     at.selectbox(key=f"pick-sweep-{older.spec.fingerprint()}").set_value(newest).run()
     assert at.query_params["benchmark"] in ("arc_easy:100", ["arc_easy:100"])
     at.slider(key="n").set_value(9).run()
-    assert "This link asks for" not in texts(at), "an address that the page itself wrote is no request"
+    assert "This link asks for" not in texts(at), (
+        "an address that the page itself wrote is no request"
+    )
 
 
 def test_missing_result_is_named_and_offered_but_never_started(app):
@@ -141,21 +147,34 @@ def test_questions_have_names_that_can_be_read_back(spec):
     assert result_choice.read_questions(result_choice.name_questions(spec)) == spec
 
 
-def click(session: dict, on: str, block: str | None, n_layers: int = 30, kept: Collection[int] = ()) -> Block | str | None:
-    """Return the result of a click on the chart drawn in this session: a block, "strategy", or None where it is ignored."""
+def click(
+    session: dict, on: str, block: str | None, n_layers: int = 30, kept: Collection[int] = ()
+) -> Block | str | None:
+    """Return the result of a click on the chart drawn in this session: a block, "strategy", or None
+    where it is ignored.
+    """
     heard = {}
     points = [{"customdata": block}] if block else []
     fake = mock.MagicMock(session_state=session)
     done = []
     with (
         mock.patch.object(chart_selection, "st", fake),
-        mock.patch.object(chart_selection.chart, "show", lambda _, key, on_select, **__: heard.update({key: on_select})),
+        mock.patch.object(
+            chart_selection.chart,
+            "show",
+            lambda _, key, on_select, **__: heard.update({key: on_select}),
+        ),
         mock.patch.object(cuts.state, "choose_cut", done.append),
         mock.patch.object(cuts.state, "protected", return_value=frozenset(kept)),
         mock.patch.object(cuts.state, "choose_n", side_effect=lambda _: done.append("strategy")),
     ):
         chart_selection.chart_of_blocks(
-            SimpleNamespace(), key=on, alt="", file_name="", n_layers=n_layers, chosen=lambda n: Block(13, n)
+            SimpleNamespace(),
+            key=on,
+            alt="",
+            file_name="",
+            n_layers=n_layers,
+            chosen=lambda n: Block(13, n),
         )
         (name,) = heard
         session[name] = {"selection": {"points": points}}
@@ -175,7 +194,9 @@ def test_clicks():
     assert click(session, "map", "0:30") is None, "a model keeps a layer"
     assert click(session, "map", "5:5", kept={9}) is None, "nor does it lose a protected one"
     assert click(session, "map", "nonsense") is None
-    assert click(session, "accuracy", ["7:5", 5]) == Block(7, 5), "a point of a curve, which says its n too"
+    assert click(session, "accuracy", ["7:5", 5]) == Block(7, 5), (
+        "a point of a curve, which says its n too"
+    )
     assert click(session, "accuracy", ["unpruned", 0]) == "strategy", "n = 0 is no choice by hand"
 
 
@@ -240,7 +261,11 @@ def test_only_the_open_tab_is_drawn_and_in_the_address(app):
 def test_block_beyond_the_model_is_named(app):
     fill()
     at = app(block="99:5")
-    assert "The address of this page names layers 99-103, but this model has layers 0-29." in texts(at)
+    assert "The address of this page names layers 99-103, but this model has layers 0-29." in texts(
+        at
+    )
     assert ringed(at) == [(BEST.start, BEST.size)]
     assert "The address of this page" not in texts(app(block="7:5"))
-    assert "has n = 500, but this model has 30 layers. n = 29 is shown instead." in texts(app(n="500"))
+    assert "has n = 500, but this model has 30 layers. n = 29 is shown instead." in texts(
+        app(n="500")
+    )

@@ -1,4 +1,6 @@
-"""Explore in every state: nothing yet, precomputed, own results, a sweep on its way, jobs that ended badly."""
+"""Explore in every state: nothing yet, precomputed, own results, a sweep on its way, jobs that
+ended badly.
+"""
 
 from dataclasses import replace
 
@@ -57,7 +59,15 @@ def test_a_running_sweep_grows_and_can_be_cancelled(app, job):
     growing = fakes.sweep(last=3, complete=False)
     growing.save()
     key = growing.spec.fingerprint()
-    made = job(SweepSpec(), jobs.RUNNING, "Curve", phase="scoring questions", done=3, total=16, result_key=key)
+    made = job(
+        SweepSpec(),
+        jobs.RUNNING,
+        "Curve",
+        phase="scoring questions",
+        done=3,
+        total=16,
+        result_key=key,
+    )
     at = app()
     pruned = next(trace for trace in charts(at)["accuracy"]["data"] if trace["name"] == "pruned")
     assert pruned["x"] == [0, 1, 2, 3]
@@ -85,7 +95,11 @@ def test_map_form_queues_a_job(app):
     at.selectbox(key="map-texts").set_value("wiki")
     at.button(key="map-go").click().run()
     (made,) = jobs.active()
-    assert (made.spec.corpus.source, made.spec.corpus.n_texts, made.spec.corpus.seq_len) == ("wiki", 8, 64)
+    assert (made.spec.corpus.source, made.spec.corpus.n_texts, made.spec.corpus.seq_len) == (
+        "wiki",
+        8,
+        64,
+    )
     assert made.spec.model.source == "starter"
 
 
@@ -105,7 +119,9 @@ def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
     monkeypatch.setattr(maps, "distance_map", broken)
     fakes.distances().save()
     at = app()
-    assert "unexpected error while drawing this part of the page (ZeroDivisionError)" in read(texts(at))
+    assert "unexpected error while drawing this part of the page (ZeroDivisionError)" in read(
+        texts(at)
+    )
     assert "secret detail" not in read(texts(at))
 
 

@@ -1,4 +1,6 @@
-"""Sublayer pruning on the pages: written, drawn, sized and exported, with a note where its size is not known."""
+"""Sublayer pruning on the pages: written, drawn, sized and exported, with a note where its size is
+not known.
+"""
 
 from dataclasses import replace
 
@@ -11,8 +13,16 @@ from tests.support.seen import strip, texts
 
 WRITTEN = "a12:2+m15+3:1"
 CUT = parse_removal(WRITTEN)
-ATTENTION, FEED_FORWARD = PartFacts(900_000, 0, 900_000, 500_000), PartFacts(2_640_000, 0, 2_640_000, 1_400_000)
-KNOWN = replace(fakes.FACTS, layers=[replace(layer, attention=ATTENTION, feed_forward=FEED_FORWARD) for layer in fakes.LAYERS])
+ATTENTION, FEED_FORWARD = (
+    PartFacts(900_000, 0, 900_000, 500_000),
+    PartFacts(2_640_000, 0, 2_640_000, 1_400_000),
+)
+KNOWN = replace(
+    fakes.FACTS,
+    layers=[
+        replace(layer, attention=ATTENTION, feed_forward=FEED_FORWARD) for layer in fakes.LAYERS
+    ],
+)
 
 
 def test_sublayers_are_drawn_and_their_cost_is_listed_by_part(app):
@@ -23,7 +33,11 @@ def test_sublayers_are_drawn_and_their_cost_is_listed_by_part(app):
     assert f"Accuracy and loss without {CUT.brief()} are not measured." in texts(at)
     told = strip(at)
     assert told["cut"] == [3]
-    assert {int(layer): part for layer, part in told["parts"].items()} == {12: "attention", 13: "attention", 15: "feed-forward"}
+    assert {int(layer): part for layer, part in told["parts"].items()} == {
+        12: "attention",
+        13: "attention",
+        15: "feed-forward",
+    }
     gone = 3_540_000 + 2 * 900_000 + 2_640_000
     assert table(at)["Parameters"][1] == f"{(KNOWN.n_parameters - gone) / 1e6:.1f} M"
     assert table(at)["KV cache"][2] == "−10.0%", "three of thirty layers keep no keys and values"

@@ -1,4 +1,6 @@
-"""Savings of a pruning: sizes before anything is measured, speed while it is measured, done, partial and failed."""
+"""Savings of a pruning: sizes before anything is measured, speed while it is measured, done,
+partial and failed.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -27,7 +29,10 @@ def cost(app):
 def table(at) -> dict[str, list[str]]:
     """Return the rows of the panel by their subject."""
     frame = next(item.value for item in at.table if "change" in item.value.columns)
-    return {row[0].partition(",")[0] if row[0].startswith("KV") else row[0]: row[1:] for row in frame.values.tolist()}
+    return {
+        row[0].partition(",")[0] if row[0].startswith("KV") else row[0]: row[1:]
+        for row in frame.values.tolist()
+    }
 
 
 def test_sizes_and_next_step_are_shown_before_any_measurement(cost):
@@ -35,9 +40,15 @@ def test_sizes_and_next_step_are_shown_before_any_measurement(cost):
     assert "Click **Measure speed**" in texts(at)
     rows = table(at)
     left = fakes.FACTS.n_parameters - 5 * 3_540_000
-    assert rows["Parameters"] == ["134.5 M", f"{left / 1e6:.1f} M", f"−{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%}"]
+    assert rows["Parameters"] == [
+        "134.5 M",
+        f"{left / 1e6:.1f} M",
+        f"−{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%}",
+    ]
     assert rows["Weights, bfloat16"][1] == f"{2 * left / 1e6:.0f} MB"
-    assert rows["Weights, NF4, bfloat16"] == rows["KV cache"] == ["–", "–", "–"], "an older map does not know them"
+    assert rows["Weights, NF4, bfloat16"] == rows["KV cache"] == ["–", "–", "–"], (
+        "an older map does not know them"
+    )
     assert "Open the **Model** page" in texts(at)
     at.button(key="measure-speed").click().run()
     (made,) = jobs.active()
@@ -79,7 +90,9 @@ def test_the_chart_of_speed_has_points_and_line(cost):
     assert trace(figure, "pruned")["x"] == [2, 5, 10, 15]
     assert trace(figure, "unpruned")["y"] == [25.0]
     assert trace(figure, "fitted line")["y"][20 - 5] == pytest.approx(10 + 0.5 * 15)
-    assert "shapes" not in figure["layout"], "a line at n would cross the fitted line at a value of another block"
+    assert "shapes" not in figure["layout"], (
+        "a line at n would cross the fitted line at a value of another block"
+    )
     at.button_group(key="speed-field").set_value("prefill").run()
     assert trace(figures(at)["speed"], "unpruned")["y"] == [490.0]
     assert not at.exception
@@ -101,7 +114,9 @@ def test_a_failed_measurement_says_why(cost, job):
     assert "Not enough memory." in [item.value for item in at.error]
     assert at.button(key="measure-speed").label == "Measure speed"
     fakes.speed().save()
-    assert "Not enough memory." not in [item.value for item in cost().error], "a newer result is there"
+    assert "Not enough memory." not in [item.value for item in cost().error], (
+        "a newer result is there"
+    )
 
 
 def test_speed_in_llama_cpp_is_measured_and_shown_apart(cost, monkeypatch):
@@ -116,9 +131,14 @@ def test_speed_in_llama_cpp_is_measured_and_shown_apart(cost, monkeypatch):
     made = fakes.speed()
     points = [replace(point, file_bytes=98_000_000 - 2_000_000 * point.n) for point in made.points]
     versions = made.versions | {"runtime": "llama.cpp, 2 threads"}
-    replace(made, spec=replace(made.spec, runtime="llama.cpp"), points=points, versions=versions).save()
+    replace(
+        made, spec=replace(made.spec, runtime="llama.cpp"), points=points, versions=versions
+    ).save()
     at.run()
-    assert table(at)["GGUF file"][:2] == ["98.0 MB", "–"], "the file without this block was not timed"
+    assert table(at)["GGUF file"][:2] == [
+        "98.0 MB",
+        "–",
+    ], "the file without this block was not timed"
     assert "llama.cpp, 2 threads" in texts(at)
     assert not at.exception
 

@@ -1,4 +1,6 @@
-"""Scoring the removed layers alone: the button, its progress, the result in numbers, curves and marks, and failures."""
+"""Scoring the removed layers alone: the button, its progress, the result in numbers, curves and
+marks, and failures.
+"""
 
 from dataclasses import replace
 
@@ -18,7 +20,9 @@ def cut_at(n: int) -> Block:
 
 def request(curve, block) -> EvaluateSpec:
     asked = curve.spec.request
-    return EvaluateSpec(asked.model, block, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
+    return EvaluateSpec(
+        asked.model, block, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus
+    )
 
 
 def has_button(at) -> bool:
@@ -41,7 +45,10 @@ def test_scores_of_the_block_appear_in_numbers_and_curves(app, curve):
     at = app(n="18", tab="cost")
     assert not has_button(at)
     assert (score(at, "accuracy"), score(at, "loss")) == (0.37, 3.3)
-    assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\_1 weights]" in texts(at)
+    assert (
+        r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\_1 weights]"
+        in texts(at)
+    )
     opened(at, "map")
     for key, value in (("accuracy", 0.37), ("loss", 3.3)):
         diamond = trace(figures(at)[key], "other layers")
@@ -67,7 +74,9 @@ def test_without_any_curve_the_usual_questions_are_asked(app):
     at = app(n="5")
     at.button(key="score-cut").click().run()
     (made,) = jobs.active()
-    assert made.spec == EvaluateSpec(ModelSpec(dtype="bfloat16"), cut_at(5)), "in the precision of the map"
+    assert made.spec == EvaluateSpec(ModelSpec(dtype="bfloat16"), cut_at(5)), (
+        "in the precision of the map"
+    )
     fakes.evaluate(cut_at(5)).save()
     jobs.cancel(made.id)
     at = app(n="5", tab="cost")
@@ -78,7 +87,14 @@ def test_no_button_while_a_running_sweep_scores_the_block(app, job):
     fakes.distances().save()
     growing = fakes.sweep(last=3, complete=False)
     growing.save()
-    job(growing.spec.request, jobs.RUNNING, "Curve", done=1, total=3, result_key=growing.spec.fingerprint())
+    job(
+        growing.spec.request,
+        jobs.RUNNING,
+        "Curve",
+        done=1,
+        total=3,
+        result_key=growing.spec.fingerprint(),
+    )
     assert not has_button(app(n="5"))
 
 

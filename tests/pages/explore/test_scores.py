@@ -1,4 +1,6 @@
-"""Scores of the selected block: numbers of its own condition, and the tab of questions whose answers change."""
+"""Scores of the selected block: numbers of its own condition, and the tab of questions whose
+answers change.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -14,7 +16,12 @@ def with_answers():
     curve = fakes.sweep()
     given = [
         [
-            QuestionScore(str(q), [-1.0, -2.0 if (q * (point.n + 1)) % 3 else 0.0], 0 if (q * (point.n + 1)) % 3 else 1, 0)
+            QuestionScore(
+                str(q),
+                [-1.0, -2.0 if (q * (point.n + 1)) % 3 else 0.0],
+                0 if (q * (point.n + 1)) % 3 else 1,
+                0,
+            )
             for q in range(20)
         ]
         for point in curve.points
@@ -27,7 +34,9 @@ def test_the_flipped_questions_are_listed_and_can_be_filtered(app, precomputed):
     for result in (fakes.distances(), curve):
         precomputed(result)
     at = app(tab="questions", n="5")
-    counts = Counter(case.outcome for case in answers.outcomes(curve.questions[0], curve.questions[5]))
+    counts = Counter(
+        case.outcome for case in answers.outcomes(curve.questions[0], curve.questions[5])
+    )
     flipped = counts[answers.LOST] + counts[answers.GAINED]
     assert flipped
     (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
@@ -56,14 +65,21 @@ def test_block_chosen_by_hand_shows_only_its_own_questions(app, precomputed):
     own = next(point.block for point in deepest.points if point.n == 5)
     at = app(tab="questions", block=f"{own.start}:5")
     found = answers.outcomes(deepest.questions[0], deepest.questions[5])
-    assert at.pills[-1].options[0].endswith(f": {sum(case.outcome == answers.LOST for case in found)}")
+    assert (
+        at.pills[-1].options[0].endswith(f": {sum(case.outcome == answers.LOST for case in found)}")
+    )
 
 
 def alone(curve, lost: int = 4):
-    """A block that was scored alone on the questions of a curve: it loses the first of those that the unpruned model knows."""
+    """A block that was scored alone on the questions of a curve: it loses the first of those that
+    the unpruned model knows.
+    """
     made = fakes.evaluate(Block(3, 5), curve=curve)
     known = [one.id for one in curve.questions[0] if one.prediction == one.gold][:lost]
-    answers = [replace(one, prediction=1 - one.gold) if one.id in known else one for one in curve.questions[0]]
+    answers = [
+        replace(one, prediction=1 - one.gold) if one.id in known else one
+        for one in curve.questions[0]
+    ]
     return replace(made, questions=answers, point=replace(made.point, n_samples=curve.n_questions))
 
 

@@ -1,4 +1,6 @@
-"""The strip of layers by itself, without a server: a model of many layers, a finger, the keyboard, and axe."""
+"""The strip of layers by itself, without a server: a model of many layers, a finger, the keyboard,
+and axe.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -27,16 +29,32 @@ async ([html, css, js, data]) => {
 }
 """
 THEME = (
-    "--st-primary-color: #0f6b66;--st-background-color: #ffffff;--st-secondary-background-color: #f3f5f6;"
-    "--st-text-color: #0d141b;--st-border-color: #d5dade;--st-font: sans-serif;--st-base-radius: 4px"
+    "--st-primary-color: #0f6b66;--st-background-color: #ffffff;--st-secondary-background-color:"
+    " #f3f5f6;--st-text-color: #0d141b;--st-border-color: #d5dade;--st-font:"
+    " sans-serif;--st-base-radius: 4px"
 )
-CUT = "() => [...document.querySelector('#host').shadowRoot.querySelectorAll('[aria-pressed=true]')].map(c => +c.dataset.layer)"
+CUT = (
+    "() =>"
+    " [...document.querySelector('#host').shadowRoot.querySelectorAll('[aria-pressed=true]')].map(c"
+    " => +c.dataset.layer)"
+)
 
 
 def data(n_layers: int = L, **changes) -> dict:
-    """Return the data that the server sends for a model of so many layers; ten of them are removed."""
-    rows = [[0.05 + 0.001 * n + 0.0005 * start for start in range(n_layers - n + 1)] for n in range(1, n_layers + 1)]
-    distance = {"name": "angle", "unit": "", "values": rows, "halves": [[0.01] * len(row) for row in rows], "on": "32 texts"}
+    """Return the data that the server sends for a model of so many layers; ten of them are
+    removed.
+    """
+    rows = [
+        [0.05 + 0.001 * n + 0.0005 * start for start in range(n_layers - n + 1)]
+        for n in range(1, n_layers + 1)
+    ]
+    distance = {
+        "name": "angle",
+        "unit": "",
+        "values": rows,
+        "halves": [[0.01] * len(row) for row in rows],
+        "on": "32 texts",
+    }
     look = {"pruned": "#1f6fb5", "kept": "#c9d1d8"}
     values = {
         "n_layers": n_layers,
@@ -44,7 +62,14 @@ def data(n_layers: int = L, **changes) -> dict:
         "distance": distance,
         "damage": None,
     }
-    told = {"cut": removed(n_layers), "parts": {}, "kept": [0, n_layers - 1], "heard": None, "look": look, **changes}
+    told = {
+        "cut": removed(n_layers),
+        "parts": {},
+        "kept": [0, n_layers - 1],
+        "heard": None,
+        "look": look,
+        **changes,
+    }
     return {"values": json.dumps(values), **told}
 
 
@@ -62,21 +87,30 @@ def chromium() -> Iterator:
 def mounted(chromium, *, width: int = 390, n_layers: int = L, **context) -> Page:
     """Open a page with nothing but the strip of a model."""
     page = chromium.new_context(viewport={"width": width, "height": 600}, **context).new_page()
-    files = [Path(layer_choice.__file__).with_name(f"layer_strip.{end}").read_text() for end in ("html", "css", "js")]
-    page.set_content(f"<html lang=en><title>A strip</title><style>body {{ margin: 0; {THEME} }}</style></html>")
+    files = [
+        Path(layer_choice.__file__).with_name(f"layer_strip.{end}").read_text()
+        for end in ("html", "css", "js")
+    ]
+    page.set_content(
+        f"<html lang=en><title>A strip</title><style>body {{ margin: 0; {THEME} }}</style></html>"
+    )
     page.evaluate(MOUNT, [*files, data(n_layers)])
     expect_cut(page, removed(n_layers))
     return page
 
 
 def expect_cut(page: Page, layers: Sequence[int]) -> None:
-    page.wait_for_function(f"wanted => JSON.stringify(({CUT})()) === wanted", arg=json.dumps([*layers], separators=(",", ":")))
+    page.wait_for_function(
+        f"wanted => JSON.stringify(({CUT})()) === wanted",
+        arg=json.dumps([*layers], separators=(",", ":")),
+    )
 
 
 def expect_told(page: Page, **said: str) -> None:
     """Wait for the last message that the server receives."""
     page.wait_for_function(
-        "said => window.told.length && Object.entries(said).every(([name, text]) => window.told.at(-1)[name] === text)",
+        "said => window.told.length && Object.entries(said).every(([name, text]) =>"
+        " window.told.at(-1)[name] === text)",
         arg=said,
     )
 
@@ -94,7 +128,7 @@ def test_finger_drags_the_block_and_a_scroll_restores_it(chromium):
     expect_cut(page, range(69, 79))
     finger("touchEnd")
     expect_told(page, cut="69:10")
-    (x, y) = place(page, 73)
+    x, y = place(page, 73)
     finger("touchStart", (x, y))
     finger("touchCancel")
     expect_cut(page, range(69, 79))
@@ -115,7 +149,9 @@ def test_answer_of_the_server_is_awaited_and_then_holds(chromium):
 
 def test_single_parts_are_drawn_until_the_cut_is_changed(chromium):
     page = mounted(chromium)
-    page.evaluate("data => window.give(data)", data(cut=[3], parts={"12": "attention", "15": "feed-forward"}))
+    page.evaluate(
+        "data => window.give(data)", data(cut=[3], parts={"12": "attention", "15": "feed-forward"})
+    )
     expect_cut(page, [3])
     label = "cell => [cell.dataset.part, cell.ariaLabel, cell.ariaPressed]"
     seen = [page.locator(f".cell[data-layer='{layer}']").evaluate(label) for layer in (3, 12, 15)]
@@ -133,7 +169,9 @@ def test_single_parts_are_drawn_until_the_cut_is_changed(chromium):
 
 def test_tab_key_reaches_all_controls_and_shows_the_focus(chromium):
     page = mounted(chromium)
-    ring = "([name, before]) => getComputedStyle(host.shadowRoot.querySelector(name), before).outline"
+    ring = (
+        "([name, before]) => getComputedStyle(host.shadowRoot.querySelector(name), before).outline"
+    )
     for name, before, focused in (
         (".part", None, page.get_by_role("slider", name="Removed block")),
         (".cell", "::before", page.locator(".cell[data-layer='0']")),
@@ -146,7 +184,9 @@ def test_tab_key_reaches_all_controls_and_shows_the_focus(chromium):
 
 
 def test_axe_finds_nothing(chromium):
-    page = mounted(chromium, n_layers=34)  # two rows: it looks at every cell, and one is like another
+    page = mounted(
+        chromium, n_layers=34
+    )  # two rows: it looks at every cell, and one is like another
     for mode in ("Block", "Layers", "Protect"):
         page.get_by_role("radio", name=mode).check(force=True)
         page.mouse.move(*place(page, 20))

@@ -1,4 +1,6 @@
-"""The form for curves: every set, parts of MMLU, files of one's own, every strategy, blocks written by hand."""
+"""The form for curves: every set, parts of MMLU, files of one's own, every strategy, blocks written
+by hand.
+"""
 
 import pytest
 
@@ -27,7 +29,9 @@ def run(at, strategies=("similarity",)) -> list[jobs.Job]:
 
 
 def test_every_set_can_be_asked(form):
-    assert len(form.selectbox(key="sweep-task").options) == len(TASKS) + 2, "a file, and a dataset from the Hub"
+    assert len(form.selectbox(key="sweep-task").options) == len(TASKS) + 2, (
+        "a file, and a dataset from the Hub"
+    )
     form.selectbox(key="sweep-task").set_value("copa").run()
     (made,) = run(form)
     assert made.spec.benchmark == BenchmarkSpec("copa", limit=None), "100 of 100 are all of them"
@@ -42,7 +46,10 @@ def test_search_names_its_cost_before_it_starts(form):
     form.session_state["address"]["keep"] = frozenset({0, 29})
     form.run()
     assert "Searches never remove layers 0, 29: protected" in texts(form)
-    assert [job.spec.strategy for job in run(form, ("swaps", "similarity"))] == ["swaps", "similarity"]
+    assert [job.spec.strategy for job in run(form, ("swaps", "similarity"))] == [
+        "swaps",
+        "similarity",
+    ]
     searching, other = jobs.active()
     assert searching.spec.search.protect == (0, 29)
     assert "swaps (keeps layers 0, 29)" in searching.label
@@ -54,7 +61,9 @@ def test_too_many_protected_layers_are_refused_and_nothing_is_queued(form):
     form.multiselect(key="sweep-how").set_value(["similarity", "greedy"]).run()
     assert "greedy, up to n = 10" in texts(form)
     assert not run(form, ("similarity", "greedy"))
-    assert "30 layers, 20 protected, and must keep at least one. Choose max-n 1..10" in texts(form).replace("\\", "")
+    assert "30 layers, 20 protected, and must keep at least one. Choose max-n 1..10" in texts(
+        form
+    ).replace("\\", "")
 
 
 def test_parts_of_mmlu_shots_and_the_papers_protocol(form):
@@ -64,12 +73,21 @@ def test_parts_of_mmlu_shots_and_the_papers_protocol(form):
     form.number_input(key="sweep-shots").set_value(2).run()
     form.button_group(key="sweep-protocol").set_value("paper").run()
     (made,) = run(form)
-    assert made.spec.benchmark == BenchmarkSpec("mmlu", limit=100, subset=("philosophy", "stem"), shots=2, protocol="paper")
+    assert made.spec.benchmark == BenchmarkSpec(
+        "mmlu", limit=100, subset=("philosophy", "stem"), shots=2, protocol="paper"
+    )
 
 
 def test_a_job_for_each_strategy_on_the_same_questions(form):
     made = run(form, ("deepest", "similarity", "random", "block-influence"))
-    assert [job.spec.strategy for job in made] == ["deepest", "similarity", "random", "random", "random", "block-influence"]
+    assert [job.spec.strategy for job in made] == [
+        "deepest",
+        "similarity",
+        "random",
+        "random",
+        "random",
+        "block-influence",
+    ]
     assert [job.spec.draw for job in made] == [0, 0, 0, 1, 2, 0]
     assert len({job.spec.benchmark for job in made}) == 1
     assert len({job.label for job in made}) == len(made)
@@ -97,9 +115,15 @@ def test_a_file_of_ones_own_is_previewed_and_asked(form, ui_cache):
     upload(form, "../mine *new*.jsonl", (GOOD * 3).encode())
     assert "3 of 3 rows are valid questions" in texts(form)
     preview = next(item for item in form.dataframe if "prompt" in item.value.columns)
-    assert preview.value.iloc[0].tolist() == ["Question: Two and two?\nAnswer:", "three | four", "four"]
+    assert preview.value.iloc[0].tolist() == [
+        "Question: Two and two?\nAnswer:",
+        "three | four",
+        "four",
+    ]
     (made,) = run(form)
     (stored,) = (ui_cache / "uploads").glob("*.jsonl")
     assert made.spec.benchmark == BenchmarkSpec(str(stored), limit=None)
     assert "mine *new*.jsonl" in made.label
-    assert "*new*" not in "".join(item.value for item in form.sidebar.markdown), "the visitor's name is shown as plain text"
+    assert "*new*" not in "".join(item.value for item in form.sidebar.markdown), (
+        "the visitor's name is shown as plain text"
+    )

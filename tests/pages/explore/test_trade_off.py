@@ -1,4 +1,6 @@
-"""The tab of the budget: the best way of each kind within a size and a speed, and a button that selects it."""
+"""The tab of the budget: the best way of each kind within a size and a speed, and a button that
+selects it.
+"""
 
 from dataclasses import replace
 from unittest import mock
@@ -47,7 +49,9 @@ def test_a_card_selects_the_best_block_within_the_budget(app, precomputed):
 @pytest.mark.parametrize("n_weights", [1, 3_000_000])
 def test_budget_of_a_small_model_has_a_valid_default(app, precomputed, n_weights):
     distances = fakes.distances()
-    facts = replace(distances.model, layer_parameters=[n_weights // 30] * 30, other_parameters=n_weights % 30)
+    facts = replace(
+        distances.model, layer_parameters=[n_weights // 30] * 30, other_parameters=n_weights % 30
+    )
     for result in (replace(distances, model=facts), measured()):
         precomputed(result)
     at = app(tab="trade-off", n="3")
@@ -81,13 +85,17 @@ def test_precisions_are_series_of_one_chart_and_rivals_in_words(app, precomputed
         precomputed(result)
     at = app(tab="trade-off", n="3")
     assert {"pruned", "pruned and quantized"} <= set(names(at, "accuracy"))
-    assert len(marked(at, "front")) == 1, "the selected block is marked in the selected precision alone"
+    assert len(marked(at, "front")) == 1, (
+        "the selected block is marked in the selected precision alone"
+    )
     at.slider("budget-size").set_value(120).run()
     said = " ".join(read(one.value) for one in at.markdown)
     assert "NF4 weights in bfloat16, no pruning, 113 MB" in said
 
 
-def test_missing_precisions_begin_with_one_unpruned_model_if_nothing_was_timed_here(app, precomputed):
+def test_missing_precisions_begin_with_one_unpruned_model_if_nothing_was_timed_here(
+    app, precomputed
+):
     whole, _ = in_two_precisions()
     for result in (fakes.distances(), whole):
         precomputed(result)
@@ -114,11 +122,15 @@ def test_second_look_builds_no_front_again(app, precomputed):
 def test_answer_is_on_the_questions_on_screen(app, precomputed):
     """More forms are measured on 50 questions, but the curve on screen is on 200."""
     few = fakes.sweep(9, limit=50, answers=True)
-    quantized = replace(few, spec=replace(few.spec, model=replace(few.spec.model, quantization="4bit")))
+    quantized = replace(
+        few, spec=replace(few.spec, model=replace(few.spec.model, quantization="4bit"))
+    )
     for result in (fakes.distances(), measured(), few, quantized):
         precomputed(result)
     at = app(tab="trade-off", n="3")
-    assert any(read(one.value).startswith("200 ARC-Easy questions and 8 texts") for one in at.caption)
+    assert any(
+        read(one.value).startswith("200 ARC-Easy questions and 8 texts") for one in at.caption
+    )
     assert not at.exception
 
 
@@ -126,7 +138,9 @@ def test_other_model_outside_of_the_gallery_is_on_the_front_when_chosen(app, pre
     curve = measured()
     facts = replace(fakes.FACTS, name="random", layer_parameters=[1_000_000] * fakes.L)
     other = replace(
-        curve, model=facts, spec=replace(curve.spec, model=replace(curve.spec.model, source="random", identity="x"))
+        curve,
+        model=facts,
+        spec=replace(curve.spec, model=replace(curve.spec.model, source="random", identity="x")),
     )
     for result in (fakes.distances(), curve, other):
         precomputed(result)

@@ -1,4 +1,6 @@
-"""Explore opens with the decision: the verdict on the removed layers, and the best known block of their size with a button."""
+"""Explore opens with the decision: the verdict on the removed layers, and the best known block of
+their size with a button.
+"""
 
 from analysis import jobs
 from tests.support import fakes

@@ -1,4 +1,6 @@
-"""Export in every state: no results, an unhealed cut, a healed one, a full disk, a folder made, a folder deleted."""
+"""Export in every state: no results, an unhealed cut, a healed one, a full disk, a folder made, a
+folder deleted.
+"""
 
 import shlex
 from dataclasses import replace
@@ -53,7 +55,9 @@ def saved(at) -> jobs.Job:
 
 
 def test_weights_that_are_not_here_cannot_be_saved(app, known, monkeypatch):
-    monkeypatch.setattr(starter, "gguf_file", Mock(side_effect=ModelNotFoundError(starter.NOT_INSTALLED)))
+    monkeypatch.setattr(
+        starter, "gguf_file", Mock(side_effect=ModelNotFoundError(starter.NOT_INSTALLED))
+    )
     monkeypatch.setattr(starter, "is_installed", lambda: False)
     at = app("pages/export.py")
     assert save_button(at).disabled
@@ -66,7 +70,9 @@ def name_input(at):
 
 
 def take_as(at, way: str):
-    next(item for item in at.button_group if str(item.key).startswith("export-way")).set_value(way).run()
+    next(item for item in at.button_group if str(item.key).startswith("export-way")).set_value(
+        way
+    ).run()
     assert not at.exception
     return at
 
@@ -78,7 +84,10 @@ def downloads(at) -> list[str]:
 def gains(at) -> dict[str, dict[str, str]]:
     """Return the rows of the table at the top of the page by quantity."""
     table = at.main.table[0].value
-    rows = [{head: str(cell).replace("\\", "") for head, cell in row.items()} for row in table.to_dict("records")]
+    rows = [
+        {head: str(cell).replace("\\", "") for head, cell in row.items()}
+        for row in table.to_dict("records")
+    ]
     return {row.pop(""): row for row in rows}
 
 
@@ -132,11 +141,15 @@ def test_a_heal_without_its_adapter_here_is_not_chosen(app, known, ui_cache):
     choice.set_value(replace(heal.spec, block=BEST).fingerprint()).run()
     assert "Start the same run on the Heal page" in texts(at)
     assert not [item for item in at.button if item.key == "export-save"]
-    assert "| healed |" in codes(take_as(at, "Model card")), "its scores are in the card all the same"
+    assert "| healed |" in codes(take_as(at, "Model card")), (
+        "its scores are in the card all the same"
+    )
 
 
 def test_the_adapter_of_a_stopped_heal_can_be_exported(app, healed):
-    stopped = replace(fakes.heal(20), spec=replace(healed.spec, seed=5), adapter="adapters/abc", kept_step=20)
+    stopped = replace(
+        fakes.heal(20), spec=replace(healed.spec, seed=5), adapter="adapters/abc", kept_step=20
+    )
     stopped.save()
     at = app("pages/export.py", n="5")
     choice = next(item for item in at.selectbox if item.label == "Healing run")
@@ -148,7 +161,9 @@ def test_the_adapter_of_a_stopped_heal_can_be_exported(app, healed):
     assert "for 20 of 50 optimizer steps, then stopped" in codes(take_as(at, "Model card"))
 
 
-@pytest.mark.parametrize(("text", "said"), [("[x](http://y)", "START:SIZE"), ("3:5", "Layer 4 is protected")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("[x](http://y)", "START:SIZE"), ("3:5", "Layer 4 is protected")]
+)
 def test_a_cut_that_cannot_be_is_one_sentence(app, known, text, said):
     at = app("pages/export.py", keep="4:1")
     at.text_input(key="own-block").set_value(text).run()
@@ -199,13 +214,18 @@ def test_a_file_for_llama_cpp_and_its_instructions(app, healed):
     name = name_input(at).value
     assert name.endswith("-healed-gguf")
     file = f"{name.removesuffix('-gguf')}.gguf"
-    (commands,) = [item.value.splitlines() for item in at.code if item.value.startswith("llama-cli ")]
+    (commands,) = [
+        item.value.splitlines() for item in at.code if item.value.startswith("llama-cli ")
+    ]
     assert shlex.split(commands[0]) == ["llama-cli", "-m", f"{folders.folder(name)}/{file}"]
     assert shlex.split(commands[1])[-1] == f"{folders.folder(name)}/Modelfile"
     assert save_button(at).label == "Save the GGUF file"
     assert "--format gguf" in codes(at), "the command under the page is that of the form"
     made = saved(at)
-    assert (made.spec.adapter, made.spec.format) == ("adapters/abc", "gguf"), "the heal is merged in"
+    assert (made.spec.adapter, made.spec.format) == (
+        "adapters/abc",
+        "gguf",
+    ), "the heal is merged in"
 
 
 # To the hub
@@ -228,7 +248,9 @@ def test_a_push_is_listed_first_and_starts_by_second_click(app, known, ui_cache,
     assert "layerscope.json" in codes(at)
     assert not jobs.active()
     at.toggle(key="push-public-mine").set_value(True).run()
-    assert not any(button.key == "push-now-mine" for button in at.button), "the listed upload is another one"
+    assert not any(button.key == "push-now-mine" for button in at.button), (
+        "the listed upload is another one"
+    )
     at.button(key="push-look-mine").click().run()
     assert "a new public repository" in texts(at)
     at.button(key="push-now-mine").click().run()
@@ -238,7 +260,9 @@ def test_a_push_is_listed_first_and_starts_by_second_click(app, known, ui_cache,
     assert not at.exception
 
 
-def test_an_impossible_push_is_a_sentence_and_guests_see_none(app, known, ui_cache, there, monkeypatch):
+def test_an_impossible_push_is_a_sentence_and_guests_see_none(
+    app, known, ui_cache, there, monkeypatch
+):
     export_result(ui_cache)
     there.add("org/mine", {"config.json": b"{}"})
     at = app("pages/export.py", n="5")
@@ -269,7 +293,10 @@ def test_size_speed_and_quality_stand_next_to_the_unpruned_model(app, ui_cache):
     point = next(point for point in fakes.sweep().points if point.block == BEST)
     assert got["Accuracy"]["pruned"] == f"{point.acc:.1%}"
     moved, interval = got["Accuracy"]["change"].split(" (95 % CI ")
-    assert (moved, " to " in interval) == (f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points", True)
+    assert (moved, " to " in interval) == (
+        f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points",
+        True,
+    )
     assert got["Loss, nats/token"]["pruned"] == f"{point.loss:.2f}"
 
 
@@ -277,7 +304,9 @@ def test_a_healed_cut_shows_the_numbers_of_its_own_heal(app, healed):
     at = app("pages/export.py", n="5")
     loss = gains(at)["Loss, nats/token"]
     assert (loss["unpruned"], loss["healed"]) == ("2.41", "3.10")
-    assert "NF4, bfloat16" in texts(at), "a heal is measured over quantized weights here, and says so"
+    assert "NF4, bfloat16" in texts(at), (
+        "a heal is measured over quantized weights here, and says so"
+    )
     next(item for item in at.selectbox if item.label == "Healing run").set_value("").run()
     assert "healed" not in gains(at)["Loss, nats/token"]
 
@@ -292,7 +321,9 @@ def sheet_of(at):
     )
 
 
-def test_the_file_is_the_first_way_for_a_gguf_model_and_the_decision_sheet_has_three_downloads(app, known):
+def test_the_file_is_the_first_way_for_a_gguf_model_and_the_decision_sheet_has_three_downloads(
+    app, known
+):
     fakes.with_losses(fakes.sweep()).save()
     at = app("pages/export.py", n="5")
     ways = next(item for item in at.button_group if str(item.key).startswith("export-way"))
@@ -312,4 +343,6 @@ def test_a_hostile_model_name_stays_text_on_the_decision_sheet(app, ui_cache):
     for result in (fakes.distances(), fakes.sweep()):
         replace(result, model=replace(result.model, name=name)).save()
     at = take_as(app("pages/export.py", n="5"), "Decision sheet")
-    assert "(http://evil.example)" not in "".join(item.value for item in at.main.markdown).replace("\\(", "")
+    assert "(http://evil.example)" not in "".join(item.value for item in at.main.markdown).replace(
+        "\\(", ""
+    )

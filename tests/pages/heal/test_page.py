@@ -65,7 +65,10 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
 def test_run_uses_the_questions_of_the_curve_even_a_file(app):
     fakes.distances().save()
     own = access.keep_upload("mine.csv", b"question,A,B,answer\nq,1,2,A\n", ".csv")
-    for benchmark in (BenchmarkSpec(own, identity="x"), BenchmarkSpec("mmlu", subset=("stem",), shots=2, protocol="paper")):
+    for benchmark in (
+        BenchmarkSpec(own, identity="x"),
+        BenchmarkSpec("mmlu", subset=("stem",), shots=2, protocol="paper"),
+    ):
         measured = fakes.sweep()
         replace(measured, spec=replace(measured.spec, benchmark=benchmark)).save()
         at = app("pages/heal.py", n="5")
@@ -77,18 +80,32 @@ def test_run_uses_the_questions_of_the_curve_even_a_file(app):
 def test_an_untouched_form_is_the_preset(app, known):
     at = app("pages/heal.py", n="5")
     made = started(at)
-    assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (next(iter(recipes.NAMES)), 10.0, 0)
+    assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (
+        next(iter(recipes.NAMES)),
+        10.0,
+        0,
+    )
 
 
 def test_instant_recipe_has_no_time_and_shows_its_duration(app, known, monkeypatch):
     monkeypatch.setattr(host, "processor", lambda: "a test")
     at = app("pages/heal.py", **OF_HEAL)
     at.selectbox(key="recipe").set_value("instant").run()
-    assert "Duration unknown: no similar healing run has finished on this machine" in texts(at).replace("\\", "")
+    assert "Duration unknown: no similar healing run has finished on this machine" in texts(
+        at
+    ).replace("\\", "")
     assert not [group for group in at.button_group if group.label == "Time, scoring included"]
     instant = replace(fakes.heal_spec().model, quantization="none")
     for n, start, loss in ((3, 13, 3.0), (10, 9, 3.3)):
-        made = healed(n, start, recipe="instant", steps=0, instant=True, validation=CorpusSpec("c4"), model=instant)
+        made = healed(
+            n,
+            start,
+            recipe="instant",
+            steps=0,
+            instant=True,
+            validation=CorpusSpec("c4"),
+            model=instant,
+        )
         fit = JunctionReport("model.layers.12.mlp.down_proj", 1.0, 4.0, 3.5, 4096, 20.0)
         made = replace(made, steps=[], versions={"processor": "a test, 2 threads"}, junction=fit)
         replace(made, healed=replace(made.healed, loss=loss)).save()
@@ -139,18 +156,30 @@ def test_a_saved_recipe_and_an_older_run_bring_their_numbers(app, known, job):
 def test_recipe_from_a_file_is_on_the_menu_and_starts(app, known, tmp_path):
     with own_recipe.registered(tmp_path) as recipe:
         at = app("pages/heal.py", n="5")
-        assert [option for option in at.selectbox(key="recipe").options if "gentle" in option] == [recipe.label]
+        assert [option for option in at.selectbox(key="recipe").options if "gentle" in option] == [
+            recipe.label
+        ]
         at.selectbox(key="recipe").set_value("gentle").run()
         assert recipe.why in texts(at)
         assert at.number_input(key="gentle-r").value == 2
         made = started(at)
-        assert (made.spec.recipe, made.spec.r, made.spec.steps, made.spec.separate_documents) == ("gentle", 2, 2, False)
+        assert (made.spec.recipe, made.spec.r, made.spec.steps, made.spec.separate_documents) == (
+            "gentle",
+            2,
+            2,
+            False,
+        )
 
 
 def test_no_other_block_stands_for_unmeasured_layers(app, known):
-    """Explore does not know greedy's layers, so the most similar block is not healed in their place unasked."""
+    """Explore does not know greedy's layers, so the most similar block is not healed in their place
+    unasked.
+    """
     at = app("pages/heal.py", n="4", strategy="greedy")
-    assert "The layers that greedy removes are not measured. Click **Run a sweep** on Explore." in texts(at)
+    assert (
+        "The layers that greedy removes are not measured. Click **Run a sweep** on Explore."
+        in texts(at)
+    )
     assert not [button for button in at.button if button.key == "start-heal"]
     at.selectbox(key="cut-strategy").set_value("similarity").run()
     assert "**layers " in texts(at)
@@ -173,7 +202,13 @@ def running(job, steps_done: int = 20):
     """Return a job of a running healing run, with its published values."""
     heal = fakes.heal(steps_done)
     heal.save()
-    values = {"step": steps_done, "loss": 3.21, "learning_rate": 2e-4, "tokens_per_s": 440.0, "memory_bytes": 1.3e9}
+    values = {
+        "step": steps_done,
+        "loss": 3.21,
+        "learning_rate": 2e-4,
+        "tokens_per_s": 440.0,
+        "memory_bytes": 1.3e9,
+    }
     return job(
         fakes.heal_spec(),
         jobs.RUNNING,
@@ -208,7 +243,11 @@ def test_a_done_heal_shows_verdict_models_and_adapter(app, known, ui_cache):
     assert list(table["model"]) == ["unpruned", "pruned", "healed"]
     assert list(table["accuracy"]) == ["48.0% (38‑58)", "41.0% (32‑51)", "46.0% (37‑56)"]
     assert list(table["loss, C4"]) == ["2.41 (2.22‑2.60)", "4.45 (4.24‑4.66)", "3.10 (2.91‑3.29)"]
-    assert list(table["loss, Wikipedia (as trained on)"]) == ["2.30 (2.16‑2.44)", "4.60 (4.42‑4.78)", "2.75 (2.61‑2.89)"]
+    assert list(table["loss, Wikipedia (as trained on)"]) == [
+        "2.30 (2.16‑2.44)",
+        "4.60 (4.42‑4.78)",
+        "2.75 (2.61‑2.89)",
+    ]
     assert "tokens/s" not in table, "no speed was measured"
     assert axes(at) == ["loss, nats per token"]
     assert str(ui_cache / "adapters" / "abc") in texts(at)
@@ -229,7 +268,13 @@ def test_a_failed_heal_shows_the_sentence_and_the_log(app, known, job, ui_cache)
 def test_a_heal_stopped_before_its_first_step_draws_no_chart(app, known, job):
     heal = replace(fakes.heal(0), validations=[], unpruned=None, pruned=None, healed=None)
     heal.save()
-    job(fakes.heal_spec(), jobs.CANCELLED, "Heal", error="It was cancelled.", result_key=heal.spec.fingerprint())
+    job(
+        fakes.heal_spec(),
+        jobs.CANCELLED,
+        "Heal",
+        error="It was cancelled.",
+        result_key=heal.spec.fingerprint(),
+    )
     at = app("pages/heal.py", **OF_HEAL)
     assert "It was cancelled." in [item.value for item in at.warning]
     assert not [*axes(at), *at.table]
@@ -238,7 +283,9 @@ def test_a_heal_stopped_before_its_first_step_draws_no_chart(app, known, job):
 def test_a_heal_stopped_in_training_shows_what_it_measured(app, known, job):
     heal = replace(fakes.heal(20), healed=None, unpruned_check=Validation(0, 2.5, 0.1))
     heal.save()
-    replace(fakes.heal(), spec=replace(heal.spec, control=True, recipe="quick"), pruned=None).save()  # nothing to compare yet
+    replace(
+        fakes.heal(), spec=replace(heal.spec, control=True, recipe="quick"), pruned=None
+    ).save()  # nothing to compare yet
     paused = job(fakes.heal_spec(), jobs.PAUSED, "Heal", result_key=heal.spec.fingerprint())
     at = app("pages/heal.py", **OF_HEAL)
     next(menu for menu in at.selectbox if menu.label == "Run").set_value(paused.id).run()
@@ -249,10 +296,16 @@ def test_a_heal_stopped_in_training_shows_what_it_measured(app, known, job):
 
 def test_outcome_compares_each_text_and_each_question(app, known):
     answers = {
-        name: [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(40)]
+        name: [
+            QuestionScore(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(40)
+        ]
         for name, right in (("unpruned", 27), ("pruned", 10), ("healed", 25))
     }
-    losses = {"unpruned": [2.4, 2.6, 2.5, 2.7], "pruned": [4.4, 4.6, 4.5, 4.7], "healed": [3.4, 3.6, 3.5, 3.7]}
+    losses = {
+        "unpruned": [2.4, 2.6, 2.5, 2.7],
+        "pruned": [4.4, 4.6, 4.5, 4.7],
+        "healed": [3.4, 3.6, 3.5, 3.7],
+    }
     replace(fakes.heal(), text_losses=losses, text_tokens=[10] * 4, questions=answers).save()
     shown = texts(app("pages/heal.py", **OF_HEAL)).replace("\\", "")
     assert "Accuracy: 38 points higher than the pruned model (95 % CI +" in shown
@@ -277,7 +330,12 @@ def test_overlap_of_healing_text_and_questions_is_shown(app, known):
 
 
 def test_continuations_are_shown_as_plain_text(app, known):
-    samples = [Sample("unpruned", 0, "a"), Sample("pruned", 0, "b"), Sample("healed", 0, "c"), Sample("healed", 4, "**d**")]
+    samples = [
+        Sample("unpruned", 0, "a"),
+        Sample("pruned", 0, "b"),
+        Sample("healed", 0, "c"),
+        Sample("healed", 4, "**d**"),
+    ]
     replace(fakes.heal(), samples=samples).save()
     shown = app("pages/heal.py", **OF_HEAL).table[1].value
     assert list(shown["model"]) == ["unpruned", "pruned", "after step 4"]
@@ -287,7 +345,11 @@ def test_continuations_are_shown_as_plain_text(app, known):
 def test_continuation_after_the_instant_heal_is_not_that_of_a_healed_model(app, known):
     samples = [Sample("unpruned", 0, "a"), Sample("pruned", 0, "b"), Sample("healed", 0, "c")]
     replace(fakes.heal(), samples=samples).save()
-    assert list(app("pages/heal.py", **OF_HEAL).table[1].value["model"]) == ["unpruned", "pruned", "after the instant heal"]
+    assert list(app("pages/heal.py", **OF_HEAL).table[1].value["model"]) == [
+        "unpruned",
+        "pruned",
+        "after the instant heal",
+    ]
 
 
 def healed(n: int, start: int, **changes):
@@ -321,12 +383,20 @@ def test_first_run_of_a_block_is_short(app, known):
     at.selectbox(key="recipe").set_value("first").run()
     made = started(at)
     assert (made.spec.recipe, made.spec.block, made.spec.minutes) == ("first", Block(14, 5), 2.5)
-    assert (made.spec.benchmark.limit, made.spec.validation.n_texts, made.spec.judging_texts) == (50, 8, 32)
+    assert (made.spec.benchmark.limit, made.spec.validation.n_texts, made.spec.judging_texts) == (
+        50,
+        8,
+        32,
+    )
     assert "Next in the queue" in texts(at)
 
 
 def test_without_weights_the_reason_replaces_the_first_step(app, known, monkeypatch):
-    monkeypatch.setattr(remote, "reason_unavailable", lambda source, revision: "The weights are not on this machine.")
+    monkeypatch.setattr(
+        remote,
+        "reason_unavailable",
+        lambda source, revision: "The weights are not on this machine.",
+    )
     at = app("pages/heal.py", block="14:5")
     assert at.button(key="start-heal").disabled
     assert "The weights are not on this machine." in texts(at)
@@ -336,7 +406,13 @@ def test_without_weights_the_reason_replaces_the_first_step(app, known, monkeypa
 def test_a_first_heal_offers_its_refinement_with_the_same_training(app, known, job):
     heal = fakes.heal()
     few = replace(heal.spec.validation, n_texts=8)
-    spec = replace(heal.spec, recipe="first", validation=few, judging_texts=32, benchmark=BenchmarkSpec(limit=50))
+    spec = replace(
+        heal.spec,
+        recipe="first",
+        validation=few,
+        judging_texts=32,
+        benchmark=BenchmarkSpec(limit=50),
+    )
     replace(heal, spec=spec).save()
     asked = replace(spec, model=replace(spec.model, identity="", device="auto"))
     job(asked, jobs.DONE, "First heal", result_key=spec.fingerprint())

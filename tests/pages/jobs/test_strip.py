@@ -1,4 +1,6 @@
-"""The job strip and the list of all jobs: actions from any page, and notices that each session gets once."""
+"""The job strip and the list of all jobs: actions from any page, and notices that each session gets
+once.
+"""
 
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -52,7 +54,8 @@ def known(ui_cache):
 def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
     active = [
         SimpleNamespace(
-            state=jobs.QUEUED if seconds == "waits" else jobs.RUNNING, left_s=None if seconds == "waits" else seconds
+            state=jobs.QUEUED if seconds == "waits" else jobs.RUNNING,
+            left_s=None if seconds == "waits" else seconds,
         )
         for seconds in left
     ]
@@ -62,7 +65,14 @@ def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
     work = job_table.to_json(asdict(ResourceUsage(peak_bytes=10**9)))
     made = job(
-        spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12, work=work, values='{"remaining": {"share": 0.25}}'
+        spec(1),
+        jobs.RUNNING,
+        "A map",
+        phase="measuring",
+        done=3,
+        total=12,
+        work=work,
+        values='{"remaining": {"share": 0.25}}',
     )
     at = app("pages/heal.py")
     (bar,) = at.get("progress")
@@ -75,7 +85,9 @@ def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
 
 def test_a_paused_job_stays_in_sight_and_is_resumed(app, known, job):
     work = job_table.to_json(asdict(ResourceUsage(seconds=60, peak_bytes=10**9)))
-    made = job(spec(1), jobs.PAUSED, "A map", error="It was paused. Finished parts are kept.", work=work)
+    made = job(
+        spec(1), jobs.PAUSED, "A map", error="It was paused. Finished parts are kept.", work=work
+    )
     with job_table.transaction(write=True) as db:
         db.execute("UPDATE jobs SET finished_at = 1.0")
     at = app("pages/heal.py")
@@ -113,7 +125,9 @@ def test_removal_lists_deleted_files_and_asks_first(app, known, job, ui_cache, c
     folder.mkdir(parents=True)
     (folder / "state").write_bytes(b"x" * 5_000_000)
     at = app("pages/heal.py")
-    assert not [button for button in at.button if "forget" in button.key], "nothing goes by the first click"
+    assert not [button for button in at.button if "forget" in button.key], (
+        "nothing goes by the first click"
+    )
     at.session_state[f"strip-remove-{made.id}"] = True
     at.run()
     assert "This job takes **5.0 MB** on disk." in texts(at)
@@ -135,7 +149,9 @@ def test_all_jobs_have_age_and_size_and_are_cleared(app, known, job):
     assert (table["on disk"] > 0).all()
     assert at.button(key=f"all-cancel-{queued.id}")
     at.run()
-    assert [frame for frame in at.dataframe if "on disk" in frame.value], "it stays open when the page is redrawn"
+    assert [frame for frame in at.dataframe if "on disk" in frame.value], (
+        "it stays open when the page is redrawn"
+    )
     at.button(key="clear-go").click().run()
     assert [listed.id for listed in jobs.list_jobs()] == [queued.id]
 
@@ -202,4 +218,7 @@ def test_choice_of_where_jobs_run_appears_only_with_several(app, monkeypatch):
     at.multiselect(key="sweep-how").set_value(["deepest"]).run()
     at.button(key="sweep-go").click().run()
     assert not at.exception
-    assert sorted((job.backend, job.shards) for job in jobs.active()) == [("elsewhere", 3), ("local", 1)]
+    assert sorted((job.backend, job.shards) for job in jobs.active()) == [
+        ("elsewhere", 3),
+        ("local", 1),
+    ]

@@ -1,4 +1,6 @@
-"""Actions of visitors between pages, windows and machines, in a real browser on precomputed results."""
+"""Actions of visitors between pages, windows and machines, in a real browser on precomputed
+results.
+"""
 
 import re
 from collections.abc import Iterator
@@ -92,7 +94,10 @@ def test_all_that_can_be_taken_away_can_be_opened(served, visitors):
     report_opens_without_a_network(served, saved(page, "HTML page").read_bytes())
     page.get_by_role("radio", name="mergekit").click()
     merge = yaml.safe_load(saved(page, "Download mergekit.yaml").read_text())
-    assert [slice_["sources"][0]["layer_range"] for slice_ in merge["slices"]] == [[0, 11], [16, 30]]
+    assert [slice_["sources"][0]["layer_range"] for slice_ in merge["slices"]] == [
+        [0, 11],
+        [16, 30],
+    ]
     page.get_by_role("radio", name="Model card").click()
     assert saved(page, "Download README.md").read_text().startswith("---")
 

@@ -1,4 +1,6 @@
-"""A class in real browsers: the teacher starts a poll from Teach, two phones answer, and the reveal draws the answers."""
+"""A class in real browsers: the teacher starts a poll from Teach, two phones answer, and the reveal
+draws the answers.
+"""
 
 import contextlib
 import json
@@ -25,7 +27,9 @@ def show(tmp_path, monkeypatch):
 def test_two_phones_answer_and_the_reveal_draws_the_distribution(show):
     address, tokens = show
     with browser.chromium() as chromium:
-        page = chromium.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce").new_page()
+        page = chromium.new_context(
+            viewport={"width": 1280, "height": 900}, reduced_motion="reduce"
+        ).new_page()
         page.goto(f"{address}/learn?step=map&token={tokens['host']}")
         browser.settled(page)
         page.get_by_role("button", name="Teach").click()
@@ -39,14 +43,20 @@ def test_two_phones_answer_and_the_reveal_draws_the_distribution(show):
 
         phones = []
         for theme in ("light", "dark"):
-            context = chromium.new_context(viewport={"width": 390, "height": 800}, color_scheme=theme, reduced_motion="reduce")
+            context = chromium.new_context(
+                viewport={"width": 390, "height": 800}, color_scheme=theme, reduced_motion="reduce"
+            )
             phone = context.new_page()
-            assert phone.goto(f"{address}/learn").status == 401, "a student needs no token, and gets no further than the poll"
+            assert phone.goto(f"{address}/learn").status == 401, (
+                "a student needs no token, and gets no further than the poll"
+            )
             phone.goto(f"{address}/poll")
             assert not axe.found(phone, also_minor=True)
             phone.get_by_label("Code on the screen").fill(code.lower())
             phone.get_by_role("button", name="Join").click()
-            expect(phone.get_by_text("The first question appears here automatically")).to_be_visible()
+            expect(
+                phone.get_by_text("The first question appears here automatically")
+            ).to_be_visible()
             assert not axe.found(phone, also_minor=True)
             phones.append(phone)
         expect(panel).to_contain_text("2 students have joined")
@@ -54,7 +64,9 @@ def test_two_phones_answer_and_the_reveal_draws_the_distribution(show):
         panel.get_by_role("button", name="Ask this step").click()
         expect(panel).to_contain_text("0 of 2 have answered")
         for phone, block in zip(phones, ("11-15", "0-4"), strict=True):
-            phone.get_by_label("Which 5 layers in a row change the stream least?").select_option(block)
+            phone.get_by_label("Which 5 layers in a row change the stream least?").select_option(
+                block
+            )
             assert not axe.found(phone, also_minor=True)
             phone.get_by_role("button", name="Answer").click()
             expect(phone.get_by_text(f"Your answer counts: {block}.")).to_be_visible()
@@ -69,10 +81,13 @@ def test_two_phones_answer_and_the_reveal_draws_the_distribution(show):
         expect(panel.get_by_test_id("stPlotlyChart")).to_be_visible()
         browser.screenshot(page, "class-revealed")
         for phone, block in zip(phones, ("11-15", "0-4"), strict=True):
-            expect(phone.get_by_text(re.compile(rf"Measured: 11-15.*You answered {block}"))).to_be_visible()
+            expect(
+                phone.get_by_text(re.compile(rf"Measured: 11-15.*You answered {block}"))
+            ).to_be_visible()
             assert not axe.found(phone, also_minor=True)
 
-        # The answers are drawn again every second, and on a busy machine Streamlit may take that for the click.
+        # The answers are drawn again every second, and on a busy machine Streamlit may take that
+        # for the click.
         for _ in range(3):
             browser.drawn(page)
             panel.get_by_role("button", name="End the poll").click()

@@ -1,6 +1,7 @@
 """Every page asks no other host for anything, with any content of its address, and is accessible.
 
-The policy that forbids other hosts is in nobody's way, axe-core finds no fault, and the keyboard reaches everything.
+The policy that forbids other hosts is in nobody's way, axe-core finds no fault, and the keyboard
+reaches everything.
 """
 
 import contextlib
@@ -24,11 +25,12 @@ document.addEventListener('securitypolicyviolation', event => {
 """
 """Libraries of Streamlit try whether code may be made of text, and do without."""
 PAYLOAD = (
-    "![x](http://evil.test/a.png) <img src=http://evil.test/b.png> [a](http://evil.test) http://evil.test "
-    "www.evil.test a@evil.test :material/skull: :smile: :red[x] $x^2$ ->"
+    "![x](http://evil.test/a.png) <img src=http://evil.test/b.png> [a](http://evil.test)"
+    " http://evil.test www.evil.test a@evil.test :material/skull: :smile: :red[x] $x^2$ ->"
 )
 CRAFTED = "&".join(
-    f"{name}={quote(PAYLOAD)}" for name in ("model", "dtype", "strategy", "pin", "tab", "view", "metric", "texts", "step")
+    f"{name}={quote(PAYLOAD)}"
+    for name in ("model", "dtype", "strategy", "pin", "tab", "view", "metric", "texts", "step")
 )
 
 
@@ -60,14 +62,19 @@ def watched(served, theme: str = "light") -> tuple[Page, list[str]]:
     page = served.visitor(theme=theme)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.on("requestfailed", lambda request: "csp" in (request.failure or "").lower() and asked.remove(request.url))
+    page.on(
+        "requestfailed",
+        lambda request: "csp" in (request.failure or "").lower() and asked.remove(request.url),
+    )
     page.add_init_script(WATCH)
     return page, asked
 
 
 @dataclass
 class Walk:
-    """All pages of a new server, visited one after another in the dark theme: requested addresses and faults."""
+    """All pages of a new server, visited one after another in the dark theme: requested addresses
+    and faults.
+    """
 
     asked: list[str]
     errors: list[str]
@@ -94,7 +101,11 @@ def walk(served) -> Walk:
 def elsewhere(asked: list[str], address: str) -> list[str]:
     """Return the requests to another host."""
     own = urlsplit(address).netloc
-    return [url for url in asked if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != own]
+    return [
+        url
+        for url in asked
+        if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != own
+    ]
 
 
 def test_no_page_asks_another_host_or_breaks_the_policy(served, walk):
@@ -144,7 +155,10 @@ def test_axe_finds_nothing_serious_on_any_page(served):
 
 def test_axe_finds_planted_errors(served):
     page = served.visitor()
-    page.set_content("<html lang=en><title>t</title><main><h1>h</h1><p style='color:#aaa'>faint</p><button></button></main>")
+    page.set_content(
+        "<html lang=en><title>t</title><main><h1>h</h1><p"
+        " style='color:#aaa'>faint</p><button></button></main>"
+    )
     assert {line.split(":")[0] for line in axe.found(page)} == {"color-contrast", "button-name"}
     assert {line.split(":")[0] for line in axe.found(page, axe.COLORS)} == {"color-contrast"}
     page.context.close()

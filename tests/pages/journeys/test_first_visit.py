@@ -23,14 +23,18 @@ LONG = 300 * SECOND
 def quick_heals(short_texts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses on short texts, and heals that fit on little and write nothing."""
     quick = Path(browser.__file__).parent / "quick_heals.py"
-    monkeypatch.setenv(extensions.VARIABLE, os.pathsep.join([os.environ[extensions.VARIABLE], str(quick)]))
+    monkeypatch.setenv(
+        extensions.VARIABLE, os.pathsep.join([os.environ[extensions.VARIABLE], str(quick)])
+    )
 
 
 @pytest.fixture
 def page(cache: Path, quick_heals: None) -> Iterator[Page]:
     """The dashboard in a window of a laptop; its server may log no traceback."""
     with browser.dashboard(cache) as address, browser.chromium() as chromium:
-        context = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce", base_url=address)
+        context = chromium.new_context(
+            viewport={"width": 1280, "height": 800}, reduced_motion="reduce", base_url=address
+        )
         page = context.new_page()
         page.set_default_timeout(60 * SECOND)
         yield page
@@ -76,7 +80,9 @@ def fresh_map(page: Page) -> None:
 
 
 def move_the_slider(page: Page) -> None:
-    browser.settled(page)  # another map may put another slider in place of the one that a key was meant for
+    browser.settled(
+        page
+    )  # another map may put another slider in place of the one that a key was meant for
     slider = page.get_by_role("slider", name="Layers removed, n")
     before = int(slider.input_value())
     for _ in range(2):
@@ -127,7 +133,9 @@ def heal_with_a_reload(page: Page) -> None:
     browser.screenshot(page, "journey-4-healing")
     page.reload()
     browser.settled(page)
-    expect(page.get_by_role("combobox", name=re.compile("Run"))).to_have_value(re.compile("6 steps"))
+    expect(page.get_by_role("combobox", name=re.compile("Run"))).to_have_value(
+        re.compile("6 steps")
+    )
     ended(page, re.compile("Heal .*, 6 steps"))
     table = page.locator("[data-testid=stTable]").first
     row = table.get_by_role("row", name=re.compile("^healed"))
@@ -145,6 +153,10 @@ def fill(page: Page, name: str, value: str) -> None:
 def ended(page: Page, label: str | re.Pattern) -> None:
     """Wait until the job strip says that this job is done; any other end is shown in full."""
     card = page.locator("[data-testid=stSidebar] [data-testid=stMarkdown]").filter(has_text=label)
-    expect(card.filter(has_text=re.compile("done|failed|interrupted|cancelled")).first).to_be_visible(timeout=LONG)
-    ended_badly = [job.error for job in jobs.list_jobs() if job.state in (jobs.FAILED, jobs.INTERRUPTED)]
+    expect(
+        card.filter(has_text=re.compile("done|failed|interrupted|cancelled")).first
+    ).to_be_visible(timeout=LONG)
+    ended_badly = [
+        job.error for job in jobs.list_jobs() if job.state in (jobs.FAILED, jobs.INTERRUPTED)
+    ]
     assert not ended_badly

@@ -1,4 +1,6 @@
-"""The lesson in a real browser, from the first step to the last: as one person sees it, then as a class does."""
+"""The lesson in a real browser, from the first step to the last: as one person sees it, then as a
+class does.
+"""
 
 import contextlib
 import re
@@ -20,7 +22,9 @@ SECOND = 1000
 @pytest.mark.long
 def test_the_lesson_from_the_first_step_to_the_last(cache: Path):
     with browser.dashboard(cache) as address, browser.chromium() as chromium:
-        context = chromium.new_context(viewport={"width": 1280, "height": 720}, color_scheme="light", reduced_motion="reduce")
+        context = chromium.new_context(
+            viewport={"width": 1280, "height": 720}, color_scheme="light", reduced_motion="reduce"
+        )
         page = context.new_page()
         page.set_default_timeout(60 * SECOND)
         expect.set_options(timeout=60 * SECOND)  # the machine may be busy with other things
@@ -35,7 +39,9 @@ def test_the_lesson_from_the_first_step_to_the_last(cache: Path):
 
 
 def walk(page: Page, name: str, steps: Sequence[str] = STEPS) -> None:
-    """These steps in turn: predicted by hand or by key, locked, revealed; the questions answered."""
+    """These steps in turn: predicted by hand or by key, locked, revealed; the questions
+    answered.
+    """
     browser.settled(page)
     for step, title in enumerate(steps, start=1):
         expect(page.get_by_text(f"step {step} of {len(STEPS)}")).to_be_visible()
@@ -104,7 +110,9 @@ def draw(page: Page) -> None:
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 90, steps=3)
     page.mouse.move(box["x"] + 0.97 * box["width"], box["y"] + 0.5 * box["height"], steps=3)
     page.mouse.up()
-    expect(page.locator("[class*=st-key-drawing-] .said")).to_contain_text(re.compile(r"([0-9]+) of \1 drawn"))
+    expect(page.locator("[class*=st-key-drawing-] .said")).to_contain_text(
+        re.compile(r"([0-9]+) of \1 drawn")
+    )
     expect(page.get_by_role("button", name="Lock in and reveal")).to_be_enabled()
 
 
@@ -119,10 +127,18 @@ PREDICT = {
 
 
 def answer(page: Page) -> None:
-    for right in ("They are at a right angle", "you must measure the cost", "may generate and calculate worse"):
+    for right in (
+        "They are at a right angle",
+        "you must measure the cost",
+        "may generate and calculate worse",
+    ):
         page.get_by_text(right).first.click()
         told = page.get_by_test_id("stAlert").filter(has_text=re.compile(right, re.IGNORECASE))
-        for _ in range(3):  # the page may be drawn again under the pointer, and a click on a button that is going is lost
+        for _ in range(
+            3
+            # the page may be drawn again under the pointer, and a click on a button that is going
+            # is lost
+        ):
             browser.settled(page)
             page.get_by_role("button", name="Answer", exact=True, disabled=False).first.click()
             with contextlib.suppress(AssertionError):
@@ -132,7 +148,9 @@ def answer(page: Page) -> None:
 
 
 def present(page: Page) -> None:
-    """Switch the mode on: the sidebar goes, the type grows, the address says so, and the lesson begins again."""
+    """Switch the mode on: the sidebar goes, the type grows, the address says so, and the lesson
+    begins again.
+    """
     size = "() => parseFloat(getComputedStyle(document.documentElement).fontSize)"
     before = page.evaluate(size)
     page.get_by_text("Presenter mode").click()
@@ -157,13 +175,18 @@ def leave(page: Page) -> None:
 
 def assert_nothing_sticks_out(page: Page) -> None:
     """No sideways scrolling, and no chart wider than its column."""
-    wide = "() => { const main = document.querySelector('[data-testid=stMain]'); return main.scrollWidth - main.clientWidth }"
+    wide = (
+        "() => { const main = document.querySelector('[data-testid=stMain]'); return"
+        " main.scrollWidth - main.clientWidth }"
+    )
     assert page.evaluate(wide) <= 1
 
 
 @pytest.mark.long
 def test_a_finger_draws_on_a_phone(served):
-    context = served.chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    context = served.chromium.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
     page = context.new_page()
     page.set_default_timeout(60 * SECOND)
     page.goto(f"{served.address}/learn?step=layers")
@@ -175,11 +198,24 @@ def test_a_finger_draws_on_a_phone(served):
     finger = context.new_cdp_session(page)
     stroke = [(60 + step * (box["width"] - 80) / 12, 40 + 12 * step) for step in range(13)]
     for kind, (x, y) in zip(["touchStart", *["touchMove"] * 12], stroke, strict=True):
-        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": box["x"] + x, "y": box["y"] + y}]})
+        finger.send(
+            "Input.dispatchTouchEvent",
+            {"type": kind, "touchPoints": [{"x": box["x"] + x, "y": box["y"] + y}]},
+        )
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     expect(page.locator("[class*=st-key-drawing-] .said")).to_contain_text("of 30 drawn")
-    assert int(page.locator("[class*=st-key-drawing-] .said").inner_text().split(" of 30")[0].split()[-1]) >= 12
-    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == scrolled, "the page stays while drawing"
+    assert (
+        int(
+            page.locator("[class*=st-key-drawing-] .said")
+            .inner_text()
+            .split(" of 30")[0]
+            .split()[-1]
+        )
+        >= 12
+    )
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == scrolled, (
+        "the page stays while drawing"
+    )
     assert_nothing_sticks_out(page)
     page.get_by_role("button", name="Lock in and reveal").click()
     expect(page.get_by_test_id("stAlert")).to_contain_text("Your drawing is")

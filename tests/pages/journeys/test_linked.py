@@ -1,4 +1,6 @@
-"""A block clicked in a real browser is the cut everywhere, and its address shows the same view to somebody else."""
+"""A block clicked in a real browser is the cut everywhere, and its address shows the same view to
+somebody else.
+"""
 
 import re
 
@@ -42,7 +44,8 @@ block => {{
 
 def expect_shown(page: Page, **wanted: str) -> None:
     page.wait_for_function(
-        f"wanted => {{ const shown = ({SHOWN})(); return Object.keys(wanted).every(key => shown[key] === wanted[key]); }}",
+        f"wanted => {{ const shown = ({SHOWN})(); return Object.keys(wanted).every(key =>"
+        " shown[key] === wanted[key]); }",
         arg=wanted,
     )
 

@@ -1,4 +1,6 @@
-"""Generated text follows slider and strip in a real browser, before the server hears of the block."""
+"""Generated text follows slider and strip in a real browser, before the server hears of the
+block.
+"""
 
 import re
 

@@ -32,7 +32,11 @@ def served(tmp_path, monkeypatch):
     with provider.running() as known:
         here = f"http://127.0.0.1:{port}"
         secrets = tmp_path / "secrets.toml"
-        secrets.write_text(SECRETS.format(here=here, there=known.address, client=provider.CLIENT, secret=provider.SECRET))
+        secrets.write_text(
+            SECRETS.format(
+                here=here, there=known.address, client=provider.CLIENT, secret=provider.SECRET
+            )
+        )
         entry = (*browser.ENTRY, "--secrets.files", str(secrets))
         with browser.dashboard(cache, entry=entry, port=port) as address:
             yield address, known
@@ -42,7 +46,9 @@ def served(tmp_path, monkeypatch):
 
 
 def you_are(name: str, also: str = "") -> re.Pattern:
-    """Behind the @ stands a mark that nobody sees, so that an address of others never becomes a link."""
+    """Behind the @ stands a mark that nobody sees, so that an address of others never becomes a
+    link.
+    """
     return re.compile(rf"You are {name}@\W?example\.org{also}\.")
 
 
@@ -55,7 +61,9 @@ def logged_in(page: Page, address: str, name: str) -> None:
 def test_users_log_in_have_their_own_jobs_and_log_out(served):
     address, known = served
     with browser.chromium() as chromium:
-        page = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce").new_page()
+        page = chromium.new_context(
+            viewport={"width": 1280, "height": 800}, reduced_motion="reduce"
+        ).new_page()
         logged_in(page, address, "Ada")
         browser.settled(page)
         expect(page.get_by_text(you_are("ada"))).to_be_visible()
@@ -65,7 +73,9 @@ def test_users_log_in_have_their_own_jobs_and_log_out(served):
         page.get_by_role("button", name="Compute map").click()
         cancel = page.get_by_role("button", name="Cancel")
         expect(cancel).to_be_enabled()
-        assert [(job.owner, job.owner_label) for job in jobs.list_jobs()] == [(f"oidc:{known.address}#Ada", "ada@example.org")]
+        assert [(job.owner, job.owner_label) for job in jobs.list_jobs()] == [
+            (f"oidc:{known.address}#Ada", "ada@example.org")
+        ]
 
         cancel.click()
         expect(page.get_by_text("cancelled Distance map")).to_be_visible()
@@ -75,5 +85,7 @@ def test_users_log_in_have_their_own_jobs_and_log_out(served):
         assert known.ended[0]["client_id"] == provider.CLIENT
         assert page.goto(f"{address}/heal").status == 401
         logged_in(page, address, "Eve")
-        expect(page.get_by_role("alert")).to_contain_text("eve@elsewhere.org may not visit this dashboard")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "eve@elsewhere.org may not visit this dashboard"
+        )
         assert not json.dumps(page.context.cookies()).count(provider.SECRET)

@@ -1,4 +1,6 @@
-"""Behind nginx and behind Caddy, set up with the files of docs/deploy: login, pages and socket through TLS."""
+"""Behind nginx and behind Caddy, set up with the files of docs/deploy: login, pages and socket
+through TLS.
+"""
 
 import json
 
@@ -9,7 +11,10 @@ from tests.support import browser, tls
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 SETTINGS = {"LAYERSCOPE_MODE": "show", "LAYERSCOPE_PROXIES": "127.0.0.1"}
-SENT = "async ([path, size]) => (await fetch(path, {method: 'PUT', body: new Uint8Array(size)})).status"
+SENT = (
+    "async ([path, size]) => (await fetch(path, {method: 'PUT', body: new"
+    " Uint8Array(size)})).status"
+)
 MEGABYTE = 1 << 20
 STATUS = {"nginx": [405, 413], "caddy": [405, 405]}
 """Of a body of 1 and of 23 MB: refused by the dashboard, or by the proxy before it."""
@@ -38,7 +43,9 @@ def test_a_visitor_comes_in_and_looks_through_tls(dashboard, tmp_path, name):
         browser.chromium(f"--host-resolver-rules={tls.MINE}") as chromium,
     ):
         context = chromium.new_context(
-            ignore_https_errors=True, viewport={"width": 1280, "height": 800}, reduced_motion="reduce"
+            ignore_https_errors=True,
+            viewport={"width": 1280, "height": 800},
+            reduced_motion="reduce",
         )
         page, sockets = context.new_page(), []
         page.on("websocket", lambda socket: sockets.append(socket.url))
@@ -53,11 +60,18 @@ def test_a_visitor_comes_in_and_looks_through_tls(dashboard, tmp_path, name):
         assert ours["secure"]
         assert ours["httpOnly"]
 
-        sent = [page.evaluate(SENT, [f"{address}/_stcore/upload_file/a/b", size * MEGABYTE]) for size in (1, 23)]
+        sent = [
+            page.evaluate(SENT, [f"{address}/_stcore/upload_file/a/b", size * MEGABYTE])
+            for size in (1, 23)
+        ]
         assert sent == STATUS[name]
 
         other = chromium.new_context(ignore_https_errors=True, reduced_motion="reduce").new_page()
         for link in ("/learn", f"/learn?token={kept['host']}"):
             assert other.goto(address + link).status == 401
             expect(other.get_by_role("alert")).to_contain_text("link")
-    assert not [log for log in tmp_path.glob("*.log") if any(token in log.read_text() for token in kept.values())]
+    assert not [
+        log
+        for log in tmp_path.glob("*.log")
+        if any(token in log.read_text() for token in kept.values())
+    ]

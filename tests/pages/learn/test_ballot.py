@@ -1,4 +1,6 @@
-"""The rules of a poll: only students answer, only with an option on offer, and no sent text is kept."""
+"""The rules of a poll: only students answer, only with an option on offer, and no sent text is
+kept.
+"""
 
 import threading
 
@@ -43,11 +45,18 @@ def test_a_code_is_long_readable_and_of_one_poll_alone():
 
 
 def test_a_later_answer_replaces_the_first_in_the_counts(poll):
-    one, two = poll.join(poll.code, "a"), poll.join(f" {poll.code[:4].lower()} {poll.code[4:]} ", "a")
+    one, two = (
+        poll.join(poll.code, "a"),
+        poll.join(f" {poll.code[:4].lower()} {poll.code[4:]} ", "a"),
+    )
     poll.ask(WHERE)
     poll.answer(one, "1", "0")
     poll.answer(two, "1", "3")
-    assert (poll.standing().counts, poll.standing().students, poll.standing().answered) == ((1, 0, 0, 1), 2, 2)
+    assert (poll.standing().counts, poll.standing().students, poll.standing().answered) == (
+        (1, 0, 0, 1),
+        2,
+        2,
+    )
     poll.answer(one, "1", "2")
     assert poll.standing().counts == (0, 0, 1, 1)
     assert (poll.choice(one), poll.choice("nobody")) == (2, None)
@@ -175,7 +184,10 @@ def test_a_full_or_ended_poll_takes_nobody(clock):
 def test_many_phones_at_once_lose_no_answer(poll):
     tokens = [poll.join(poll.code, "a") for _ in range(100)]
     poll.ask(WHERE)
-    threads = [threading.Thread(target=poll.answer, args=(token, "1", str(i % 4))) for i, token in enumerate(tokens)]
+    threads = [
+        threading.Thread(target=poll.answer, args=(token, "1", str(i % 4)))
+        for i, token in enumerate(tokens)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -12,7 +12,9 @@ def test_handout_has_no_markdown_and_names_its_blocks(known):
     page = handout.html(sheet, solved=True)
     assert "\\" not in page, "an escape of Markdown"
     assert "bfloat16 from Q4_1 weights" in page
-    assert any(said.startswith("The removed blocks are the most similar ones") for said in sheet.about)
+    assert any(
+        said.startswith("The removed blocks are the most similar ones") for said in sheet.about
+    )
     answer = next(task.answer for task in sheet.tasks if task.title == cliff.TITLE)
     low, high = fakes.sweep().points[1].interval
     assert f"n = 1: {fakes.sweep().points[1].acc:.0%} ({100 * low:.0f}-{100 * high:.0f})" in answer

@@ -21,7 +21,12 @@ def test_no_guess_changes_after_locking_or_begins_after_the_answer(monkeypatch):
     one.drafts["cliff"] = "late"
     one.lock("cliff")
     one.go(99)
-    assert (one.guesses, one.answers, one.skipped, one.step) == ({"block": 3}, {0: 1}, {"cliff"}, len(lesson.STEPS) - 1)
+    assert (one.guesses, one.answers, one.skipped, one.step) == (
+        {"block": 3},
+        {0: 1},
+        {"cliff"},
+        len(lesson.STEPS) - 1,
+    )
     assert asked == [("step", "check")]
 
 

@@ -1,4 +1,6 @@
-"""Marks on the lesson's charts: the selected block as a ring at its own value or named below, and drawings from a browser."""
+"""Marks on the lesson's charts: the selected block as a ring at its own value or named below, and
+drawings from a browser.
+"""
 
 import pytest
 
@@ -38,7 +40,17 @@ def test_map_charts_ring_the_selected_block_and_not_the_best(app, known):
     assert rings(other, "learn-map") == [(3, 7)]
 
 
-AXES = marks.Axes(["0", "1", "2"], one="n =", axis="n", vertical="y", low=0.0, high=1.0, step=0.01, ticks=[0, 1], given=[0.5])
+AXES = marks.Axes(
+    ["0", "1", "2"],
+    one="n =",
+    axis="n",
+    vertical="y",
+    low=0.0,
+    high=1.0,
+    step=0.01,
+    ticks=[0, 1],
+    given=[0.5],
+)
 
 
 @pytest.mark.parametrize(
@@ -69,4 +81,6 @@ def test_an_impossible_drawing_is_no_drawing(sent):
 
 
 def test_a_drawing_is_read_without_the_given_values():
-    assert marks._read({"values": [0.5, 0.1, None], "mark": 3}, 1, 2, AXES, marks=True) == Drawn((0.1, None), 3)
+    assert marks._read({"values": [0.5, 0.1, None], "mark": 3}, 1, 2, AXES, marks=True) == Drawn(
+        (0.1, None), 3
+    )

@@ -1,4 +1,6 @@
-"""The lesson: every step with and without results, guesses that are locked and revealed, the check, presenter mode."""
+"""The lesson: every step with and without results, guesses that are locked and revealed, the check,
+presenter mode.
+"""
 
 import json
 from dataclasses import replace
@@ -37,12 +39,20 @@ def guess(at, question: str, value):
 
 def told(at, component: str) -> dict:
     """Return the data that the component of this name was given to draw."""
-    return json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == component).json)
+    return json.loads(
+        next(
+            item.proto
+            for item in at.get("bidi_component")
+            if item.proto.component_name == component
+        ).json
+    )
 
 
 def said(at) -> str:
     """All that is written in the lesson itself, verdicts included."""
-    return texts(at) + "\n".join([*(read(str(item.value)) for item in at.success), *(str(item.value) for item in at.latex)])
+    return texts(at) + "\n".join(
+        [*(read(str(item.value)) for item in at.success), *(str(item.value) for item in at.latex)]
+    )
 
 
 # The way
@@ -71,7 +81,12 @@ def test_the_lesson_is_walked_to_the_end_and_back(app, known):
 
 def test_step_1_cuts_the_stream_of_the_starter_without_a_model(app, known):
     at = app(PAGE)
-    assert told(at, "layerscope_block") == {"layers": 30, "size": 5, "start": 0, "label": "Removed block"}
+    assert told(at, "layerscope_block") == {
+        "layers": 30,
+        "size": 5,
+        "start": 0,
+        "label": "Removed block",
+    }
     before = figures(at)["learn-stream"]
     draft(at, "stream", 12)
     after = figures(at)["learn-stream"]
@@ -89,7 +104,12 @@ def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     at = turn_to(app(PAGE), 3)
     assert not figures(at)
     assert BEST.block.brief() not in said(at)
-    assert told(at, "layerscope_block") == {"layers": 30, "size": 5, "start": 0, "label": "Block that changes the stream least"}
+    assert told(at, "layerscope_block") == {
+        "layers": 30,
+        "size": 5,
+        "start": 0,
+        "label": "Block that changes the stream least",
+    }
     draft(at, "block", BEST.start + 3)
     assert not figures(at)
     lock(at, "block")
@@ -98,7 +118,9 @@ def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     rank = 1 + sum(value < row[BEST.start + 3] for value in row)
     assert f"Most similar: {BEST.block.brief()}, distance {BEST.distance:.3f}." in said(at)
     assert f"has {row[BEST.start + 3]:.3f}: number {rank} of 26, 3 layers off." in said(at)
-    assert not [item for item in at.get("bidi_component") if item.proto.component_name == "layerscope_block"], "locked"
+    assert not [
+        item for item in at.get("bidi_component") if item.proto.component_name == "layerscope_block"
+    ], "locked"
 
 
 def test_step_4_compares_curve_and_drawing_and_judges_the_mark(app, known):
@@ -107,21 +129,26 @@ def test_step_4_compares_curve_and_drawing_and_judges_the_mark(app, known):
     at = turn_to(app(PAGE), 4)
     assert not figures(at)
     given = told(at, "layerscope_curve")
-    assert given["values"] == [sweep.points[0].acc, *[None] * 15], "only the shown value is in the page"
+    assert given["values"] == [
+        sweep.points[0].acc,
+        *[None] * 15,
+    ], "only the shown value is in the page"
     assert str(sweep.points[9].acc) not in json.dumps(given)
     accuracies = [point.acc for point in sweep.points]
     guess(at, "cliff", Drawn((*accuracies[1:4], *[0.9] * 12), mark=cliff.latest))
     shown = figures(at)["learn-accuracy"]
     assert trace(shown, "measured")["y"] == accuracies
     assert trace(shown, "your drawing")["y"] == [accuracies[0], *accuracies[1:4], *[0.9] * 12]
-    assert {"chance", "majority", "halfway", "95 % interval"} <= {item["name"] for item in shown["data"]}
+    assert {"chance", "majority", "halfway", "95 % interval"} <= {
+        item["name"] for item in shown["data"]
+    }
     assert cliff.sentence() in said(at)
     assert f"(95 %: {cliff.earliest} to {cliff.latest})" in said(at)
     assert f"Your guess is n = {cliff.latest}: the measurement allows that." in said(at)
     off = sum(0.9 - value for value in accuracies[4:]) / 15
     assert (
-        f"Your drawing is {100 * off:.0f} points off on average. 3 of 15 points lie inside the 95 % interval (n = 1-3)."
-        in said(at)
+        f"Your drawing is {100 * off:.0f} points off on average. 3 of 15 points lie inside the 95 %"
+        " interval (n = 1-3)." in said(at)
     )
 
 
@@ -145,9 +172,17 @@ def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):
     assert "Llama-2 70B: layers 53-72. Your guess begins at layer 30: 23 layers off." in said(at)
     paths = figures(at)["learn-paths"]
     names = [item["name"] for item in paths["data"]]
-    assert {"Llama-2 7B", "Llama-2 13B", "Llama-2 70B", "Mistral 7B", fakes.FACTS.name} <= set(names)
-    assert (trace(paths, "your guess")["x"], trace(paths, "your guess")["y"]) == ([30 / 80], [20 / 80])
-    own, cliff = trace(figures(at)["learn-cliffs"], fakes.FACTS.name), cliffs.locate(fakes.sweep(writes=True, answers=True))
+    assert {"Llama-2 7B", "Llama-2 13B", "Llama-2 70B", "Mistral 7B", fakes.FACTS.name} <= set(
+        names
+    )
+    assert (trace(paths, "your guess")["x"], trace(paths, "your guess")["y"]) == (
+        [30 / 80],
+        [20 / 80],
+    )
+    own, cliff = (
+        trace(figures(at)["learn-cliffs"], fakes.FACTS.name),
+        cliffs.locate(fakes.sweep(writes=True, answers=True)),
+    )
     assert own["x"] == [pytest.approx(cliff.earliest / 30), pytest.approx(cliff.latest / 30)]
     assert "arXiv:2403.17887" in said(at)
     assert "code that looks like the authors'" in said(at)
@@ -158,13 +193,25 @@ def test_step_6_shows_instant_and_trained_next_to_the_guess(app, known):
     at = turn_to(app(PAGE), 6)
     assert not figures(at)
     given = told(at, "layerscope_curve")
-    assert (given["places"], given["fixed"]) == (["unpruned", "pruned", "instant", "trained 2 min"], 2)
+    assert (given["places"], given["fixed"]) == (
+        ["unpruned", "pruned", "instant", "trained 2 min"],
+        2,
+    )
     assert given["values"] == [2.41, 4.45, None, None]
     guess(at, "heal", Drawn((3.5, None)))
     drawn = figures(at)["learn-heal-loss"]
-    assert [item["name"] for item in drawn["data"]] == ["unpruned", "pruned", "instant", "trained 2 min", "your drawing"]
+    assert [item["name"] for item in drawn["data"]] == [
+        "unpruned",
+        "pruned",
+        "instant",
+        "trained 2 min",
+        "your drawing",
+    ]
     held = "8 texts of C4, NF4, bfloat16 from Q4_1 weights"
-    assert f"The loss rises from 2.41 to 4.45 nats/token, and healing lowers it to 3.10 ({held})." in said(at)
+    assert (
+        f"The loss rises from 2.41 to 4.45 nats/token, and healing lowers it to 3.10 ({held})."
+        in said(at)
+    )
     assert "That is 0.69 above the unpruned model (95 % CI +0." in said(at)
     assert "You drew 3.50 for instant: 0.10 off." in said(at)
     assert "style of its text" not in said(at)
@@ -174,7 +221,9 @@ def test_step_6_claims_no_difference_that_is_not_significant(app, known):
     heal = fakes.heal()
     near = replace(heal.healed, loss=2.5)
     own = {"unpruned": replace(heal.unpruned, loss=2.3), "healed": replace(heal.healed, loss=1.9)}
-    fakes.with_losses(replace(heal, healed=near, same_kind=own, same_kind_text=heal.spec.corpus)).save()
+    fakes.with_losses(
+        replace(heal, healed=near, same_kind=own, same_kind_text=heal.spec.corpus)
+    ).save()
     at = skip(turn_to(app(PAGE), 6))
     assert "Not significantly different from the unpruned model (95 % CI " in said(at)
     assert "n = 8 texts)." in said(at)
@@ -190,12 +239,17 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
         picked = question.right if number else (question.right + 1) % 3
         at.radio(key=f"learn-check-{number}-0").set_value(picked).run()
         at.button(key=f"learn-answer-{number}").click().run()
-    assert [question.because in read(said(at) + at.warning[0].value) for question in check.QUESTIONS] == [True] * 3
+    assert [
+        question.because in read(said(at) + at.warning[0].value) for question in check.QUESTIONS
+    ] == [True] * 3
     assert "No: they are at a right angle." in read(at.warning[0].value)
     table = at.table[0].value.map(read)
     assert list(table["yours"]) == [
         "no guess yet",
-        f"layers {BEST.start + 1}-{BEST.start + 5}, {fakes.distances().mean[4][BEST.start + 1]:.3f}",
+        (
+            f"layers {BEST.start + 1}-{BEST.start + 5},"
+            f" {fakes.distances().mean[4][BEST.start + 1]:.3f}"
+        ),
         "no guess yet",
         "3 of 3 answered",
     ]
@@ -237,7 +291,11 @@ def test_the_lesson_works_with_a_model_of_four_layers(app, ui_cache):
     at = app(PAGE, present="1")
     for step in range(1, 9):
         turn_to(at, step)
-        for button in [button for button in at.button if button.key.startswith("learn-lock-") and not button.disabled]:
+        for button in [
+            button
+            for button in at.button
+            if button.key.startswith("learn-lock-") and not button.disabled
+        ]:
             button.click().run()
         skip(at)
         assert not at.error
@@ -282,7 +340,9 @@ def test_the_handout_asks_every_step_and_tells_no_answer(known):
         assert task.answer not in page
     solved = handout.html(sheet, solved=True)
     assert f"Most similar: {best.brief()}" in solved
-    assert all(step.misunderstanding.split(".")[0].split(chr(39))[0] in solved for step in steps.IN_ORDER)
+    assert all(
+        step.misunderstanding.split(".")[0].split(chr(39))[0] in solved for step in steps.IN_ORDER
+    )
 
 
 # For a class

@@ -1,4 +1,6 @@
-"""The teacher's side of a poll: it starts from Teach, shows the way in, counts answers, and draws them at the reveal."""
+"""The teacher's side of a poll: it starts from Teach, shows the way in, counts answers, and draws
+them at the reveal.
+"""
 
 import pytest
 
@@ -70,7 +72,9 @@ def test_answers_are_counted_before_the_reveal_and_drawn_at_it(app, known):
     assert phones[0].answer("3").status_code == 400
 
 
-@pytest.mark.parametrize("there", [Visitor(VIEWER), Visitor(USER, "oidc:x#1", "Ada")], ids=["guest", "user"])
+@pytest.mark.parametrize(
+    "there", [Visitor(VIEWER), Visitor(USER, "oidc:x#1", "Ada")], ids=["guest", "user"]
+)
 def test_in_presenter_mode_a_guest_has_no_code_or_buttons(app, known, monkeypatch, there):
     at, poll = begin(app)
     for action in ("ask-1", "end"):
@@ -94,7 +98,9 @@ def test_a_guest_reveals_nothing(app, known, monkeypatch):
     assert poll.standing().is_open
 
 
-@pytest.mark.parametrize("there", [Visitor(HOST), Visitor(OPERATOR, "oidc:x#1", "Root")], ids=["host", "operator"])
+@pytest.mark.parametrize(
+    "there", [Visitor(HOST), Visitor(OPERATOR, "oidc:x#1", "Root")], ids=["host", "operator"]
+)
 def test_the_host_and_operators_run_polls(app, known, monkeypatch, there):
     monkeypatch.setattr(access, "visitor", lambda: there)
     at, poll = begin(app)
@@ -108,7 +114,9 @@ def test_every_step_with_results_has_a_question_with_right_options(app, known):
     at, poll = begin(app, 1)
     for step in range(1, 9):
         turn_to(at, step)
-        keys = [button.key for button in at.button if (button.key or "").startswith("learn-poll-ask")]
+        keys = [
+            button.key for button in at.button if (button.key or "").startswith("learn-poll-ask")
+        ]
         assert len(keys) == (3 if step == 8 else 1)
         for key in keys:
             at.button(key=key).click().run()

@@ -1,4 +1,6 @@
-"""The page that phones see: accepted and refused answers, advancing by itself, and no text repeated."""
+"""The page that phones see: accepted and refused answers, advancing by itself, and no text
+repeated.
+"""
 
 import pytest
 
@@ -70,7 +72,18 @@ def test_after_the_end_an_old_cookie_is_nobodys(poll: Ballot):
 
 
 @pytest.mark.parametrize(
-    "sent", [EVIL, "\u00ff", "%ff", "a=1&b=2&c=3&d=4", "x" * 600, "code", "", "code=1&code=2", '{"code": 1}']
+    "sent",
+    [
+        EVIL,
+        "\u00ff",
+        "%ff",
+        "a=1&b=2&c=3&d=4",
+        "x" * 600,
+        "code",
+        "",
+        "code=1&code=2",
+        '{"code": 1}',
+    ],
 )
 def test_text_of_any_content_does_nothing_and_is_not_repeated(poll: Ballot, sent):
     one = Phone()
@@ -93,7 +106,12 @@ def test_no_other_method_reaches_the_page_of_the_dashboard(poll: Ballot):
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "http://evil.example"}, {"origin": "null"}, {"content_type": "text/plain"}, {"content_type": ""}],
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"content_type": "text/plain"},
+        {"content_type": ""},
+    ],
 )
 def test_forms_of_other_pages_do_nothing(poll: Ballot, headers):
     one = Phone()
@@ -105,7 +123,9 @@ def test_forms_of_other_pages_do_nothing(poll: Ballot, headers):
 
 def test_the_policy_allows_the_pages_own_script_and_style_alone(poll: Ballot):
     answer = Phone().get("/poll")
-    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    policy = dict(
+        part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; ")
+    )
     assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
     assert all(policy[kind].startswith("'sha256-") for kind in ("script-src", "style-src"))
     assert answer.headers["cache-control"] == "no-store"
@@ -121,7 +141,8 @@ def test_the_cookie_of_a_student_is_for_the_poll_alone(poll: Ballot):
 def test_only_the_polls_own_paths_are_public():
     assert all(phone.is_public(path) for path in ("poll", "poll/now", "poll/join", "poll/answer"))
     assert not any(
-        phone.is_public(path) for path in ("", "poll/", "poll/x", "polls", "poll/../heal", "_stcore/stream", "learn")
+        phone.is_public(path)
+        for path in ("", "poll/", "poll/x", "polls", "poll/../heal", "_stcore/stream", "learn")
     )
 
 
@@ -131,15 +152,29 @@ def test_only_the_polls_own_paths_are_public():
         ({"server.address": "127.0.0.1"}, "", []),
         ({"server.address": "192.168.1.5"}, "", ["http://192.168.1.5:8501/poll"]),
         ({"server.address": "0.0.0.0"}, "", ["http://10.0.0.4:8501/poll"]),
-        ({"browser.serverAddress": "layers.example.org"}, "127.0.0.1", ["https://layers.example.org/poll"]),
+        (
+            {"browser.serverAddress": "layers.example.org"},
+            "127.0.0.1",
+            ["https://layers.example.org/poll"],
+        ),
         ({"browser.serverAddress": "class.local"}, "", ["http://class.local:8501/poll"]),
-        ({"server.address": "::", "server.baseUrlPath": "/lab/x/"}, "", ["http://10.0.0.4:8501/lab/x/poll"]),
+        (
+            {"server.address": "::", "server.baseUrlPath": "/lab/x/"},
+            "",
+            ["http://10.0.0.4:8501/lab/x/poll"],
+        ),
     ],
 )
 def test_the_address_for_phones_is_one_that_they_can_reach(monkeypatch, options, proxies, expected):
     get, manual = phone.config.get_option, phone.config.is_manually_set
-    monkeypatch.setattr(phone.config, "get_option", lambda name: {"server.port": 8501, **options}.get(name, get(name)))
-    monkeypatch.setattr(phone.config, "is_manually_set", lambda name: name in options or manual(name))
+    monkeypatch.setattr(
+        phone.config,
+        "get_option",
+        lambda name: {"server.port": 8501, **options}.get(name, get(name)),
+    )
+    monkeypatch.setattr(
+        phone.config, "is_manually_set", lambda name: name in options or manual(name)
+    )
     monkeypatch.setattr(phone, "_hosts", lambda: ["10.0.0.4"])
     monkeypatch.setenv("LAYERSCOPE_PROXIES", proxies)
     assert phone.addresses() == expected

@@ -1,4 +1,6 @@
-"""The Model page without a process that inspects a model: its answer is made up, and the starter is installed."""
+"""The Model page without a process that inspects a model: its answer is made up, and the starter is
+installed.
+"""
 
 from collections.abc import Callable
 
@@ -11,8 +13,12 @@ from tests.support import fakes
 
 
 @pytest.fixture
-def inspected(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[ModelSpec], InspectResult | None]], None]:
-    """A function that sets the answer of an inspection; without a call, every model is the starter's copy."""
+def inspected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Callable[[ModelSpec], InspectResult | None]], None]:
+    """A function that sets the answer of an inspection; without a call, every model is the
+    starter's copy.
+    """
 
     def answer(of: Callable[[ModelSpec], InspectResult | None]) -> None:
         monkeypatch.setattr(inspection, "of", of)

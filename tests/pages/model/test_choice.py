@@ -1,4 +1,6 @@
-"""Models you have looked at: found by their weights, one click away, and never mixed up when weights are exchanged."""
+"""Models you have looked at: found by their weights, one click away, and never mixed up when
+weights are exchanged.
+"""
 
 from dataclasses import replace
 
@@ -26,7 +28,11 @@ def folder(tmp_path):
 def result_of(folder, result=None):
     made = result or fakes.distances()
     model = replace(fakes.MODEL, source=str(folder), identity=identities.of_local(str(folder)))
-    return replace(made, spec=replace(made.spec, model=model), model=replace(fakes.FACTS, name="mine", n_layers=12))
+    return replace(
+        made,
+        spec=replace(made.spec, model=model),
+        model=replace(fakes.FACTS, name="mine", n_layers=12),
+    )
 
 
 def test_a_reload_keeps_the_typed_source(app):
@@ -34,17 +40,35 @@ def test_a_reload_keeps_the_typed_source(app):
     at.segmented_control(key="source-kind").set_value("Hub id").run()
     at.text_input(key="source-Hub id").set_value("Qwen/Qwen2.5-0.5B").run()
     assert at.query_params["source"] == "Qwen/Qwen2.5-0.5B"
-    assert app("pages/model.py", source="Qwen/Qwen2.5-0.5B").text_input(key="source-Hub id").value == "Qwen/Qwen2.5-0.5B"
+    assert (
+        app("pages/model.py", source="Qwen/Qwen2.5-0.5B").text_input(key="source-Hub id").value
+        == "Qwen/Qwen2.5-0.5B"
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "source", "says"),
     [
-        ("GGUF file", "starter.txt", "The file 'starter.txt' does not exist, and its name does not end in .gguf"),
-        ("GGUF file", "nobody/nothing", "The file 'nobody/nothing' does not exist, and its name does not end in .gguf"),
+        (
+            "GGUF file",
+            "starter.txt",
+            "The file 'starter.txt' does not exist, and its name does not end in .gguf",
+        ),
+        (
+            "GGUF file",
+            "nobody/nothing",
+            "The file 'nobody/nothing' does not exist, and its name does not end in .gguf",
+        ),
         ("GGUF file", "{there}/config.json", "is not a GGUF file: its name does not end in .gguf."),
         ("GGUF file", "{there}", "is a folder, not a GGUF file. Choose Folder,"),
-        ("Folder", "models/mine", "There is no folder 'models/mine' on this machine. Enter its full path, or choose Hub id."),
+        (
+            "Folder",
+            "models/mine",
+            (
+                "There is no folder 'models/mine' on this machine. Enter its full path, or choose"
+                " Hub id."
+            ),
+        ),
         ("Hub id", "notes.txt", "The file 'notes.txt' does not exist"),
     ],
 )

@@ -1,4 +1,6 @@
-"""The gallery on the pages: a model without weights here opens with one click, and actions that need them say so."""
+"""The gallery on the pages: a model without weights here opens with one click, and actions that
+need them say so.
+"""
 
 from dataclasses import replace
 
@@ -19,7 +21,12 @@ def of_other(result):
 
 @pytest.fixture
 def filled(precomputed, inspected):
-    for result in (fakes.distances(), of_other(fakes.inspect()), of_other(fakes.distances()), of_other(fakes.sweep())):
+    for result in (
+        fakes.distances(),
+        of_other(fakes.inspect()),
+        of_other(fakes.distances()),
+        of_other(fakes.sweep()),
+    ):
         precomputed(result)
 
 
@@ -28,7 +35,9 @@ def test_it_lists_shipped_results_and_opens_them_on_explore(app, filled, monkeyp
     said = read(texts(at))
     assert f"**{OTHER.title}** · qwen2, 30 layers" in said
     assert ":gray-badge[precomputed]" in said
-    assert "1 map, 1 curve. Weights: the publisher's Q4_K_M GGUF file, with untied embeddings" in said
+    assert (
+        "1 map, 1 curve. Weights: the publisher's Q4_K_M GGUF file, with untied embeddings" in said
+    )
     assert "Models you have looked at" not in [item.value for item in at.header]
     at.button(key="gallery-1").click().run()
     assert not at.exception

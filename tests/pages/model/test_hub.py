@@ -1,4 +1,6 @@
-"""The Hub on the Model page: search, commit and size before a click, fetching as a job, deletion with the freed bytes."""
+"""The Hub on the Model page: search, commit and size before a click, fetching as a job, deletion
+with the freed bytes.
+"""
 
 from dataclasses import replace
 
@@ -42,7 +44,10 @@ def searched(app, monkeypatch, answer):
 def test_a_click_after_commit_and_size_queues_the_download(app, loopback):
     at = opened(app)
     said = texts(at)
-    assert f"Commit {COMMIT[:12]} (current commit of the default branch) · 5.0 MB, 3.0 MB to download." in read(said)
+    assert (
+        f"Commit {COMMIT[:12]} (current commit of the default branch) · 5.0 MB, 3.0 MB to download."
+        in read(said)
+    )
     at.button(key="fetch").click().run()
     (job,) = jobs.active()
     assert job.spec == InspectSpec(ModelSpec("org/model", revision=COMMIT), fetch=True)
@@ -77,7 +82,10 @@ def test_search_finds_and_a_click_picks(app, monkeypatch, loopback):
     ]
     at = searched(app, monkeypatch, lambda said, endpoint: {"found": found})
     labels = [read(button.label) for button in at.button if button.key.startswith("hub-pick")]
-    assert labels == ["org/tiny-llama · 1.1 B parameters · 12.3 k downloads · gated", "org/tiny · 3 downloads"]
+    assert labels == [
+        "org/tiny-llama · 1.1 B parameters · 12.3 k downloads · gated",
+        "org/tiny · 3 downloads",
+    ]
     at.button(key="hub-pick-0").click().run()
     assert not at.exception
     assert at.text_input(key="source-Hub id").value == "org/tiny-llama"

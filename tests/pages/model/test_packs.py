@@ -1,4 +1,6 @@
-"""Result packs on the pages: dropped on Model, badged on every page, and removed by those who may."""
+"""Result packs on the pages: dropped on Model, badged on every page, and removed by those who
+may.
+"""
 
 import pytest
 
@@ -30,9 +32,13 @@ def opened(ui_cache, tmp_path, monkeypatch):
 def test_a_dropped_pack_is_opened_listed_and_removed(app, ui_cache, opened, tmp_path):
     packs.remove(opened.id)
     at = app("pages/model.py")
-    at.file_uploader(key="pack-0").upload("mine.zip", (tmp_path / "results.zip").read_bytes(), "application/zip").run()
+    at.file_uploader(key="pack-0").upload(
+        "mine.zip", (tmp_path / "results.zip").read_bytes(), "application/zip"
+    ).run()
     assert not at.exception
-    assert [read(one.value) for one in at.success] == [f"Opened the pack {opened.title}. Its results are on all pages."]
+    assert [read(one.value) for one in at.success] == [
+        f"Opened the pack {opened.title}. Its results are on all pages."
+    ]
     said = read(texts(at))
     assert f"**{opened.title}** · 3 results :blue-badge[pack]" in said
     assert "1 map, 2 curves" in said
@@ -51,7 +57,9 @@ def test_a_refused_pack_says_why_in_one_sentence(app, ui_cache, monkeypatch):
     at.file_uploader(key="pack-0").upload("<b>x</b>.zip", b"GIF89a", "application/zip").run()
     assert not at.exception
     assert len(at.error) == 1
-    assert read(at.error[0].value).startswith('"<b>x</b>.zip" is no result pack that can be opened: ')
+    assert read(at.error[0].value).startswith(
+        '"<b>x</b>.zip" is no result pack that can be opened: '
+    )
     assert packs.opened() == []
 
 
@@ -87,13 +95,17 @@ def test_viewers_open_nothing_and_only_operators_remove(be, opened, tmp_path):
 
 
 def test_a_pack_of_a_foreign_path_reloads_as_at_first(app, be, ui_cache, tmp_path, monkeypatch):
-    """Its results are for everybody. The file of that name on this machine is not, and nobody looks at it."""
+    """Its results are for everybody. The file of that name on this machine is not, and nobody looks
+    at it.
+    """
     folder = tmp_path / "private"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"other weights")
     opened = packed.open_made(tmp_path, monkeypatch, str(folder))
-    monkeypatch.setattr("analysis.models.source.identity.of_local", lambda source: pytest.fail(f"read {source}"))
+    monkeypatch.setattr(
+        "analysis.models.source.identity.of_local", lambda source: pytest.fail(f"read {source}")
+    )
     be(ADA)
     at = app("pages/model.py")
     at.button(key=f"pack-open-{opened.id}-0").click().run()

@@ -1,4 +1,6 @@
-"""Model: facts that are shown before anything is loaded, and how a model becomes the current one."""
+"""Model: facts that are shown before anything is loaded, and how a model becomes the current
+one.
+"""
 
 import pytest
 from streamlit.testing.v1 import AppTest

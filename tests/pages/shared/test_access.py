@@ -1,4 +1,6 @@
-"""Rights of visitors are checked at the action: no click, however it was made, starts or stops a forbidden job."""
+"""Rights of visitors are checked at the action: no click, however it was made, starts or stops a
+forbidden job.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +45,9 @@ def be(ui_cache, monkeypatch):
 
 
 def crafted(widget):
-    """The widget as somebody can use it who writes to the server without a browser: disabled or not."""
+    """The widget as somebody can use it who writes to the server without a browser: disabled or
+    not.
+    """
     widget.proto.disabled = False
     return widget
 
@@ -158,10 +162,20 @@ def test_a_guest_decides_nothing_for_everybody(app, be):
 
 
 def stored() -> list[Path]:
-    """All files of the cache, but for those that the list of jobs and the index of the results come and go with."""
-    files = [path.relative_to(store.cache_dir()) for path in sorted(store.cache_dir().rglob("*")) if path.is_file()]
+    """All files of the cache, but for those that the list of jobs and the index of the results come
+    and go with.
+    """
+    files = [
+        path.relative_to(store.cache_dir())
+        for path in sorted(store.cache_dir().rglob("*"))
+        if path.is_file()
+    ]
     come_and_go = ("jobs.sqlite-shm", "jobs.sqlite-wal")
-    return [path for path in files if path.name not in come_and_go and not path.name.startswith("index-")]
+    return [
+        path
+        for path in files
+        if path.name not in come_and_go and not path.name.startswith("index-")
+    ]
 
 
 @pytest.mark.parametrize("page", ["model", "explore", "heal", "compare", "export", "learn"])
@@ -280,7 +294,10 @@ def test_no_request_of_a_guest_names_a_server_file(be, tmp_path, monkeypatch):
 def test_a_guests_upload_can_be_asked_for(be):
     be(ADA)
     path = access.keep_upload("a.txt", b"some text", ".txt")
-    assert service.submit(DistanceSpec(corpus=CorpusSpec(source=path)), **access.terms()).state == jobs.QUEUED
+    assert (
+        service.submit(DistanceSpec(corpus=CorpusSpec(source=path)), **access.terms()).state
+        == jobs.QUEUED
+    )
 
 
 def test_an_address_with_a_file_outside_shows_the_starter(app, be, tmp_path):
@@ -289,7 +306,10 @@ def test_an_address_with_a_file_outside_shows_the_starter(app, be, tmp_path):
     for name in ("there", "not-there"):
         at = app("pages/explore.py", model=f"{tmp_path}/{name}")
         assert at.session_state["model"].source == "starter"
-        assert any("is outside the folders that this dashboard allows" in warning.value for warning in at.warning)
+        assert any(
+            "is outside the folders that this dashboard allows" in warning.value
+            for warning in at.warning
+        )
 
 
 # Fields for files
@@ -307,17 +327,25 @@ def test_in_show_a_file_field_is_disabled_with_the_reason(app, be):
 
 # Question files are read once, in a process of its own
 
-QUESTION_ROWS = b"id,question,A,B,answer\n" + b"".join(b"%d,How many is %d?,one,two,A\n" % (row, row) for row in range(400))
+QUESTION_ROWS = b"id,question,A,B,answer\n" + b"".join(
+    b"%d,How many is %d?,one,two,A\n" % (row, row) for row in range(400)
+)
 
 
 @pytest.fixture
 def readings(monkeypatch):
-    """Return the readings by another process; reading a question file in this process fails the test."""
+    """Return the readings by another process; reading a question file in this process fails the
+    test.
+    """
     seen, answer = [], sandbox.answer
     monkeypatch.setattr(
-        sandbox, "answer", lambda function, *given, **ends: seen.append(given) or answer(function, *given, **ends)
+        sandbox,
+        "answer",
+        lambda function, *given, **ends: seen.append(given) or answer(function, *given, **ends),
     )
-    monkeypatch.setattr(files, "read_table", lambda path: pytest.fail(f"{path} was read by the server."))
+    monkeypatch.setattr(
+        files, "read_table", lambda path: pytest.fail(f"{path} was read by the server.")
+    )
     return seen
 
 

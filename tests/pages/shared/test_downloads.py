@@ -1,4 +1,6 @@
-"""Beside every chart its data and an image; on every page of results one panel with the command lines."""
+"""Beside every chart its data and an image; on every page of results one panel with the command
+lines.
+"""
 
 import json
 import shlex
@@ -13,7 +15,13 @@ from tests.support.seen import figures as figures_of
 
 @pytest.fixture
 def results(ui_cache):
-    made = [fakes.distances(), fakes.sweep(), fakes.sweep(strategy="deepest"), fakes.damage(), fakes.heal()]
+    made = [
+        fakes.distances(),
+        fakes.sweep(),
+        fakes.sweep(strategy="deepest"),
+        fakes.damage(),
+        fakes.heal(),
+    ]
     for result in made:
         result.save()
     return made
@@ -22,7 +30,9 @@ def results(ui_cache):
 def formats(at) -> set[str]:
     """The image formats that the charts' cameras save."""
     configs = [json.loads(item.proto.config) for item in at.get("plotly_chart")]
-    return {config["toImageButtonOptions"]["format"] for config in configs if config["displayModeBar"]}
+    return {
+        config["toImageButtonOptions"]["format"] for config in configs if config["displayModeBar"]
+    }
 
 
 def opened(at, *charts: str):
@@ -34,7 +44,9 @@ def opened(at, *charts: str):
 
 def test_every_chart_with_a_toolbar_offers_its_data(app, results):
     at = app()
-    assert not [item for item in at.get("download_button") if item.proto.label == "Data as CSV"], "nobody looks into them"
+    assert not [item for item in at.get("download_button") if item.proto.label == "Data as CSV"], (
+        "nobody looks into them"
+    )
     at = opened(at, *figures_of(at))
     charts = [json.loads(item.proto.config) for item in at.get("plotly_chart")]
     with_toolbar = [config for config in charts if config["displayModeBar"]]

@@ -16,7 +16,9 @@ def test_the_words_of_a_page_stand_at_its_title(app, title, monkeypatch):
     at = app(f"pages/{title.lower()}.py")
     helps = [element.proto.help for element in at.caption if element.proto.help]
     said = next(text for text in helps if text.startswith(f"- **{frame.PAGES[title][0]}**"))
-    assert [name for name in frame.PAGES[title] if f"**{frame.words.plain(name)}**" in said] == [*frame.PAGES[title]]
+    assert [name for name in frame.PAGES[title] if f"**{frame.words.plain(name)}**" in said] == [
+        *frame.PAGES[title]
+    ]
 
 
 def test_the_lesson_has_all_of_them(app):

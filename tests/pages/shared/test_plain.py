@@ -1,4 +1,6 @@
-"""Text of outside origin is shown as it is: nothing in it is rendered, hides or turns round the text next to it."""
+"""Text of outside origin is shown as it is: nothing in it is rendered, hides or turns round the
+text next to it.
+"""
 
 import re
 import unicodedata
@@ -21,7 +23,8 @@ LOOKED_FOR_IN_TEXT = (
     r":streamlit:",
     r"(^|\s)(<->|->|<-|--|>=|<=|~=)(\s|$)",
 )
-"""Patterns that Streamlit turns into links, emoji, icons and arrows after Markdown was read, when no backslash is left."""
+"""Patterns that Streamlit turns into links, emoji, icons and arrows after Markdown was read, when
+no backslash is left."""
 PIECES = [
     "![x](http://a.test/b.png)",
     "[a](javascript:alert(1))",
@@ -80,7 +83,11 @@ def shown(markdown: str) -> str:
     tokens = PARSER.parse(markdown)
     if not tokens:
         return ""
-    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"], tokens
+    assert [token.type for token in tokens] == [
+        "paragraph_open",
+        "inline",
+        "paragraph_close",
+    ], tokens
     assert {child.type for child in tokens[1].children} <= {"text"}, tokens[1].children
     return "".join(child.content for child in tokens[1].children)
 
@@ -90,7 +97,9 @@ def test_markdown_shows_the_text_as_written(text):
     said = shown(words.plain(text))
     assert said.replace(JOINER, "") == words.seen(text)
     for pattern in LOOKED_FOR_IN_TEXT:
-        assert not re.search(pattern, said.replace(":material/", ":material_"), re.ASCII | re.IGNORECASE), pattern
+        assert not re.search(
+            pattern, said.replace(":material/", ":material_"), re.ASCII | re.IGNORECASE
+        ), pattern
 
 
 @given(texts)
@@ -106,7 +115,10 @@ def test_a_message_shows_its_command_as_code():
 @given(texts)
 def test_a_message_is_text_and_code(text):
     tokens = PARSER.parse(words.message(text))
-    assert {child.type for token in tokens for child in token.children or ()} <= {"text", "code_inline"}
+    assert {child.type for token in tokens for child in token.children or ()} <= {
+        "text",
+        "code_inline",
+    }
 
 
 @given(texts, st.sampled_from(["**{}**", ":gray[{}]", "- {}", "said: {}.", "## {}", "a\n\n{}"]))
@@ -118,13 +130,18 @@ def test_it_stays_inside_its_element(text, place):
 @given(st.text())
 def test_nothing_hides_or_turns_round_the_text_next_to_it(text):
     for letter in words.seen(text):
-        assert unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") or letter == "\ufffd"
+        assert (
+            unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+            or letter == "\ufffd"
+        )
 
 
 @given(st.text(max_size=3000), st.integers(2, 200))
 def test_no_text_is_longer_than_its_place(text, most):
     assert len(words.seen(text, most)) <= most
-    assert words.seen(text, most).endswith("…") or words.seen(text, most) == words.seen(text, 10_000)
+    assert words.seen(text, most).endswith("…") or words.seen(text, most) == words.seen(
+        text, 10_000
+    )
 
 
 @pytest.mark.parametrize(

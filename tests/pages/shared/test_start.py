@@ -1,4 +1,6 @@
-"""Starting jobs where nothing can be written, and answers that a thread finds behind the pages, once for all of them."""
+"""Starting jobs where nothing can be written, and answers that a thread finds behind the pages,
+once for all of them.
+"""
 
 import threading
 

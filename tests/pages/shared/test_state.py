@@ -1,4 +1,6 @@
-"""Choices of a session: read from any address or refused in a sentence, and never taken back by a page that is being drawn."""
+"""Choices of a session: read from any address or refused in a sentence, and never taken back by a
+page that is being drawn.
+"""
 
 import tracemalloc
 from types import SimpleNamespace
@@ -14,12 +16,38 @@ from pages.components.shared import address, state
 from tests.support import made_up
 
 MUCH = 4 << 20
-NAMES = ("model", "revision", "dtype", "device", "quantization", "n", "block", "keep", "range", "strategy", "pin", "present")
+NAMES = (
+    "model",
+    "revision",
+    "dtype",
+    "device",
+    "quantization",
+    "n",
+    "block",
+    "keep",
+    "range",
+    "strategy",
+    "pin",
+    "present",
+)
 TEXTS = (
     st.text(max_size=12)
     | st.text(alphabet="0123456789:+-", max_size=14)
     | st.sampled_from(
-        ["0:50000000", "0:9+0:9", "3-9", "1-9999", "9" * 5000, "0:" + "9" * 5000, "٣", "²", "-5", "5.0", "starter", "bfloat16"]
+        [
+            "0:50000000",
+            "0:9+0:9",
+            "3-9",
+            "1-9999",
+            "9" * 5000,
+            "0:" + "9" * 5000,
+            "٣",
+            "²",
+            "-5",
+            "5.0",
+            "starter",
+            "bfloat16",
+        ]
     )
 )
 
@@ -76,11 +104,16 @@ def test_an_impossible_cut_or_protection_is_reported_and_not_made(session):
     session.query_params |= {"block": "0:50000000", "keep": "5:50000000"}
     assert (state.own_cut(), state.protected()) == (None, frozenset())
     cut, kept = state.address_faults()
-    assert cut.startswith("The address of this page names an invalid block: A block of 50,000,000 layers")
+    assert cut.startswith(
+        "The address of this page names an invalid block: A block of 50,000,000 layers"
+    )
     assert f"no model has more than {MOST_LAYERS:,} layers" in kept
 
 
-@given(st.text(max_size=40) | st.from_regex(r"(c4|wiki):[0-9]{1,30}x[0-9]{1,30}(:seed[0-9]{1,30})?", fullmatch=True))
+@given(
+    st.text(max_size=40)
+    | st.from_regex(r"(c4|wiki):[0-9]{1,30}x[0-9]{1,30}(:seed[0-9]{1,30})?", fullmatch=True)
+)
 def test_any_name_of_texts_or_questions_is_one_or_none(text):
     for read in (result_choice.read_texts, result_choice.read_questions):
         assert made_up.refusal(lambda: read(text)) == ""  # noqa: B023
@@ -99,7 +132,9 @@ def _page() -> None:
     with state.showing("n", st.session_state.get("chosen", 5)):
         if st.session_state.broken:
             st.stop()
-        st.slider("n", 0, 9, key="n", on_change=lambda: st.session_state.update(chosen=st.session_state.n))
+        st.slider(
+            "n", 0, 9, key="n", on_change=lambda: st.session_state.update(chosen=st.session_state.n)
+        )
 
 
 def test_a_value_is_sent_only_where_the_control_stands_elsewhere():
@@ -131,7 +166,9 @@ def test_late_message_of_a_removed_menu_changes_nothing():
         from pages.components.shared import state
 
         heard = {}
-        with mock.patch.object(st, "selectbox", lambda *_, key, on_change, **__: heard.update({key: on_change})):
+        with mock.patch.object(
+            st, "selectbox", lambda *_, key, on_change, **__: heard.update({key: on_change})
+        ):
             state.pick_result("sweep", "Curve", {"old": "Old"}, "old")
             state.pick_result("sweep", "Curve", {"new": "New", "old": "Old"}, "new")
         state.show_result("sweep", "new")

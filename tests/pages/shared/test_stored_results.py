@@ -1,4 +1,6 @@
-"""Every page shows the strongest evidence for the last request, and opens few of many stored results."""
+"""Every page shows the strongest evidence for the last request, and opens few of many stored
+results.
+"""
 
 from dataclasses import replace
 
@@ -19,7 +21,9 @@ def held(result, **changes):
 
 def another(result, task="arc_challenge"):
     """Return the result with another question set."""
-    return replace(result, spec=replace(result.spec, benchmark=replace(result.spec.benchmark, task=task)))
+    return replace(
+        result, spec=replace(result.spec, benchmark=replace(result.spec.benchmark, task=task))
+    )
 
 
 STRONG, TRY = fakes.sweep(limit=200, answers=True), fakes.sweep(limit=5, answers=True)
@@ -36,16 +40,24 @@ def cache(request, ui_cache, precomputed):
 
 
 def questions_of(at) -> str:
-    """Return the questions behind the band of the curve: its width is that of the interval of so many questions."""
+    """Return the questions behind the band of the curve: its width is that of the interval of so
+    many questions.
+    """
     widths = {n: fakes.sweep(limit=n).points[0].interval for n in (5, 200)}
     band = trace(charts(at)["accuracy"], "interval")["y"]
-    return next(n for n, (low, high) in widths.items() if band[0] - band[-1] == pytest.approx(high - low))
+    return next(
+        n for n, (low, high) in widths.items() if band[0] - band[-1] == pytest.approx(high - low)
+    )
 
 
 def test_explore_shows_the_200_questions(app, cache):
     at = app()
     assert questions_of(at) == 200
-    assert at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").options[0].startswith("ARC-Easy × 200")
+    assert (
+        at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}")
+        .options[0]
+        .startswith("ARC-Easy × 200")
+    )
 
 
 def test_more_questions_beat_fewer_and_float32_beats_them_all(app, ui_cache):
@@ -88,7 +100,9 @@ def test_another_question_set_is_another_question(app, job):
     assert said == ["The try: done."]
     assert at.selectbox(key=f"pick-sweep-{other.spec.fingerprint()}")
     another(STRONG).save()
-    assert at.run().selectbox(key=f"pick-sweep-{another(STRONG).spec.fingerprint()}"), "the best of that set, once there is one"
+    assert at.run().selectbox(key=f"pick-sweep-{another(STRONG).spec.fingerprint()}"), (
+        "the best of that set, once there is one"
+    )
 
 
 # More results than a page lists
@@ -99,7 +113,11 @@ def few(monkeypatch):
     """Let pages list two results of a kind, and return the results that are opened."""
     opened = []
     monkeypatch.setattr(stored_results, "MOST", 2)
-    monkeypatch.setattr(stored_result, "_read", lambda *args, own=stored_result._read: opened.append(args[:2]) or own(*args))
+    monkeypatch.setattr(
+        stored_result,
+        "_read",
+        lambda *args, own=stored_result._read: opened.append(args[:2]) or own(*args),
+    )
     return opened
 
 

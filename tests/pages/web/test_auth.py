@@ -151,7 +151,9 @@ def address(monkeypatch):
     get = config.get_option
 
     def be(value: str) -> None:
-        monkeypatch.setattr(config, "get_option", lambda name: value if name == "server.address" else get(name))
+        monkeypatch.setattr(
+            config, "get_option", lambda name: value if name == "server.address" else get(name)
+        )
 
     return be
 
@@ -239,12 +241,18 @@ def test_no_foreign_page_opens_a_web_socket(ask, environ, monkeypatch, mode, ori
     cookie = visit(ask) if mode == "show" else ""
     assert ask(kind="websocket", cookie=cookie, headers=[(b"Origin", origin)]).passed is passes
     assert ask(kind="websocket", cookie=cookie).passed, "no browser"
-    assert ask(cookie=cookie, headers=[(b"Origin", origin)]).passed, "Streamlit answers those itself"
+    assert ask(cookie=cookie, headers=[(b"Origin", origin)]).passed, (
+        "Streamlit answers those itself"
+    )
 
 
 def test_pages_of_allowed_origins_open_web_sockets(ask, monkeypatch):
     get, allowed = config.get_option, ["https://wiki.example"]
-    monkeypatch.setattr(config, "get_option", lambda name: allowed if name == "server.corsAllowedOrigins" else get(name))
+    monkeypatch.setattr(
+        config,
+        "get_option",
+        lambda name: allowed if name == "server.corsAllowedOrigins" else get(name),
+    )
     assert ask(kind="websocket", headers=[(b"origin", b"https://wiki.example")]).passed
     assert not ask(kind="websocket", headers=[(b"origin", b"https://wiki.example.evil")]).passed
 
@@ -252,7 +260,9 @@ def test_pages_of_allowed_origins_open_web_sockets(ask, monkeypatch):
 # Show
 
 
-@pytest.mark.parametrize("where", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "unix:///tmp/x.sock"])
+@pytest.mark.parametrize(
+    "where", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "unix:///tmp/x.sock"]
+)
 def test_a_network_address_without_a_mode_is_show(ask, address, capsys, where):
     address(where)
     assert ask().status == 401
@@ -286,7 +296,10 @@ def public(environ, monkeypatch):
 
 @pytest.mark.parametrize("client", [HERE, THERE])
 def test_public_admits_everybody_to_read_only(ask, public, client):
-    told = [(b"x-layerscope-visitor", b'["operator", "x", "x"]'), (b"x-forwarded-for", b"192.0.2.7")]
+    told = [
+        (b"x-layerscope-visitor", b'["operator", "x", "x"]'),
+        (b"x-forwarded-for", b"192.0.2.7"),
+    ]
     for kind in ("http", "websocket"):
         answer = ask("/heal", kind=kind, client=client, host="demo.example", headers=told)
         assert answer.visitor == Visitor(VIEWER)
@@ -309,12 +322,16 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(ask, show):
     assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(answer.header("set-cookie").split("; "))
     assert ask(cookie=answer.cookie).visitor == Visitor(VIEWER)
     assert ask(kind="websocket", cookie=answer.cookie).visitor == Visitor(VIEWER)
-    assert "Secure" in ask(query=f"token={visitors.load_tokens().token}", scheme="https").header("set-cookie")
+    assert "Secure" in ask(query=f"token={visitors.load_tokens().token}", scheme="https").header(
+        "set-cookie"
+    )
 
 
 def test_links_cookies_and_open_paths_work_below_a_base_path(ask, show, monkeypatch):
     get = config.get_option
-    monkeypatch.setattr(config, "get_option", lambda name: "/lab/x/" if name == "server.baseUrlPath" else get(name))
+    monkeypatch.setattr(
+        config, "get_option", lambda name: "/lab/x/" if name == "server.baseUrlPath" else get(name)
+    )
     assert server_url("here").endswith("/lab/x/")
     answer = ask("/lab/x", f"token={visitors.load_tokens().token}")
     assert answer.header("location") == "/lab/x"
@@ -352,7 +369,11 @@ def test_wrong_tokens_lock_nobody_out(ask, show):
 
 def test_the_host_link_works_at_the_machine_alone(ask, show):
     link = f"token={visitors.load_tokens().host}"
-    for sign in ({"client": THERE}, {"host": "lan.example"}, {"headers": [(b"x-forwarded-for", b"192.0.2.7")]}):
+    for sign in (
+        {"client": THERE},
+        {"host": "lan.example"},
+        {"headers": [(b"x-forwarded-for", b"192.0.2.7")]},
+    ):
         assert ask(query=link, **sign).status == 401
     host = ask(query=link).cookie
     assert ask(cookie=host).visitor == Visitor(HOST)
@@ -381,10 +402,23 @@ def test_a_cookie_that_was_changed_or_is_old_opens_nothing(ask, show, monkeypatc
     cookie = visit(ask)
     name, _, value = cookie.partition("=")
     body, rest = value.split(".", 1)
-    for wrong in (body, f"{body}.", f"{body}.{rest[:-2]}", f"{body}x.{rest}", f"Imhvc3Qi.{rest}", "\u00ff.\u00ff", "[].x", ""):
+    for wrong in (
+        body,
+        f"{body}.",
+        f"{body}.{rest[:-2]}",
+        f"{body}x.{rest}",
+        f"Imhvc3Qi.{rest}",
+        "\u00ff.\u00ff",
+        "[].x",
+        "",
+    ):
         assert not ask(cookie=f"{name}={wrong}").passed
     now = TimestampSigner.get_timestamp
-    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: now(signer) + auth.VISIT_DAYS * 24 * 3600 + 1)
+    monkeypatch.setattr(
+        TimestampSigner,
+        "get_timestamp",
+        lambda signer: now(signer) + auth.VISIT_DAYS * 24 * 3600 + 1,
+    )
     assert not ask(cookie=cookie).passed
 
 
@@ -402,7 +436,9 @@ def test_deleting_the_file_of_the_tokens_ends_visits_at_once(ask, show, capsys):
 
 
 def open_socket(settings, mode, headers=()):
-    """A web socket of a visitor in front of a dashboard that answers every message: its ends, and the browser's messages."""
+    """A web socket of a visitor in front of a dashboard that answers every message: its ends, and
+    the browser's messages.
+    """
     got: list[dict] = []
     heard: list[dict] = []
 
@@ -430,7 +466,9 @@ def open_socket(settings, mode, headers=()):
 
 def test_an_open_socket_closes_when_the_visit_ends(ask, show):
     cookie = visit(ask)
-    made, scope, send, got, heard = open_socket(serving.Serving("show"), "show", [(b"cookie", cookie.encode())])
+    made, scope, send, got, heard = open_socket(
+        serving.Serving("show"), "show", [(b"cookie", cookie.encode())]
+    )
     sent = 0
 
     async def receive():
@@ -441,7 +479,11 @@ def test_an_open_socket_closes_when_the_visit_ends(ask, show):
         return {"type": "websocket.receive", "bytes": b"x"}
 
     asyncio.run(made(scope, receive, send))
-    assert [message["type"] for message in got] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert [message["type"] for message in got] == [
+        "websocket.accept",
+        "websocket.send",
+        "websocket.close",
+    ]
     assert len(heard) == 1
 
 
@@ -461,14 +503,25 @@ def test_in_a_terminal_the_links_are_printed(ask, address, capsys, monkeypatch):
     address("0.0.0.0")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     ask()
-    links = [parse_qs(urlsplit(line.split()[-1]).query) for line in capsys.readouterr().err.splitlines() if "token=" in line]
-    assert [link["token"] for link in links] == [[visitors.load_tokens().token], [visitors.load_tokens().host]]
+    links = [
+        parse_qs(urlsplit(line.split()[-1]).query)
+        for line in capsys.readouterr().err.splitlines()
+        if "token=" in line
+    ]
+    assert [link["token"] for link in links] == [
+        [visitors.load_tokens().token],
+        [visitors.load_tokens().host],
+    ]
 
 
-@pytest.mark.parametrize("change", [{"token": ""}, {"host": "short"}, {"host": "the token"}, {"key": "the token"}])
+@pytest.mark.parametrize(
+    "change", [{"token": ""}, {"host": "short"}, {"host": "the token"}, {"key": "the token"}]
+)
 def test_empty_short_or_equal_tokens_are_refused_at_the_start(environ, show, capsys, change):
     kept = vars(visitors.load_tokens())
-    change = {name: kept["token"] if value == "the token" else value for name, value in change.items()}
+    change = {
+        name: kept["token"] if value == "the token" else value for name, value in change.items()
+    }
     visitors.token_file().write_text(json.dumps({**kept, **change}))
     assert str(visitors.token_file()) in refused(environ, capsys)
 
@@ -485,7 +538,14 @@ def test_a_token_file_that_becomes_wrong_opens_nothing(ask, show):
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("MODUS", "MODE"), ("PROXY", "PROXIES"), ("USER", "USERS"), ("CASHE", "CACHE"), ("TOKEN", ""), ("PROXY_HEADER", "")],
+    [
+        ("MODUS", "MODE"),
+        ("PROXY", "PROXIES"),
+        ("USER", "USERS"),
+        ("CASHE", "CACHE"),
+        ("TOKEN", ""),
+        ("PROXY_HEADER", ""),
+    ],
 )
 def test_an_unknown_setting_is_refused_with_the_nearest(environ, capsys, name, nearest):
     environ |= {f"LAYERSCOPE_{name}": "x", "LAYERSCOPE_CACHE": "/tmp", "ELSE": "x"}
@@ -518,7 +578,9 @@ def test_equal_secrets_are_refused():
 
 
 def test_a_secret_of_one_repeated_letter_is_refused():
-    with pytest.raises(SpecError, match="a must have at least 32 ASCII characters, 8 of them different"):
+    with pytest.raises(
+        SpecError, match="a must have at least 32 ASCII characters, 8 of them different"
+    ):
         serving.check_secrets({"a": "s" * 40})
 
 
@@ -547,7 +609,14 @@ def provider(environ, monkeypatch):
 
 
 def logged_in(secret=AUTH["cookie_secret"], **told) -> str:
-    told = {"is_logged_in": True, "origin": "https://here.example", "iss": ISSUER, "sub": "1", "email_verified": True, **told}
+    told = {
+        "is_logged_in": True,
+        "origin": "https://here.example",
+        "iss": ISSUER,
+        "sub": "1",
+        "email_verified": True,
+        **told,
+    }
     return f"_streamlit_user={starlette_app_utils.create_signed_value(secret, '_streamlit_user', json.dumps(told)).decode()}"
 
 
@@ -567,7 +636,11 @@ def test_with_a_provider_everybody_logs_in_there(ask, provider):
         ({"email": "ada@here.example"}, USER, "ada@here.example"),
         ({"email": "Bob@School.example", "name": "Bob"}, USER, "bob@school.example"),
         ({"email": "root@here.example"}, OPERATOR, "root@here.example"),
-        ({"sub": "Z-9", "name": "Zoe", "email": "zoe@x.example", "email_verified": False}, USER, "Zoe"),
+        (
+            {"sub": "Z-9", "name": "Zoe", "email": "zoe@x.example", "email_verified": False},
+            USER,
+            "Zoe",
+        ),
     ],
 )
 def test_listed_people_visit_by_the_providers_subject(ask, provider, told, role, label):
@@ -578,7 +651,10 @@ def test_listed_people_visit_by_the_providers_subject(ask, provider, told, role,
 
 def test_another_person_with_the_same_address_is_another_owner(ask, provider):
     given = {"email": "ada@here.example"}
-    assert ask(cookie=logged_in(sub="2", **given)).visitor.subject != ask(cookie=logged_in(**given)).visitor.subject
+    assert (
+        ask(cookie=logged_in(sub="2", **given)).visitor.subject
+        != ask(cookie=logged_in(**given)).visitor.subject
+    )
     elsewhere = logged_in(iss="https://other.example", **given)
     assert ask(cookie=elsewhere).visitor.subject != ask(cookie=logged_in(**given)).visitor.subject
 
@@ -617,7 +693,9 @@ def test_a_cookie_of_another_making_is_no_login(ask, provider):
 
 
 @pytest.mark.parametrize("missing", ["authlib", "people", "cookie_secret", "mode"])
-def test_a_provider_that_cannot_work_is_refused_at_the_start(environ, provider, monkeypatch, capsys, missing):
+def test_a_provider_that_cannot_work_is_refused_at_the_start(
+    environ, provider, monkeypatch, capsys, missing
+):
     if missing == "authlib":
         monkeypatch.setattr(auth_util, "is_authlib_installed", lambda: False)
     elif missing == "people":

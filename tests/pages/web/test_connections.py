@@ -1,4 +1,6 @@
-"""Bounds of the server that hold before any login: half-sent requests, slow bodies, many connections, repeated log lines."""
+"""Bounds of the server that hold before any login: half-sent requests, slow bodies, many
+connections, repeated log lines.
+"""
 
 import asyncio
 import contextlib
@@ -21,12 +23,14 @@ from tests.support import server
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 BODY = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc"
 FORM = (
-    b"POST /poll/join HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\ncode="
+    b"POST /poll/join HTTP/1.1\r\nHost: x\r\nContent-Type:"
+    b" application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\ncode="
 )
 WHOLE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 HANDSHAKE = (
-    b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: streamlit\r\n%s\r\n"
+    b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade:"
+    b" websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key:"
+    b" dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: streamlit\r\n%s\r\n"
 )
 SHORT = {"HEAD_S": 0.3, "BODY_S": 0.3, "BODY_BYTES_PER_S": 1e9, "LOOK_INTERVAL_S": 0.02}
 
@@ -78,7 +82,9 @@ def test_half_sent_requests_keep_no_further_visitor_out(served):
         for half in (HEAD, BODY, FORM):
             lines = [await opened(port, half) for _ in range(60)]
             assert await is_answered(port)
-            assert sum(reader.at_eof() or reader.exception() is not None for reader, _ in lines) >= 50
+            assert (
+                sum(reader.at_eof() or reader.exception() is not None for reader, _ in lines) >= 50
+            )
             for _, writer in lines:
                 writer.close()
 
@@ -121,13 +127,22 @@ def test_visitors_of_a_listed_proxy_count_by_their_own_addresses(served, monkeyp
 
     async def visit(port):
         async def client(peer, *named):
-            headers = b"".join(b"X-Forwarded-For: %s\r\nX-Forwarded-Proto: https\r\n" % name for name in named)
-            reader, _ = await opened(port, WHOLE.replace(b"Host: x\r\n", b"Host: x\r\n" + headers), peer)
-            answer = json.loads((await asyncio.wait_for(rest(reader), 10)).partition(b"\r\n\r\n")[2])
+            headers = b"".join(
+                b"X-Forwarded-For: %s\r\nX-Forwarded-Proto: https\r\n" % name for name in named
+            )
+            reader, _ = await opened(
+                port, WHOLE.replace(b"Host: x\r\n", b"Host: x\r\n" + headers), peer
+            )
+            answer = json.loads(
+                (await asyncio.wait_for(rest(reader), 10)).partition(b"\r\n\r\n")[2]
+            )
             return answer["client"], answer["scheme"]
 
         assert await client("127.0.0.9", b"192.0.2.7") == ("192.0.2.7", "https")
-        assert await client("127.0.0.9", b"198.51.100.1, 192.0.2.7") == ("192.0.2.7", "https"), "the visitor invented the first"
+        assert await client("127.0.0.9", b"198.51.100.1, 192.0.2.7") == (
+            "192.0.2.7",
+            "https",
+        ), "the visitor invented the first"
         assert await client("127.0.0.1", b"192.0.2.7") == ("127.0.0.1", "http")
         for number in range(4):
             await websockets.connect(
@@ -220,7 +235,11 @@ def test_a_body_slower_than_its_limit_is_ended():
 
 def test_a_body_that_the_program_reads_slowly_is_kept():
     watched = Watched()
-    watched.protocol.cycle, watched.cycle.more_body, watched.protocol.flow.read_paused = watched.cycle, True, True
+    watched.protocol.cycle, watched.cycle.more_body, watched.protocol.flow.read_paused = (
+        watched.cycle,
+        True,
+        True,
+    )
     assert watched.lasts(3600)
 
 
@@ -238,7 +257,11 @@ def test_an_answer_may_take_long_but_must_be_taken():
 def test_a_closed_web_socket_that_takes_nothing_more_is_ended():
     watched = Watched()
     web_socket = object.__new__(WebSocketsSansIOProtocol)
-    web_socket.transport, watched.protocol, watched.unsent = watched.protocol.transport, web_socket, 10**6
+    web_socket.transport, watched.protocol, watched.unsent = (
+        watched.protocol.transport,
+        web_socket,
+        10**6,
+    )
     assert watched.lasts(3600), "its pings decide"
     watched.is_closing = True
     assert not watched.lasts(int(connections.SEND_S) + 3)
@@ -252,7 +275,9 @@ def test_a_repeated_message_makes_a_bounded_log(caplog):
     try:
         for number in range(1000):
             logger.error("Accept failed: %d", number)
-        assert caplog.messages[19:] == ["Accept failed: 19\n(Further messages of this kind are left out for a minute.)"]
+        assert caplog.messages[19:] == [
+            "Accept failed: 19\n(Further messages of this kind are left out for a minute.)"
+        ]
         now[0] = 61
         logger.error("Accept failed: %d", 1000)
         assert caplog.messages[-1] == "Accept failed: 1000"
@@ -268,7 +293,13 @@ def test_a_port_in_use_ends_the_start_with_the_fix():
         other.bind(("127.0.0.1", 0))
         other.listen()
         given = json.dumps({"settings": {}, "times": {}, "options": {}})
-        command = [sys.executable, "-m", "tests.support.bounded_server", given, str(other.getsockname()[1])]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.bounded_server",
+            given,
+            str(other.getsockname()[1]),
+        ]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 3
     assert "choose another one with --port" in ended.stderr

@@ -7,7 +7,14 @@ import subprocess
 import sys
 import time
 
-from tests.pages.web.test_connections import HANDSHAKE, HEAD, is_answered, opened, rest, wait_until_open
+from tests.pages.web.test_connections import (
+    HANDSHAKE,
+    HEAD,
+    is_answered,
+    opened,
+    rest,
+    wait_until_open,
+)
 from tests.support import server
 
 HEALTH = b"GET /_stcore/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -16,7 +23,9 @@ HEALTH = b"GET /_stcore/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\
 async def websocket_status(port: int, origin: bytes) -> int:
     """Return the status with which a web socket that a page of this origin opens is answered."""
     head = b"Origin: %s\r\n" % origin if origin else b""
-    reader, writer = await opened(port, HANDSHAKE % (b"/_stcore/stream", b"127.0.0.1:%d" % port, head))
+    reader, writer = await opened(
+        port, HANDSHAKE % (b"/_stcore/stream", b"127.0.0.1:%d" % port, head)
+    )
     line = await asyncio.wait_for(reader.readline(), 20)
     writer.close()
     return int(line.split()[1])
@@ -26,7 +35,13 @@ async def visit(port: int) -> None:
     while not await is_answered(port, HEALTH):
         await asyncio.sleep(0.1)
     began = time.monotonic()
-    foreign = (b"https://evil.example", b"http://127.0.0.1:%d" % (port + 1), b"http://127.0.0.1", b"null", b"http://[")
+    foreign = (
+        b"https://evil.example",
+        b"http://127.0.0.1:%d" % (port + 1),
+        b"http://127.0.0.1",
+        b"null",
+        b"http://[",
+    )
     for origin in foreign * 2:
         assert await websocket_status(port, origin) == 403, origin
     assert time.monotonic() - began < 5, "Streamlit asked for the machine's external address"

@@ -1,4 +1,6 @@
-"""A tick reaches Streamlit only where its window is at rest, and less often where many look; a click waits for the rest."""
+"""A tick reaches Streamlit only where its window is at rest, and less often where many look; a
+click waits for the rest.
+"""
 
 import asyncio
 
@@ -65,7 +67,9 @@ class Looked:
 
     def passes(self, request: BackMsg, after: float = 1.0, wait_s: float = 0.2) -> bool:
         self.now += after
-        is_passed = not request.rerun_script.is_auto_rerun or self.window.admits_tick(request, self.now, wait_s)
+        is_passed = not request.rerun_script.is_auto_rerun or self.window.admits_tick(
+            request, self.now, wait_s
+        )
         if is_passed:
             self.window.note_request(request, self.now)
         return is_passed
@@ -79,7 +83,9 @@ def looked() -> Looked:
 def test_no_tick_of_a_page_that_was_left_is_answered(looked):
     looked.passes(asks("heal"))
     looked.sent(begins("second", "heal"), ends("second"))
-    assert not looked.passes(tick("explore")), "the browser would take it for a change of pages, and throw away its content"
+    assert not looked.passes(tick("explore")), (
+        "the browser would take it for a change of pages, and throw away its content"
+    )
     assert looked.passes(tick("heal"))
 
 
@@ -105,7 +111,10 @@ def test_a_tick_waits_for_other_parts_that_are_redrawn(looked):
 
 
 def test_a_run_that_gives_way_to_another_is_no_rest(looked):
-    looked.sent(begins("tick", "explore", STRIP), ends("tick", STRIP, how=ForwardMsg.FINISHED_EARLY_FOR_RERUN))
+    looked.sent(
+        begins("tick", "explore", STRIP),
+        ends("tick", STRIP, how=ForwardMsg.FINISHED_EARLY_FOR_RERUN),
+    )
     assert not looked.passes(tick())
     looked.sent(begins("whole"), ends("whole"))
     assert looked.passes(tick())
@@ -126,7 +135,9 @@ def test_with_many_visitors_each_part_waits_its_time(looked):
     assert answered == [(0, STRIP), (0, "live"), (4, STRIP), (4, "live"), (8, STRIP), (8, "live")]
 
 
-@pytest.mark.parametrize(("looking", "wait_s"), [(1, 0.2), (5, 1.0), (10, 2.0), (20, 4.0), (200, 5.0)])
+@pytest.mark.parametrize(
+    ("looking", "wait_s"), [(1, 0.2), (5, 1.0), (10, 2.0), (20, 4.0), (200, 5.0)]
+)
 def test_the_wait_grows_with_the_windows_that_look(looking, wait_s):
     stands = throttle.RerunThrottle(None)
     for _ in range(looking):
@@ -173,7 +184,9 @@ class Line:
 
         async def whole() -> None:
             layer = throttle.RerunThrottle(self._streamlit)
-            open_ = asyncio.create_task(layer({"type": "websocket"}, self._asked.get, self._is_sent))
+            open_ = asyncio.create_task(
+                layer({"type": "websocket"}, self._asked.get, self._is_sent)
+            )
             await asyncio.sleep(0)
             await journey(self)
             await self.asks({"type": "websocket.disconnect"})
@@ -196,12 +209,23 @@ def part(name: str, **values: object) -> dict:
 
 
 def test_on_a_connection_only_mistimed_ticks_are_dropped():
-    connect, broken = {"type": "websocket.connect"}, {"type": "websocket.receive", "bytes": b"\xff\xff"}
+    connect, broken = (
+        {"type": "websocket.connect"},
+        {
+            "type": "websocket.receive",
+            "bytes": b"\xff\xff",
+        },
+    )
     page, late, own = packed(asks("heal")), packed(tick("explore")), packed(tick("heal"))
 
     async def journey(line: Line) -> None:
         await line.sends(begins("first"), ends("first"))
-        assert await line.asks(connect, own, late, broken, page, late) == [connect, late, broken, page]
+        assert await line.asks(connect, own, late, broken, page, late) == [
+            connect,
+            late,
+            broken,
+            page,
+        ]
 
     Line().plays(journey)
 
@@ -211,14 +235,22 @@ def test_a_click_on_a_part_waits_for_earlier_parts():
 
     async def journey(line: Line) -> None:
         assert await line.asks(page, click) == [page], "the page has not begun"
-        assert await line.sends(begins("first"), *draws("view", "curves", "map")) == [page], "its messages are on their way"
+        assert await line.sends(begins("first"), *draws("view", "curves", "map")) == [page], (
+            "its messages are on their way"
+        )
         assert await line.sends(ends("first")) == [page, click]
         other = part("curves")
         assert await line.asks(other) == [page, click], "the run of the first click has not begun"
         await line.sends(begins("second", "explore", "view"))
         assert await line.sends(ends("second", "view")) == [page, click, other]
         last = part("map")
-        assert await line.asks(last, stop) == [page, click, other, last, stop], "to stop waits for nothing, and keeps its place"
+        assert await line.asks(last, stop) == [
+            page,
+            click,
+            other,
+            last,
+            stop,
+        ], "to stop waits for nothing, and keeps its place"
 
     Line().plays(journey)
 
@@ -273,7 +305,9 @@ def test_a_click_without_an_end_of_run_passes_after_all(monkeypatch):
 
 
 def test_streamlit_still_needs_the_throttle():
-    """A part that is redrawn takes back its unsent messages, but not those of its contents, which then have no place."""
+    """A part that is redrawn takes back its unsent messages, but not those of its contents, which
+    then have no place.
+    """
 
     def place(path: list[int], part: str) -> ForwardMsg:
         message = ForwardMsg()
@@ -283,7 +317,11 @@ def test_streamlit_still_needs_the_throttle():
         return message
 
     queue = ForwardMsgQueue()
-    for message in (place([0, 2], "view"), place([0, 2, 0], "view"), place([0, 2, 0, 1], "inside the view")):
+    for message in (
+        place([0, 2], "view"),
+        place([0, 2, 0], "view"),
+        place([0, 2, 0, 1], "inside the view"),
+    ):
         queue.enqueue(message)
     queue.clear(retain_lifecycle_msgs=True, fragment_ids_this_run=["view"])
     assert [list(message.metadata.delta_path) for message in queue.flush()] == [[0, 2, 0, 1]]
@@ -303,7 +341,8 @@ def test_a_number_that_is_not_finite_becomes_the_default(number, filler):
         await line.sends(begins("first"), ends("first"))
         (got,) = await line.asks(packed(message))
         kept = {
-            state.id: state.WhichOneof("value") for state in BackMsg.FromString(got["bytes"]).rerun_script.widget_states.widgets
+            state.id: state.WhichOneof("value")
+            for state in BackMsg.FromString(got["bytes"]).rerun_script.widget_states.widgets
         }
         assert kept == {"seed": None, "range": None, "n": "double_value", "text": "string_value"}
 
@@ -315,6 +354,8 @@ def test_streamlit_takes_the_default_of_a_field_without_a_value():
     field = NumberInputSerde(value=3, data_type=NumberInput.INT, min_value=0, max_value=9)
     with pytest.raises(ValueError, match="NaN"):
         field.deserialize(float("nan"))
-    states.set_widget_metadata(WidgetMetadata("n", field.deserialize, field.serialize, value_type="double_value"))
+    states.set_widget_metadata(
+        WidgetMetadata("n", field.deserialize, field.serialize, value_type="double_value")
+    )
     states.set_widget_from_proto(WidgetState(id="n"))
     assert states["n"] == 3

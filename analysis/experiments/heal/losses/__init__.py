@@ -1,7 +1,8 @@
 """Training losses of healing runs: one decorated function in one file adds a loss.
 
-The file is in this folder or in an extension. The training loss is a mixture: `HealSpec.loss` has the weight
-`HealSpec.distill`, and the cross-entropy with the text has the rest. `--set loss=reverse --set distill=1` trains with this one:
+The file is in this folder or in an extension. The training loss is a mixture: `HealSpec.loss` has
+the weight `HealSpec.distill`, and the cross-entropy with the text has the rest. `--set loss=reverse
+--set distill=1` trains with this one:
 
     @loss("reverse", is_taught=True)
     def reverse(logs, targets, teacher, spec):
@@ -25,8 +26,9 @@ CROSS_ENTROPY = "cross-entropy"
 """Name of the cross-entropy with the text."""
 
 PerToken = Callable[["Tensor", "Tensor", "Tensor | None", "HealSpec"], "Tensor"]
-"""Function of log-probabilities (tokens, vocabulary), next tokens (tokens, 1), the unpruned model's log-probabilities or None,
-and the request. Returns the differentiable loss of every token in nats, (tokens,)."""
+"""Function of log-probabilities (tokens, vocabulary), next tokens (tokens, 1), the unpruned model's
+log-probabilities or None, and the request. Returns the differentiable loss of every token in nats,
+(tokens,)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Loss:
     """Value of `HealSpec.loss`."""
     per_token: PerToken
     is_taught: bool
-    """Whether it needs the predictions of the unpruned model, whose forward pass then runs at each step."""
+    """Whether it needs the predictions of the unpruned model, whose forward pass then runs at each
+    step."""
 
 
 LOSSES: Registry[Loss] = Registry("loss", modules=modules_in(__name__), order=first(CROSS_ENTROPY))
@@ -61,8 +64,16 @@ def loss(name: str, *, is_taught: bool = False) -> Callable[[PerToken], PerToken
     return register
 
 
-def mixture(spec: "HealSpec", logs: "Tensor", targets: "Tensor", teacher: "Tensor | None") -> "Tensor":
-    """Return the training loss of every token, as in `PerToken`: the weighted sum of both losses."""
+def mixture(
+    spec: "HealSpec", logs: "Tensor", targets: "Tensor", teacher: "Tensor | None"
+) -> "Tensor":
+    """Return the training loss of every token, as in `PerToken`: the weighted sum of both
+    losses.
+    """
     weights = ((1 - spec.distill, CROSS_ENTROPY), (spec.distill, spec.loss))
-    terms = [weight * LOSSES[name].per_token(logs, targets, teacher, spec) for weight, name in weights if weight]
+    terms = [
+        weight * LOSSES[name].per_token(logs, targets, teacher, spec)
+        for weight, name in weights
+        if weight
+    ]
     return sum(terms[1:], terms[0])

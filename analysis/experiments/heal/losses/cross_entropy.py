@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 
 @loss(CROSS_ENTROPY)
-def cross_entropy(logs: "Tensor", targets: "Tensor", teacher: "Tensor | None", spec: "HealSpec") -> "Tensor":
+def cross_entropy(
+    logs: "Tensor", targets: "Tensor", teacher: "Tensor | None", spec: "HealSpec"
+) -> "Tensor":
     """Return the cross-entropy with the next token."""
     return -logs.gather(-1, targets).squeeze(-1)

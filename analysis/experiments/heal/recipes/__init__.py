@@ -1,10 +1,12 @@
-"""Recipes: named settings of healing runs, and the requests that follow from them for a model and removed layers.
+"""Recipes: named settings of healing runs, and the requests that follow from them for a model and
+removed layers.
 
 A custom recipe is a file that registers it when it is imported (`analysis.core.extensions`):
 
     from analysis.experiments.heal.recipes import Recipe, register
 
-    register(Recipe("gentle", "LoRA of low rank", "Rank 2, for models that forget easily.", {"r": 2, "steps": 200}))
+    register(Recipe("gentle", "LoRA of low rank", "Rank 2, for models that forget easily.", {"r": 2,
+    "steps": 200}))
 """
 
 from analysis.experiments.heal.recipes.recipe import NAMES, Recipe, get, register

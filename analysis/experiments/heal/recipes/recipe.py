@@ -16,7 +16,8 @@ _SOME_BLOCK = Block(1, 1)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Named settings of a healing run; settings that it does not contain have the defaults of `HealSpec`.
+    """Named settings of a healing run; settings that it does not contain have the defaults of
+    `HealSpec`.
 
     Every setting is available as an attribute, such as `recipe.r`.
     """
@@ -40,8 +41,8 @@ class Recipe:
         unknown = sorted({*self.values, *self.on_gpu} - set(SETTINGS))
         if unknown:
             raise RecipeError(
-                f"The recipe {self.name} sets {', '.join(unknown)}, which is no setting of healing. Choose from "
-                f"{', '.join(SETTINGS)}."
+                f"The recipe {self.name} sets {', '.join(unknown)}, which is no setting of healing."
+                f" Choose from {', '.join(SETTINGS)}."
             )
 
     def __getattr__(self, name: str) -> Any:
@@ -64,7 +65,11 @@ class Recipe:
             SpecError: If a value is out of range.
         """
         spec = HealSpec(block=block, recipe=self.name, **self.values)
-        return spec if "validation" in self.values else replace(spec, validation=judged_by(spec.corpus))
+        return (
+            spec
+            if "validation" in self.values
+            else replace(spec, validation=judged_by(spec.corpus))
+        )
 
     def adapted(self, *, model: str, on_gpu: bool) -> "Recipe":
         """Return the recipe for a model and a device.
@@ -100,7 +105,8 @@ def get(name: str, *, model: str = "", on_gpu: bool = False) -> Recipe:
 
     Args:
         name: One of `NAMES`.
-        model: Source or name of the model, for which `paper` has the settings of its row in the paper's table.
+        model: Source or name of the model, for which `paper` has the settings of its row in the
+            paper's table.
         on_gpu: Whether it will run on a CUDA device, for which timed recipes have larger batches.
 
     Raises:

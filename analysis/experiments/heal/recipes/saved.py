@@ -27,8 +27,8 @@ def save(name: str, spec: HealSpec) -> None:
     """
     if not _NAME.fullmatch(name) or name != name.strip():
         raise RecipeError(
-            f"The recipe name {name[:60]!r} is not valid. Use up to 40 letters, digits, spaces, .,()+-_, and begin with a "
-            f"letter."
+            f"The recipe name {name[:60]!r} is not valid. Use up to 40 letters, digits, spaces,"
+            " .,()+-_, and begin with a letter."
         )
     if name in NAMES:
         raise RecipeError(f"{name} is a built-in recipe. Choose another name.")
@@ -44,7 +44,11 @@ def names() -> list[str]:
 def is_saved(name: str) -> bool:
     """Return whether a recipe was saved under a name, even if its file is unreadable."""
     # Built-in names first, since pages call this often and file access is slow.
-    return name not in NAMES and _NAME.fullmatch(name) is not None and (_folder() / f"{name}.json").is_file()
+    return (
+        name not in NAMES
+        and _NAME.fullmatch(name) is not None
+        and (_folder() / f"{name}.json").is_file()
+    )
 
 
 def get(name: str) -> Recipe:
@@ -55,7 +59,9 @@ def get(name: str) -> Recipe:
     """
     if not is_saved(name):
         saved = ", ".join(_read_all()) or "none yet"
-        raise RecipeError(f"There is no saved recipe {name!r}. Saved: {saved}. Built in: {', '.join(NAMES)}.")
+        raise RecipeError(
+            f"There is no saved recipe {name!r}. Saved: {saved}. Built in: {', '.join(NAMES)}."
+        )
     return _read(_folder() / f"{name}.json")
 
 
@@ -83,9 +89,17 @@ def _read(path: Path) -> Recipe:
         if (content["format"], content["name"]) != (_FORMAT, path.stem):
             raise ValueError("it was stored by another version, or under another name")
         spec = HealSpec.from_json(content["heal"])
-        return Recipe(path.stem, "", "Your saved recipe.", {setting: getattr(spec, setting) for setting in SETTINGS})
+        return Recipe(
+            path.stem,
+            "",
+            "Your saved recipe.",
+            {setting: getattr(spec, setting) for setting in SETTINGS},
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError) as error:
-        reason = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        reason = (
+            f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        )
         raise RecipeError(
-            f"The saved recipe {path.stem!r} cannot be used: {reason}. Save it again, or choose another one."
+            f"The saved recipe {path.stem!r} cannot be used: {reason}. Save it again, or choose"
+            " another one."
         ) from error

@@ -1,4 +1,6 @@
-"""Number of steps that fit into a time, warm-up and validation interval, and learning rate by model size."""
+"""Number of steps that fit into a time, warm-up and validation interval, and learning rate by model
+size.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -11,12 +13,14 @@ CHECKS = 6
 _WARM_UP = 0.07
 """Share of warm-up steps."""
 SHORT_MINUTES = 4.0
-"""Minutes below which a run has fewer validations, since six would take longer than its training."""
+"""Minutes below which a run has fewer validations, since six would take longer than its
+training."""
 _SHORT_CHECKS = 2
 LEAST_STEPS = 5
 """Minimum number of steps of a run with a requested time."""
 
-_RATE, _RATE_ON_GPU = 3e-3, 1e-3
+_RATE = 3e-3
+_RATE_ON_GPU = 1e-3
 """Peak learning rates of the smallest models, on a CPU and on a GPU, where batches are larger."""
 _RATED = 135_000_000
 """Number of parameters of the starter, for which these rates were chosen."""
@@ -25,9 +29,11 @@ _LEAST_RATE = 3e-4
 
 
 def rate_for(n_parameters: int, *, on_gpu: bool) -> float:
-    """Return the peak learning rate of LoRA training for a few minutes, which decreases with the size of the model.
+    """Return the peak learning rate of LoRA training for a few minutes, which decreases with the
+    size of the model.
 
-    Of the rates tried, the starter recovers most at 3e-3, and Qwen2.5-Coder-0.5B at 5e-4 to 1e-3 (`docs/methods-measured.md`).
+    Of the rates tried, the starter recovers most at 3e-3, and Qwen2.5-Coder-0.5B at 5e-4 to 1e-3
+    (`docs/methods-measured.md`).
 
     Args:
         n_parameters: Number of parameters of the model.
@@ -39,7 +45,11 @@ def rate_for(n_parameters: int, *, on_gpu: bool) -> float:
 
 def rated(spec: HealSpec, n_parameters: int, *, on_gpu: bool) -> HealSpec:
     """Return the request with the learning rate of `rate_for` if it has none."""
-    return spec if spec.learning_rate is not None else replace(spec, learning_rate=rate_for(n_parameters, on_gpu=on_gpu))
+    return (
+        spec
+        if spec.learning_rate is not None
+        else replace(spec, learning_rate=rate_for(n_parameters, on_gpu=on_gpu))
+    )
 
 
 def checks_in(minutes: float | None) -> int:
@@ -47,8 +57,11 @@ def checks_in(minutes: float | None) -> int:
     return _SHORT_CHECKS if minutes is not None and minutes < SHORT_MINUTES else CHECKS
 
 
-def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: float, checks: int = CHECKS) -> int:
-    """Return the number of steps that fit into the remaining time, with validations and the final evaluation.
+def steps_that_fit(
+    *, seconds: float, step_s: float, check_s: float, end_s: float, checks: int = CHECKS
+) -> int:
+    """Return the number of steps that fit into the remaining time, with validations and the final
+    evaluation.
 
     Args:
         seconds: Remaining time.
@@ -64,16 +77,23 @@ def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: floa
     if steps < LEAST_STEPS:
         needed = checks * check_s + end_s + LEAST_STEPS * step_s
         raise RecipeError(
-            f"The time is too short: {max(0.0, seconds) / 60:.1f} minutes are left after the preparations, and {LEAST_STEPS} "
-            f"steps with their measurements take {needed / 60:.1f}. Give more minutes, a shorter seq-len or fewer questions, "
-            f"or choose the recipe instant."
+            f"The time is too short: {max(0.0, seconds) / 60:.1f} minutes are left after the"
+            f" preparations, and {LEAST_STEPS} steps with their measurements take"
+            f" {needed / 60:.1f}. Give more minutes, a shorter seq-len or fewer questions, or"
+            " choose the recipe instant."
         )
     return steps
 
 
 def planned(spec: HealSpec, steps: int) -> HealSpec:
-    """Return the request of a timed run with its number of steps, warm-up and validation interval."""
-    return spec if spec.minutes is None else replace(spec, steps=steps, **spread(steps, checks_in(spec.minutes)))
+    """Return the request of a timed run with its number of steps, warm-up and validation
+    interval.
+    """
+    return (
+        spec
+        if spec.minutes is None
+        else replace(spec, steps=steps, **spread(steps, checks_in(spec.minutes)))
+    )
 
 
 def spread(steps: int, checks: int = CHECKS) -> dict[str, Any]:

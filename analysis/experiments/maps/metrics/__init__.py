@@ -1,16 +1,17 @@
-"""Distances between depths of the residual stream: one decorated function in one file adds a metric.
+"""Distances between depths of the residual stream: one decorated function in one file adds a
+metric.
 
 The file is in this folder or in a package of yours.
 
-Every metric measures how much the layers l .. l+n-1 change the stream. Every map contains all metrics by name, so a new
-metric does not affect stored results:
+Every metric measures how much the layers l .. l+n-1 change the stream. Every map contains all
+metrics by name, so a new metric does not affect stored results:
 
     @metric("chord", title="chord distance", unit="chord, 0 to 2", of=LAST)
     def chord(depths: "Depths") -> "Tensor":
         return (2 - 2 * depths.cosines).sqrt()
 
-Pages, charts and the command line read a metric's description without loading torch. A file of this folder therefore imports
-nothing heavy: a tensor's own methods are enough.
+Pages, charts and the command line read a metric's description without loading torch. A file of this
+folder therefore imports nothing heavy: a tensor's own methods are enough.
 """
 
 import re
@@ -33,8 +34,8 @@ TOKENS = "tokens"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Measure = Callable[["Depths"], "Tensor"]
-"""Function from residual streams to the distances of all pairs of depths: float64, (n, L+1, L+1), 0 on the diagonal.
-Entry [l, m] with l < m is that of the block [l, m)."""
+"""Function from residual streams to the distances of all pairs of depths: float64, (n, L+1, L+1), 0
+on the diagonal. Entry [l, m] with l < m is that of the block [l, m)."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,18 @@ class Metric:
     def __post_init__(self) -> None:
         require(
             _NAME.fullmatch(self.name) is not None,
-            f"The name of a metric must be lowercase letters and digits, joined by hyphens, not {self.name!r}.",
+            "The name of a metric must be lowercase letters and digits, joined by hyphens, not"
+            f" {self.name!r}.",
         )
-        require(self.of in (LAST, TOKENS), f"A metric must be of {LAST} or {TOKENS}, not {self.of!r}.")
+        require(
+            self.of in (LAST, TOKENS), f"A metric must be of {LAST} or {TOKENS}, not {self.of!r}."
+        )
 
 
 METRICS: Registry[Metric] = Registry(
-    "metric", modules=modules_in(__name__), order=first("angular", "angular-tokens", "cosine-tokens", "relative-l2")
+    "metric",
+    modules=modules_in(__name__),
+    order=first("angular", "angular-tokens", "cosine-tokens", "relative-l2"),
 )
 """Every metric by name."""
 
@@ -77,14 +83,17 @@ def unit(name: str) -> str:
     return METRICS[name].unit if name in METRICS else name
 
 
-def metric(name: str, *, title: str, unit: str, of: str = LAST, source: str = "") -> Callable[[Measure], Measure]:
+def metric(
+    name: str, *, title: str, unit: str, of: str = LAST, source: str = ""
+) -> Callable[[Measure], Measure]:
     """Register a function as a metric.
 
     Args:
         name, title, unit, of, source: as in `Metric`.
 
     Raises:
-        SpecError: for a name that cannot be written everywhere, and for other tokens than those there are.
+        SpecError: for a name that cannot be written everywhere, and for other tokens than those
+            there are.
     """
 
     def register(measure: Measure) -> Measure:

@@ -1,4 +1,6 @@
-"""The metrics of the program: angles and cosines between depths, and the relative change of the stream."""
+"""The metrics of the program: angles and cosines between depths, and the relative change of the
+stream.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,13 @@ if TYPE_CHECKING:
     from analysis.experiments.maps.depths import Depths
 
 
-@metric("angular", title="angular distance", unit="distance, share of 180°", of=LAST, source="arXiv:2403.17887, equation (7)")
+@metric(
+    "angular",
+    title="angular distance",
+    unit="distance, share of 180°",
+    of=LAST,
+    source="arXiv:2403.17887, equation (7)",
+)
 @metric(
     "angular-tokens",
     title="angular, all tokens",
@@ -19,7 +27,9 @@ if TYPE_CHECKING:
     source="arXiv:2403.17887, equation (7), defined there on the last token",
 )
 def angular(depths: "Depths") -> "Tensor":
-    """arccos(cos(x[l], x[l+n])) / pi, in [0, 1]; over all tokens the mean of their angles, not the angle of their mean."""
+    """arccos(cos(x[l], x[l+n])) / pi, in [0, 1]; over all tokens the mean of their angles, not the
+    angle of their mean.
+    """
     return depths.angles
 
 
@@ -42,6 +52,7 @@ def relative_l2(depths: "Depths") -> "Tensor":
     lengths = states.norm(dim=-1)[:, :, None]
     written = states.new_empty(*states.shape[:2], states.shape[1])
     for depth in range(states.shape[1]):
-        # Differences are taken before their length is: from the matrix product a small one would be lost to rounding.
+        # Differences are taken before their length is: from the matrix product a small one would be
+        # lost to rounding.
         written[:, depth] = (states - states[:, depth, None]).norm(dim=-1)
     return (written / lengths).where(lengths > 0, (written > 0).double())

@@ -17,18 +17,27 @@ WANTED = 0.25
 
 
 def _show(lesson: Lesson, results: LessonResults) -> None:
-    """Two arrows to turn until they are as far apart as asked; then the protractor's numbers, the formula and an example."""
+    """Two arrows to turn until they are as far apart as asked; then the protractor's numbers, the
+    formula and an example.
+    """
     is_open = not lesson.is_revealed(QUESTION)
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
-            "Picture the stream before and after some layers as two arrows. "
-            "The **angular distance** is the angle between them on a scale from 0 (same direction) to 1 (opposite directions)."
-            + (f" **Turn the second arrow until they are {WANTED} apart.** Does its length matter?" if is_open else "")
+            "Picture the stream before and after some layers as two arrows. The **angular"
+            " distance** is the angle between them on a scale from 0 (same direction) to 1"
+            " (opposite directions)."
+            + (
+                f" **Turn the second arrow until they are {WANTED} apart.** Does its length matter?"
+                if is_open
+                else ""
+            )
         )
         key = lesson.key("angle")
         angle = st.slider("Angle", 0, 180, 90, 5, format="%d°", key=key, persist_state="session")
-        length = st.slider("Length", 0.5, 2.0, 1.5, 0.1, key=lesson.key("length"), persist_state="session")
+        length = st.slider(
+            "Length", 0.5, 2.0, 1.5, 0.1, key=lesson.key("length"), persist_state="session"
+        )
         lesson.hear[QUESTION] = lambda: lesson.drafts.update({QUESTION: st.session_state[key]})
         if is_open:
             marks.buttons(lesson, QUESTION)
@@ -37,11 +46,15 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
             st.latex(r"d(a,b)=\frac{1}{\pi}\,\arccos\frac{a\cdot b}{|a|\,|b|}")
             st.caption(example())
     with right:
-        before, after = plane.arrow(0, 1), plane.arrow(angle, length)
+        before = plane.arrow(0, 1)
+        after = plane.arrow(angle, length)
         distance = plane.angular_distance(before, after)
         alt = f"{angle} degrees apart"
         if not is_open:
-            st.markdown(f"**{angle}° / 180° = {distance:.2f}**: {said(distance)}. The length does not matter.")
+            st.markdown(
+                f"**{angle}° / 180° = {distance:.2f}**: {said(distance)}. The length does not"
+                " matter."
+            )
             alt += f": angular distance {distance:.3f}, independent of their lengths"
         chart.show(
             drawings.arrows(before, after, scaled=not is_open, dark=chart.is_dark()),
@@ -61,7 +74,11 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
     angles = (0, 15, 25, 45, 75, 90)
     options = tuple(f"{angle}°" for angle in angles)
     right = frozenset({angles.index(round(180 * WANTED))})
-    return [PollQuestion(QUESTION, f"Two states are {WANTED} apart. What is their angle?", options, right)]
+    return [
+        PollQuestion(
+            QUESTION, f"Two states are {WANTED} apart. What is their angle?", options, right
+        )
+    ]
 
 
 def verdict(guess: int | None) -> str:
@@ -70,7 +87,9 @@ def verdict(guess: int | None) -> str:
     if guess is None:
         return answer
     off = abs(guess - 180 * WANTED)
-    return f"{answer} Your guess: {guess}°, a distance of {guess / 180:.2f}" + (f", {off:.0f}° off." if off else ". Right.")
+    return f"{answer} Your guess: {guess}°, a distance of {guess / 180:.2f}" + (
+        f", {off:.0f}° off." if off else ". Right."
+    )
 
 
 def said(distance: float) -> str:
@@ -87,10 +106,11 @@ def said(distance: float) -> str:
 def example() -> str:
     """Return the worked example with its numbers."""
     a, b = plane.EXAMPLE
-    cosine, distance = plane.cosine(a, b), plane.angular_distance(a, b)
+    cosine = plane.cosine(a, b)
+    distance = plane.angular_distance(a, b)
     return (
-        f"By hand: a = ({a[0]:.0f}, {a[1]:.0f}), b = ({b[0]:.0f}, {b[1]:.0f}). "
-        f"The cosine is 1/√2 = {cosine:.3f}, the angle {180 * distance:.0f}°, the distance {distance:.2f}."
+        f"By hand: a = ({a[0]:.0f}, {a[1]:.0f}), b = ({b[0]:.0f}, {b[1]:.0f}). The cosine is 1/√2 ="
+        f" {cosine:.3f}, the angle {180 * distance:.0f}°, the distance {distance:.2f}."
     )
 
 

@@ -1,4 +1,6 @@
-"""Step 8 of the lesson: three questions with their reasons, exercises, and every guess next to the measurement."""
+"""Step 8 of the lesson: three questions with their reasons, exercises, and every guess next to the
+measurement.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +12,15 @@ from analysis.exports.handout import HandoutTask
 from analysis.results.compared import cliff as cliffs
 from analysis.results.words import lesson as guesses
 from pages.components.learn import ballot
-from pages.components.learn.lesson import NO_CLIFF, Lesson, LessonResults, Step, exercises_of, say_missing, too_few_exercises
+from pages.components.learn.lesson import (
+    NO_CLIFF,
+    Lesson,
+    LessonResults,
+    Step,
+    exercises_of,
+    say_missing,
+    too_few_exercises,
+)
 from pages.components.learn.steps import cliff as cliff_step
 from pages.components.learn.steps import distance_map, layers
 from pages.components.shared import words
@@ -38,7 +48,11 @@ QUESTIONS = (
     ),
     CheckQuestion(
         "The states before and after a block are very similar. Which is true?",
-        ("Removing it costs nothing", "It turns the stream little, and you must measure the cost", "It holds no knowledge"),
+        (
+            "Removing it costs nothing",
+            "It turns the stream little, and you must measure the cost",
+            "It holds no knowledge",
+        ),
         1,
         "Distance predicts the loss increase, but it can be wrong. Remove the block and measure.",
     ),
@@ -55,14 +69,19 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
     """Draw the questions side by side, the exercises and the summary."""
     asked, worked, told = st.tabs(["Questions", "Exercises", "Your results"])
     with asked:
-        for number, (column, question) in enumerate(zip(st.columns(3, gap="medium"), QUESTIONS, strict=True)):
+        for number, (column, question) in enumerate(
+            zip(st.columns(3, gap="medium"), QUESTIONS, strict=True)
+        ):
             with column, st.container(border=True, height="stretch"):
                 _ask(lesson, number, question)
     with worked:
         _exercises(lesson, results)
     with told:
         st.markdown("**To compare with your class**")
-        rows = [{words.plain(head): words.plain(cell) for head, cell in row.items()} for row in summary(lesson, results)]
+        rows = [
+            {words.plain(head): words.plain(cell) for head, cell in row.items()}
+            for row in summary(lesson, results)
+        ]
         st.table(rows, border="horizontal", hide_index=True, alt="Guesses next to measurements")
 
 
@@ -73,7 +92,10 @@ def _exercises(lesson: Lesson, results: LessonResults) -> None:
         with st.container(border=True):
             left, right = st.columns([3, 2], gap="medium")
             with left:
-                st.markdown(f"**{number + 1}. {words.plain(exercise.title)}**  \n{words.plain(exercise.asked)}")
+                st.markdown(
+                    f"**{number + 1}. {words.plain(exercise.title)}** "
+                    f" \n{words.plain(exercise.asked)}"
+                )
             with right:
                 answer = st.number_input(
                     f"Your answer, {words.plain(exercise.unit)}",
@@ -95,7 +117,11 @@ def _exercises(lesson: Lesson, results: LessonResults) -> None:
 def _tasks(results: LessonResults) -> list[HandoutTask]:
     return [
         HandoutTask(
-            question.asked, "Tick one.", None, question.options, f"{question.options[question.right]}. {question.because}"
+            question.asked,
+            "Tick one.",
+            None,
+            question.options,
+            f"{question.options[question.right]}. {question.because}",
         )
         for question in QUESTIONS
     ]
@@ -103,7 +129,9 @@ def _tasks(results: LessonResults) -> list[HandoutTask]:
 
 def _poll(results: LessonResults) -> list[ballot.PollQuestion]:
     return [
-        ballot.PollQuestion(f"check-{number}", question.asked, question.options, frozenset({question.right}))
+        ballot.PollQuestion(
+            f"check-{number}", question.asked, question.options, frozenset({question.right})
+        )
         for number, question in enumerate(QUESTIONS)
     ]
 
@@ -121,13 +149,23 @@ def _ask(lesson: Lesson, number: int, question: CheckQuestion) -> None:
             label_visibility="collapsed",
             persist_state="session",
         )
-        st.button("Answer", key=f"learn-answer-{number}", disabled=picked is None, on_click=lesson.answer, args=(number,))
+        st.button(
+            "Answer",
+            key=f"learn-answer-{number}",
+            disabled=picked is None,
+            on_click=lesson.answer,
+            args=(number,),
+        )
         return
-    option, right = question.options[answer].lower(), question.options[question.right].lower()
+    option = question.options[answer].lower()
+    right = question.options[question.right].lower()
     if answer == question.right:
         st.success(words.plain(f"Right: {right}. {question.because}"), icon=":material/check:")
     else:
-        st.warning(words.plain(f"You said: {option}. No: {right}. {question.because}"), icon=":material/close:")
+        st.warning(
+            words.plain(f"You said: {option}. No: {right}. {question.because}"),
+            icon=":material/close:",
+        )
 
 
 def summary(lesson: Lesson, results: LessonResults) -> list[dict[str, str]]:
@@ -137,9 +175,18 @@ def summary(lesson: Lesson, results: LessonResults) -> list[dict[str, str]]:
         for question, title, compare, is_asked in _predicted(results)
         if is_asked
     ]
-    right = sum(lesson.answers.get(number) == question.right for number, question in enumerate(QUESTIONS))
+    right = sum(
+        lesson.answers.get(number) == question.right for number, question in enumerate(QUESTIONS)
+    )
     progress = f"{len(lesson.answers)} of {len(QUESTIONS)} answered"
-    rows.append({"question": "The three questions", "yours": progress, "measured": "", "how far off": f"{right} right"})
+    rows.append(
+        {
+            "question": "The three questions",
+            "yours": progress,
+            "measured": "",
+            "how far off": f"{right} right",
+        }
+    )
     return rows
 
 
@@ -147,17 +194,29 @@ Found = Callable[[Lesson, LessonResults], dict[str, str]]
 
 
 def _predicted(results: LessonResults) -> list[tuple[str, str, Found, bool]]:
-    """Return the predictions on the way: name, question, comparison with the measurement, and whether its result is stored."""
+    """Return the predictions on the way: name, question, comparison with the measurement, and
+    whether its result is stored.
+    """
     cliff = cliffs.locate(results.sweep) if results.sweep else None
     return [
-        (layers.QUESTION, "How far each layer turns the stream", _turns, results.distances is not None),
+        (
+            layers.QUESTION,
+            "How far each layer turns the stream",
+            _turns,
+            results.distances is not None,
+        ),
         (
             distance_map.QUESTION,
             f"Block of {words.layers(results.size)} that changes the stream least",
             _block,
             results.distances is not None,
         ),
-        (cliff_step.QUESTION, "Where the cliff begins", _cliff, cliff is not None and cliff.is_located),
+        (
+            cliff_step.QUESTION,
+            "Where the cliff begins",
+            _cliff,
+            cliff is not None and cliff.is_located,
+        ),
     ]
 
 
@@ -166,7 +225,11 @@ def _not_yet(lesson: Lesson, question: str) -> dict[str, str]:
     if question in lesson.guesses:
         return {}
     status = "skipped" if question in lesson.skipped else "no guess yet"
-    return {"yours": status, "measured": "hidden until you guess" if status != "skipped" else "", "how far off": ""}
+    return {
+        "yours": status,
+        "measured": "hidden until you guess" if status != "skipped" else "",
+        "how far off": "",
+    }
 
 
 def _turns(lesson: Lesson, results: LessonResults) -> dict[str, str]:
@@ -174,20 +237,26 @@ def _turns(lesson: Lesson, results: LessonResults) -> dict[str, str]:
     seen = guesses.blocks_of(results.distances)
     judged = guesses.judge_drawing(lesson.guesses[layers.QUESTION].values, seen)
     assert judged
-    low, high = min(each.value for each in seen), max(each.value for each in seen)
+    low = min(each.value for each in seen)
+    high = max(each.value for each in seen)
     return {
         "yours": f"{len(judged.compared)} bars drawn",
         "measured": f"{low:.3f} to {high:.3f}",
-        "how far off": f"{judged.mean_distance:.3f} on average, {len(judged.inside)} inside the 95 % interval",
+        "how far off": (
+            f"{judged.mean_distance:.3f} on average, {len(judged.inside)} inside the 95 % interval"
+        ),
     }
 
 
 def _block(lesson: Lesson, results: LessonResults) -> dict[str, str]:
     assert results.distances
-    judged = guesses.judge_block(results.distances, Block(lesson.guesses[distance_map.QUESTION], results.size))
+    judged = guesses.judge_block(
+        results.distances, Block(lesson.guesses[distance_map.QUESTION], results.size)
+    )
     excess = judged.guess_distance - judged.best_distance
     off = (
-        f"number {judged.rank} of {judged.n_blocks}, {excess:+.3f}, {words.layers(abs(judged.guess.start - judged.best.start))}"
+        f"number {judged.rank} of {judged.n_blocks}, {excess:+.3f},"
+        f" {words.layers(abs(judged.guess.start - judged.best.start))}"
     )
     return {
         "yours": f"{judged.guess.brief()}, {judged.guess_distance:.3f}",
@@ -214,7 +283,11 @@ def _cliff(lesson: Lesson, results: LessonResults) -> dict[str, str]:
 
 def _range(cliff: cliffs.Cliff) -> str:
     """Return the position of the cliff for a table."""
-    return f"n = {cliff.earliest}" if cliff.earliest == cliff.latest else f"n = {cliff.earliest} to {cliff.latest}"
+    return (
+        f"n = {cliff.earliest}"
+        if cliff.earliest == cliff.latest
+        else f"n = {cliff.earliest} to {cliff.latest}"
+    )
 
 
 STEP = Step(

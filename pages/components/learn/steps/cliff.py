@@ -1,4 +1,6 @@
-"""Step 4 of the lesson: draw the curve one expects and mark where answers collapse, then see both on the measurement."""
+"""Step 4 of the lesson: draw the curve one expects and mark where answers collapse, then see both
+on the measurement.
+"""
 
 import math
 
@@ -28,13 +30,17 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
     """Draw the empty axes, or the curves once a guess is locked."""
     sweep = results.sweep
     if sweep is None:
-        say_missing("The accuracy of your pruned model has not been measured yet.", "pages/explore.py", "Run a sweep")
+        say_missing(
+            "The accuracy of your pruned model has not been measured yet.",
+            "pages/explore.py",
+            "Run a sweep",
+        )
         return
     cliff = cliffs.locate(sweep)
     if cliff is None:
         say_missing(
-            "Your model's accuracy is not significantly above guessing on these questions, so there is no cliff to find. "
-            "Try another dataset.",
+            "Your model's accuracy is not significantly above guessing on these questions, so there"
+            " is no cliff to find. Try another dataset.",
             "pages/explore.py",
             "Run another sweep",
         )
@@ -42,15 +48,19 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
-            f"Remove the most similar block of n layers and ask {sweep.n_questions} questions "
-            f"({words.plain(words.questions(sweep.spec.benchmark))}). Your unpruned model answers {cliff.unpruned:.0%} "
-            f"correctly. Guessing gets {sweep.lines.chance if sweep.lines else 0:.0%}."
+            f"Remove the most similar block of n layers and ask {sweep.n_questions} questions"
+            f" ({words.plain(words.questions(sweep.spec.benchmark))}). Your unpruned model answers"
+            f" {cliff.unpruned:.0%} correctly. Guessing gets"
+            f" {sweep.lines.chance if sweep.lines else 0:.0%}."
         )
-    if lesson.is_revealed(QUESTION) or not cliff.is_located:  # without a cliff there is nothing to guess
+    if (
+        lesson.is_revealed(QUESTION) or not cliff.is_located
+    ):  # without a cliff there is nothing to guess
         drawn = lesson.guesses.get(QUESTION)
         with left:
             st.success(
-                "\n\n".join(words.plain(sentence) for sentence in verdict(sweep, cliff, drawn)), icon=":material/visibility:"
+                "\n\n".join(words.plain(sentence) for sentence in verdict(sweep, cliff, drawn)),
+                icon=":material/visibility:",
             )
             st.markdown(_apart(sweep, cliff))
         with right:
@@ -67,11 +77,16 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
             none=NO_CLIFF,
         )
         ready = not draft.is_empty or draft.mark is not None
-        marks.buttons(lesson, QUESTION, ready=ready, missing="Draw a part of the curve or mark the cliff first.")
+        marks.buttons(
+            lesson,
+            QUESTION,
+            ready=ready,
+            missing="Draw a part of the curve or mark the cliff first.",
+        )
     with left:
         st.markdown(
-            f"**Draw the accuracy you expect for each n.** Then move the triangle to the n from which it **stays below "
-            f"{cliff.midpoint:.0%}**, halfway to guessing: the cliff."
+            "**Draw the accuracy you expect for each n.** Then move the triangle to the n from"
+            f" which it **stays below {cliff.midpoint:.0%}**, halfway to guessing: the cliff."
         )
 
 
@@ -105,14 +120,20 @@ def marked(drawn: Drawn | None, cliff: Cliff) -> tuple[bool, int | None]:
 
 
 def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
-    dark, (_, mark) = chart.is_dark(), marked(drawn, cliff)
+    dark = chart.is_dark()
+    _, mark = marked(drawn, cliff)
     points = marks.places_of_scores(sweep)
-    accuracies = learn_figures.answers(sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300)
-    losses = learn_figures.with_guess(curves.loss_curve(sweep, dark=dark, height=172), mark, dark=dark)
+    accuracies = learn_figures.answers(
+        sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300
+    )
+    losses = learn_figures.with_guess(
+        curves.loss_curve(sweep, dark=dark, height=172), mark, dark=dark
+    )
     chart.show(
         marks.ringed(accuracies, points.get(ACCURACY, [])),
         key="learn-accuracy",
-        alt=f"Accuracy against removed layers: {len(sweep.points)} measured models" + (" and your drawing." if drawn else "."),
+        alt=f"Accuracy against removed layers: {len(sweep.points)} measured models"
+        + (" and your drawing." if drawn else "."),
         file_name="accuracy",
     )
     chart.show(
@@ -123,7 +144,10 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     )
     marks.ring_caption(points)
     chart.folded_table(
-        sweep.table().only("n", "removed", "acc", "loss"), key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve"
+        sweep.table().only("n", "removed", "acc", "loss"),
+        key="learn-t-curve",
+        alt="Accuracy and loss by n",
+        file_name="curve",
     )
 
 
@@ -133,11 +157,12 @@ def _tasks(results: LessonResults) -> list[HandoutTask]:
     if sweep is None or cliff is None or not cliff.is_located:
         return []
     task = (
-        f"You remove the most similar n layers and ask {sweep.n_questions} questions. Draw the accuracy you expect for each n. "
-        "Mark the n from which it stays below halfway."
+        f"You remove the most similar n layers and ask {sweep.n_questions} questions. Draw the"
+        " accuracy you expect for each n. Mark the n from which it stays below halfway."
     )
     measured = ", ".join(
-        f"n = {seen.place}: {seen.value:.0%} ({100 * seen.low:.0f}-{100 * seen.high:.0f})" for seen in guesses.accuracies(sweep)
+        f"n = {seen.place}: {seen.value:.0%} ({100 * seen.low:.0f}-{100 * seen.high:.0f})"
+        for seen in guesses.accuracies(sweep)
     )
     answer = f"{found(cliff)} Measured: {measured}."
     return [HandoutTask(TITLE, task, _axes(sweep, cliff).printed(), (), answer)]
@@ -150,25 +175,37 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
     question = f"From how many removed layers on does accuracy stay below {cliff.midpoint:.0%}?"
     possible: list[int | None] = [*range(1, cliff.last + 1), None]
     right = frozenset(index for index, n in enumerate(possible) if cliff.allows(n))
-    return [PollQuestion(QUESTION, question, tuple("never" if n is None else str(n) for n in possible), right)]
+    return [
+        PollQuestion(
+            QUESTION, question, tuple("never" if n is None else str(n) for n in possible), right
+        )
+    ]
 
 
 def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
-    """Return the evidence for the cliff, and the distances of mark and drawing from it, in sentences."""
+    """Return the evidence for the cliff, and the distances of mark and drawing from it, in
+    sentences.
+    """
     sentences = [found(cliff)]
     has_mark, mark = marked(drawn, cliff)
     if has_mark:
         name = NO_CLIFF if mark is None else f"n = {mark}"
-        sentences.append(f"Your guess is {name}: the measurement {'allows that' if cliff.allows(mark) else 'rules that out'}.")
-    judged = guesses.judge_drawing([None, *drawn.values], guesses.accuracies(sweep)) if drawn else None
+        sentences.append(
+            f"Your guess is {name}: the measurement"
+            f" {'allows that' if cliff.allows(mark) else 'rules that out'}."
+        )
+    judged = (
+        guesses.judge_drawing([None, *drawn.values], guesses.accuracies(sweep)) if drawn else None
+    )
     if drawn is not None and judged is not None:
-        off, far = 100 * judged.mean_distance, judged.farthest
+        off = 100 * judged.mean_distance
+        far = judged.farthest
         inside = f" (n = {guesses.spans(judged.inside)})" if judged.inside else ""
         value = next(point.acc or 0.0 for point in sweep.points if point.n == far)
         sentences.append(
-            f"Your drawing is {off:.0f} points off on average. "
-            f"{len(judged.inside)} of {len(judged.compared)} points lie inside the 95 % interval{inside}. "
-            f"Farthest at n = {far}: you drew {drawn.values[far - 1]:.0%}, measured {value:.0%}."
+            f"Your drawing is {off:.0f} points off on average. {len(judged.inside)} of"
+            f" {len(judged.compared)} points lie inside the 95 % interval{inside}. Farthest at n ="
+            f" {far}: you drew {drawn.values[far - 1]:.0%}, measured {value:.0%}."
         )
     return sentences
 
@@ -176,16 +213,23 @@ def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
 def found(cliff: Cliff) -> str:
     """Return a sentence on the cliff."""
     safe = cliff.earliest - 1
-    start = f" Up to n = {safe}, accuracy is significantly above the midpoint of unpruned and chance." if safe else ""
+    start = (
+        f" Up to n = {safe}, accuracy is significantly above the midpoint of unpruned and chance."
+        if safe
+        else ""
+    )
     return cliff.sentence() + start
 
 
 def _apart(sweep: SweepResult, cliff: Cliff) -> str:
-    """Loss and accuracy of the last block whose accuracy is significantly above halfway, beside the unpruned model."""
-    unpruned, safe = sweep.points[0], cliff.earliest - 1
+    """Loss and accuracy of the last block whose accuracy is significantly above halfway, beside the
+    unpruned model.
+    """
+    unpruned = sweep.points[0]
+    safe = cliff.earliest - 1
     sentence = (
-        "**Loss and accuracy differ.** Loss measures how surprised the model is by each token, in nats. "
-        "Accuracy counts only which answer ranks first."
+        "**Loss and accuracy differ.** Loss measures how surprised the model is by each token, in"
+        " nats. Accuracy counts only which answer ranks first."
     )
     last = next((point for point in sweep.points if point.n == safe and safe), None)
     if last is None or last.loss is None or unpruned.loss is None:
@@ -193,8 +237,9 @@ def _apart(sweep: SweepResult, cliff: Cliff) -> str:
     change = changes.against_unpruned(sweep, ACCURACY)[sweep.points.index(last)]
     is_open = change is not None and not change.is_significant
     return (
-        f"{sentence} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned {unpruned.loss:.1f}), and the accuracy "
-        f"is {last.acc:.0%} (unpruned {unpruned.acc:.0%}{', not significantly different' if is_open else ''})."
+        f"{sentence} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned"
+        f" {unpruned.loss:.1f}), and the accuracy is {last.acc:.0%} (unpruned"
+        f" {unpruned.acc:.0%}{', not significantly different' if is_open else ''})."
     )
 
 
@@ -202,8 +247,8 @@ STEP = Step(
     heading=TITLE,
     opening="The curve rises from one n to the next. Is that model better?",
     misunderstanding=(
-        "Ups and downs within the interval are noise. With few questions the cliff is a range, not one number. "
-        "Accuracy near chance is not half knowledge: it is none."
+        "Ups and downs within the interval are noise. With few questions the cliff is a range, not"
+        " one number. Accuracy near chance is not half knowledge: it is none."
     ),
     show=_show,
     tasks=_tasks,

@@ -1,4 +1,6 @@
-"""Step 1 of the lesson: the work of a layer, and how far the visitor expects each to turn the stream."""
+"""Step 1 of the lesson: the work of a layer, and how far the visitor expects each to turn the
+stream.
+"""
 
 import json
 import math
@@ -27,18 +29,28 @@ _STREAM = Path(__file__).resolve().parents[3] / "assets" / "learn" / "stream.jso
 
 def _show(lesson: Lesson, results: LessonResults) -> None:
     """Draw the residual stream, then the question how far each layer turns it, and the answer."""
-    facts, distances = results.facts, results.distances
+    facts = results.facts
+    distances = results.distances
     left, right = st.columns([4, 7], gap="large")
     with left:
-        width = f"{facts.hidden_size} in {words.plain(state.name(lesson.model))}" if facts else "hundreds of them"
+        width = (
+            f"{facts.hidden_size} in {words.plain(state.name(lesson.model))}"
+            if facts
+            else "hundreds of them"
+        )
         st.markdown(
-            f"A model keeps a list of numbers for each token (a word or part of one): {width}. Each layer reads the list and "
-            "**adds** to it: $x_{l+1} = x_l + f_l(x_l)$. This *residual stream* ends in the next token."
+            f"A model keeps a list of numbers for each token (a word or part of one): {width}. Each"
+            " layer reads the list and **adds** to it: $x_{l+1} = x_l + f_l(x_l)$. This"
+            " *residual stream* ends in the next token."
         )
     with right:
         _stream(lesson)
         if distances is None:
-            say_missing("The distance map shows how far each layer turns the stream.", "pages/explore.py", "Compute a map")
+            say_missing(
+                "The distance map shows how far each layer turns the stream.",
+                "pages/explore.py",
+                "Compute a map",
+            )
             return
     if lesson.is_revealed(QUESTION):
         drawn = lesson.guesses.get(QUESTION)
@@ -48,12 +60,21 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
             _turns(distances, drawn)
         return
     with right:
-        draft = marks.curve(lesson, QUESTION, _axes(distances), label="How far each layer turns the stream", height=250)
-        marks.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
+        draft = marks.curve(
+            lesson,
+            QUESTION,
+            _axes(distances),
+            label="How far each layer turns the stream",
+            height=250,
+        )
+        marks.buttons(
+            lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first."
+        )
     with left:
         st.markdown(
-            "**Draw how far each layer of your model turns the stream**, as a share of 180°. "
-            "Is it the same for all layers, or more for early ones? You may not need a layer that hardly turns it."
+            "**Draw how far each layer of your model turns the stream**, as a share of 180°. Is it"
+            " the same for all layers, or more for early ones? You may not need a layer that hardly"
+            " turns it."
         )
 
 
@@ -67,17 +88,24 @@ def _stream(lesson: Lesson) -> None:
     )
     selected = state.own_cut(measured["n_layers"]) if lesson.model.source == "starter" else None
     first = min(selected.layers, default=0) if selected else 0
-    removed = marks.block(lesson, "stream", measured["n_layers"], size, label="Removed block", at=first)
+    removed = marks.block(
+        lesson, "stream", measured["n_layers"], size, label="Removed block", at=first
+    )
     unpruned, *pruned = (drawings.Walk(**walk) for walk in measured["streams"])
     chart.show(
         drawings.stream(unpruned, pruned[removed.start], dark=chart.is_dark()),
         key="learn-stream",
         file_name="residual-stream",
         toolbar=False,
-        alt=f"An arrow for each layer. Next token unpruned: {unpruned.token}. Without {removed.brief()}: "
-        f"{pruned[removed.start].token}.",
+        alt=(
+            f"An arrow for each layer. Next token unpruned: {unpruned.token}. Without"
+            f" {removed.brief()}: {pruned[removed.start].token}."
+        ),
     )
-    st.caption("One arrow per layer, tilted by the angle by which it turns the stream. At the end: the next token.")
+    st.caption(
+        "One arrow per layer, tilted by the angle by which it turns the stream. At the end: the"
+        " next token."
+    )
 
 
 def _axes(distances: DistanceResult) -> Axes:
@@ -105,7 +133,11 @@ def _tasks(results: LessonResults) -> list[HandoutTask]:
     measured = ", ".join(f"{each.place}: {each.value:.2f}" for each in row)
     return [
         HandoutTask(
-            TITLE, task, _axes(results.distances).printed(), (), f"{verdict(results.distances, None)} By layer: {measured}."
+            TITLE,
+            task,
+            _axes(results.distances).printed(),
+            (),
+            f"{verdict(results.distances, None)} By layer: {measured}.",
         )
     ]
 
@@ -118,7 +150,9 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
     least = min(row, key=lambda each: (each.value, -each.place)).place
     right = {least, *remarks.of_map(distances, distances.spec.metric)[0]}
     options = tuple(f"layer {each.place}" for each in row)
-    return [PollQuestion(QUESTION, "Which layer turns the stream least?", options, frozenset(right))]
+    return [
+        PollQuestion(QUESTION, "Which layer turns the stream least?", options, frozenset(right))
+    ]
 
 
 def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
@@ -129,11 +163,14 @@ def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
     answer = f"Layer {least} turns it least, {row[least]:.3f}"
     if rivals:
         noun = "layer" if len(rivals) == 1 else "layers"
-        answer += f", statistically tied with {noun} {guesses.spans(rivals)} ({distances.n_texts} texts)"
+        answer += (
+            f", statistically tied with {noun} {guesses.spans(rivals)} ({distances.n_texts} texts)"
+        )
     judged = guesses.judge_drawing(drawn.values, guesses.blocks_of(distances)) if drawn else None
     if drawn is None or judged is None:
         return f"{answer}."
-    far, expected = judged.farthest, drawn.values[judged.farthest]
+    far = judged.farthest
+    expected = drawn.values[judged.farthest]
     inside = f"{len(judged.inside)} of {len(judged.compared)} bars end inside the 95 % interval"
     return (
         f"{answer}. Your drawing is {judged.mean_distance:.2f} off on average. {inside}. "
@@ -147,7 +184,8 @@ def _turns(distances: DistanceResult, drawn: Drawn | None) -> None:
         learn_figures.turns(distances, values, dark=chart.is_dark()),
         key="learn-turns",
         file_name="turn-by-layer",
-        alt=f"Bars: the measured turn of each of {distances.n_layers} layers" + (", over them your drawing." if drawn else "."),
+        alt=f"Bars: the measured turn of each of {distances.n_layers} layers"
+        + (", over them your drawing." if drawn else "."),
     )
 
 

@@ -1,4 +1,6 @@
-"""Step 7 of the lesson: drag a block to where a cut costs least, then see the limits of all these results."""
+"""Step 7 of the lesson: drag a block to where a cut costs least, then see the limits of all these
+results.
+"""
 
 import streamlit as st
 
@@ -23,19 +25,25 @@ QUESTION = "damage"
 
 
 def _show(lesson: Lesson, results: LessonResults) -> None:
-    """Draw the question, then four limits with the measured numbers of the current model and two charts."""
+    """Draw the question, then four limits with the measured numbers of the current model and two
+    charts.
+    """
     left, right = st.columns([4, 7], gap="large")
     costs = _costs(results)
     if costs is not None and results.damage is not None and not lesson.is_revealed(QUESTION):
         with left:
             st.markdown(
-                f"So far we chose blocks whose input and output are **similar**. The loss-increase map removed each block of "
-                f"{words.layers(results.size)} and measured the loss. **Drag the block to where the loss rises least.** "
-                "Is it the most similar one?"
+                "So far we chose blocks whose input and output are **similar**. The loss-increase"
+                f" map removed each block of {words.layers(results.size)} and measured the loss."
+                " **Drag the block to where the loss rises least.** Is it the most similar one?"
             )
         with right:
             marks.block(
-                lesson, QUESTION, results.damage.n_layers, results.size, label="Block whose removal raises the loss least"
+                lesson,
+                QUESTION,
+                results.damage.n_layers,
+                results.size,
+                label="Block whose removal raises the loss least",
             )
             marks.buttons(lesson, QUESTION)
         return
@@ -43,7 +51,9 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
     with left:
         if costs is not None:
             st.success(verdict(costs, start, results), icon=":material/visibility:")
-        st.markdown("\n".join(f"{index}. {limit}" for index, limit in enumerate(_limits(results), start=1)))
+        st.markdown(
+            "\n".join(f"{index}. {limit}" for index, limit in enumerate(_limits(results), start=1))
+        )
         st.caption(_SOURCES)
     with right:
         damage, writing = st.tabs(["Similarity and loss", "Choice and generation"])
@@ -54,8 +64,11 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
 
 
 def _costs(results: LessonResults) -> dict[int, float] | None:
-    """Return the loss increase of each block of the lesson's size, by its start; None if not all of them were measured."""
-    damage, size = results.damage, results.size
+    """Return the loss increase of each block of the lesson's size, by its start; None if not all of
+    them were measured.
+    """
+    damage = results.damage
+    size = results.size
     if damage is None or size > len(damage.increase) or None in damage.increase[size - 1]:
         return None
     return {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
@@ -65,8 +78,15 @@ def _tasks(results: LessonResults) -> list[HandoutTask]:
     costs = _costs(results)
     if costs is None or results.damage is None:
         return []
-    task = f"Mark the {words.layers(results.size)} in a row whose removal you expect to raise the loss least."
-    return [HandoutTask(TITLE, task, HandoutStrip(results.damage.n_layers), (), verdict(costs, None, results))]
+    task = (
+        f"Mark the {words.layers(results.size)} in a row whose removal you expect to raise the loss"
+        " least."
+    )
+    return [
+        HandoutTask(
+            TITLE, task, HandoutStrip(results.damage.n_layers), (), verdict(costs, None, results)
+        )
+    ]
 
 
 def _poll(results: LessonResults) -> list[PollQuestion]:
@@ -86,36 +106,54 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
 
 
 def verdict(costs: dict[int, float], start: int | None, results: LessonResults) -> str:
-    """Return sentences on the block with the lowest loss increase, the most similar block and the guess."""
+    """Return sentences on the block with the lowest loss increase, the most similar block and the
+    guess.
+    """
     least = min(costs, key=costs.__getitem__)
-    sentence = f"Smallest loss increase: {Block(least, results.size).brief()}, {costs[least]:+.2f} nats/token."
+    sentence = (
+        f"Smallest loss increase: {Block(least, results.size).brief()}, {costs[least]:+.2f}"
+        " nats/token."
+    )
     distances = _compared(results)
     if distances is not None:
         similar = guesses.judge_block(distances, Block(0, results.size)).best
         sentence += (
             " It is also the most similar block."
             if similar.start == least
-            else f" The most similar block, {similar.brief()}: {costs[similar.start]:+.2f} nats/token."
+            else (
+                f" The most similar block, {similar.brief()}: {costs[similar.start]:+.2f}"
+                " nats/token."
+            )
         )
     if start is None:
         return sentence
     rank = 1 + sum(cost < costs[start] for cost in costs.values())
-    sentence += f" Your guess: {costs[start]:+.2f}, " + ("the smallest." if rank == 1 else f"number {rank} of {len(costs)}.")
+    sentence += f" Your guess: {costs[start]:+.2f}, " + (
+        "the smallest." if rank == 1 else f"number {rank} of {len(costs)}."
+    )
     if rank > 1 and start in rivals(costs, results):
-        sentence += f" Not significantly worse than the best ({results.damage.n_texts if results.damage else 0} texts)."
+        sentence += (
+            " Not significantly worse than the best"
+            f" ({results.damage.n_texts if results.damage else 0} texts)."
+        )
     return sentence
 
 
 def rivals(costs: dict[int, float], results: LessonResults) -> set[int]:
-    """Return the starts of blocks whose loss increase is tied with the lowest or measured on other texts."""
+    """Return the starts of blocks whose loss increase is tied with the lowest or measured on other
+    texts.
+    """
     assert results.damage
-    increases = {start: readings.of_damage(results.damage, Block(start, results.size)) for start in costs}
+    increases = {
+        start: readings.of_damage(results.damage, Block(start, results.size)) for start in costs
+    }
     least = increases[min(costs, key=costs.__getitem__)]
     assert least
     return {
         start
         for start, each in increases.items()
-        if each is not None and (each.condition != least.condition or not changes.change(least, each).is_significant)
+        if each is not None
+        and (each.condition != least.condition or not changes.change(least, each).is_significant)
     }
 
 
@@ -139,9 +177,15 @@ def _pair(results: LessonResults) -> tuple[Point | None, Point | None]:
 
 def _repeats(results: LessonResults) -> str:
     unpruned, pruned = _pair(results)
-    if unpruned is None or pruned is None or unpruned.repetition_rate is None or pruned.repetition_rate is None:
+    if (
+        unpruned is None
+        or pruned is None
+        or unpruned.repetition_rate is None
+        or pruned.repetition_rate is None
+    ):
         return "A pruned model can pick right answers and still generate nonsense."
-    before, after = unpruned.repetition_rate, pruned.repetition_rate
+    before = unpruned.repetition_rate
+    after = pruned.repetition_rate
     return f"Repeated phrases: {before:.0%} unpruned, {after:.0%} without {_named(pruned)}."
 
 
@@ -164,32 +208,47 @@ def _share(value: float, ends: tuple[float, float] | None) -> str:
 
 
 def _ranks(results: LessonResults) -> str:
-    damage, distances = results.damage, _compared(results)
+    damage = results.damage
+    distances = _compared(results)
     size = min(results.size, len(damage.increase)) if damage else 0
     here = agreement.correlation(damage, distances, size) if damage and distances else None
     if here is None:
         return "Distance predicts the loss increase. Only a measurement shows it."
-    ends = "" if here.low is None or here.high is None else f" (95 % CI {here.low:.2f} to {here.high:.2f})"
-    return f"Rank correlation of distance and loss increase, blocks of {words.layers(size)}: {here.value:.2f}{ends}."
+    ends = (
+        ""
+        if here.low is None or here.high is None
+        else f" (95 % CI {here.low:.2f} to {here.high:.2f})"
+    )
+    return (
+        f"Rank correlation of distance and loss increase, blocks of {words.layers(size)}:"
+        f" {here.value:.2f}{ends}."
+    )
 
 
 def _favourite(sweep: SweepResult | None) -> str:
     """Return a sentence on how near the curve comes to a collapse."""
     favourites = [
         (favourite[1], point.n, favourite[0])
-        for point, answers in zip(sweep.points if sweep else [], sweep.questions if sweep else [], strict=False)
+        for point, answers in zip(
+            sweep.points if sweep else [], sweep.questions if sweep else [], strict=False
+        )
         if (favourite := remarks.favourite_option(answers))
     ]
     if not favourites:
         return ""
     share, n, option = max(favourites)
-    return f"Your pruned models pick one option in at most {share:.0%} of the questions (option {option + 1}, n = {n})."
+    return (
+        f"Your pruned models pick one option in at most {share:.0%} of the questions (option"
+        f" {option + 1}, n = {n})."
+    )
 
 
 def _writing(sweep: SweepResult | None) -> None:
     if sweep is None or all(point.repetition_rate is None for point in sweep.points):
         say_missing(
-            "Your pruned models have no generated text yet. Run a sweep with generation.", "pages/explore.py", "Run a sweep"
+            "Your pruned models have no generated text yet. Run a sweep with generation.",
+            "pages/explore.py",
+            "Run a sweep",
         )
         return
     places = marks.places_of_generations(sweep)
@@ -204,17 +263,23 @@ def _writing(sweep: SweepResult | None) -> None:
 
 
 def _damage(results: LessonResults, guess: Block | None) -> None:
-    damage, size = results.damage, results.size
+    damage = results.damage
+    size = results.size
     distances = _compared(results)
     if damage is None or distances is None or size > len(damage.increase):
         say_missing(
-            f"The loss increase of blocks of {words.layers(size)} is not measured.", "pages/explore.py", "Measure loss increase"
+            f"The loss increase of blocks of {words.layers(size)} is not measured.",
+            "pages/explore.py",
+            "Measure loss increase",
         )
         return
-    row, block = distances.mean[size - 1], marks.selected_block(size)
+    row = distances.mean[size - 1]
+    block = marks.selected_block(size)
     cost = damage.increase[size - 1][block.start] if block else None
     places = [(row[block.start], cost)] if block and cost is not None else []
-    figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=chart.is_dark(), height=330)
+    figure = learn_figures.distance_and_damage(
+        distances, damage, size, guess, dark=chart.is_dark(), height=330
+    )
     chart.show_with_table(
         marks.ringed(figure, places),
         key="learn-damage",
@@ -223,13 +288,21 @@ def _damage(results: LessonResults, guess: Block | None) -> None:
     )
     marks.ring_caption(
         {"loss increase": places},
-        None if block else lambda removed: f"The selected block, {removed.brief()}, has another size.",
+        (
+            None
+            if block
+            else lambda removed: f"The selected block, {removed.brief()}, has another size."
+        ),
     )
 
 
 def _compared(results: LessonResults) -> DistanceResult | None:
     """Return the distance map of a loss-increase map, else the one on screen."""
-    entry = stored_results.by_key("distances", results.damage.spec.distances.fingerprint()) if results.damage else None
+    entry = (
+        stored_results.by_key("distances", results.damage.spec.distances.fingerprint())
+        if results.damage
+        else None
+    )
     return entry.result if entry else results.distances
 
 
@@ -237,8 +310,8 @@ STEP = Step(
     heading=TITLE,
     opening="How would you test whether a pruned model is still good enough for your use?",
     misunderstanding=(
-        "Similarity only suggests that a block is harmless. The lowest of many measured losses is biased low: "
-        "measure that block again on other texts."
+        "Similarity only suggests that a block is harmless. The lowest of many measured losses is"
+        " biased low: measure that block again on other texts."
     ),
     show=_show,
     tasks=_tasks,
