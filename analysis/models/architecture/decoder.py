@@ -245,18 +245,13 @@ class Decoder:
         is_passed_on: list[bool] = []
 
         def before(module: nn.Module, args: Any, named: Any) -> None:
-            is_passed_on.append(
-                any(
-                    tensor is earlier for tensor in (*args, *named.values()) for earlier in returned
-                )
-            )
+            received = {id(argument) for argument in (*args, *named.values())}
+            is_passed_on.append(any(id(tensor) in received for tensor in returned))
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
-            returned[:] = (
-                []
-                if isinstance(output, Tensor)
-                else [tensor for tensor in output[1:] if isinstance(tensor, Tensor)]
-            )
+            returned.clear()
+            if not isinstance(output, Tensor):
+                returned.extend(tensor for tensor in output[1:] if isinstance(tensor, Tensor))
 
         hooks = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in self.layers]
         hooks += [layer.register_forward_hook(after) for layer in self.layers]
@@ -297,11 +292,9 @@ class Decoder:
                 f" taken out. {can}"
             )
         if self.model not in _share_weights:
-            in_layers = Counter(
-                weight
-                for layer in self.layers
-                for weight in {id(weight) for weight in layer.parameters()}
-            )
+            in_layers: Counter[int] = Counter()
+            for layer in self.layers:
+                in_layers.update({id(weight) for weight in layer.parameters()})
             _share_weights[self.model] = max(in_layers.values(), default=0) > 1
         if _share_weights[self.model]:
             return (

@@ -87,7 +87,9 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     computed = _computed_lists(config, n_layers)
     for owner, name, _, new in changes:
         setattr(owner, name, new)
-    per_layer = {name: [value[index] for index in kept] for name, value in computed.items()}
+    per_layer = {}
+    for name, value in computed.items():
+        per_layer[name] = [value[index] for index in kept]
     if any(list(getattr(config, name)) != value for name, value in per_layer.items()):
         # Such as a period of attention layers, which then names others than those that are there.
         changes.append(

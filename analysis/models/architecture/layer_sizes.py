@@ -1,5 +1,6 @@
 """Sizes of a model and its layers, from the model or its weightless skeleton."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,12 +29,8 @@ def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> Mode
         dtype, quantization: as in `ModelSpec`.
     """
     config = decoder.config
-    layers = [
-        sum(parameter.numel() for parameter in layer.parameters()) for layer in decoder.layers
-    ]
-    total = sum(
-        parameter.numel() for parameter in decoder.model.parameters()
-    )  # tied weights are yielded once
+    layers = [_n_parameters(layer) for layer in decoder.layers]
+    total = _n_parameters(decoder.model)
     return ModelFacts(
         name=name,
         family=config.model_type,
@@ -51,6 +48,11 @@ def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> Mode
     )
 
 
+def _n_parameters(module: nn.Module) -> int:
+    """Return the number of parameters of a module, tied weights counted once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 _NF4_BLOCK = 64
 """Number of weights per scale."""
 _NF4_SCALES = 256
@@ -65,16 +67,14 @@ def _layer(
 ) -> LayerFacts:
     total = _sizes([layer])
     family = decoder.family
-    experts = sum(
-        weight.numel()
-        for name, module in layer.named_modules()
-        for weight in module.parameters(recurse=False)
-        if is_of_experts(name, module, weight, family)
-    )
-    parts = {
-        part: _sizes([layer.get_submodule(name) for name in names])
-        for part, names in part_names(layer, family).items()
-    }
+    experts = 0
+    for name, module in layer.named_modules():
+        for weight in module.parameters(recurse=False):
+            if is_of_experts(name, module, weight, family):
+                experts += weight.numel()
+    parts = {}
+    for part, names in part_names(layer, family).items():
+        parts[part] = _sizes([layer.get_submodule(name) for name in names])
     return LayerFacts(
         other_parameters=total.other_parameters,
         int8_bytes=total.int8_bytes,
@@ -106,18 +106,19 @@ def is_of_experts(name: str, module: nn.Module, weight: Tensor, family: Family) 
     )
 
 
+def _n_outputs(matrix: nn.Linear | Conv1D) -> int:
+    # A Conv1D stores its weight transposed, and bitsandbytes transposes it back.
+    dim = 1 if isinstance(matrix, Conv1D) else 0
+    return matrix.weight.shape[dim]
+
+
 def _sizes(modules: Sequence[nn.Module]) -> PartFacts:
     """Return the total sizes of some modules."""
-    matrices = [
-        inner
-        for module in modules
-        for inner in module.modules()
-        if isinstance(inner, nn.Linear | Conv1D)
-    ]
-    # A Conv1D stores its weight transposed, and bitsandbytes transposes it back.
-    outputs = [matrix.weight.shape[1 if isinstance(matrix, Conv1D) else 0] for matrix in matrices]
+    everything = itertools.chain.from_iterable(module.modules() for module in modules)
+    matrices = [module for module in everything if isinstance(module, nn.Linear | Conv1D)]
+    outputs = [_n_outputs(matrix) for matrix in matrices]
     weights = [matrix.weight.numel() for matrix in matrices]
-    parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    parameters = sum(_n_parameters(module) for module in modules)
     return PartFacts(
         parameters=parameters,
         other_parameters=parameters - sum(weights),

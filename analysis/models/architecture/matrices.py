@@ -80,12 +80,11 @@ def attention_matrices(decoder: Decoder) -> Matrices:
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
     family = decoder.family
-    matrices = _all(
-        _of_other(child, paths, family)
-        for layer in decoder.layers
-        for name, child in layer.named_children()
-        if name in family.attention
-    )
+    matrices = Matrices()
+    for layer in decoder.layers:
+        for name, child in layer.named_children():
+            if name in family.attention:
+                matrices += _of_other(child, paths, family)
     if not matrices:
         raise RecipeError(
             f"No remaining layer of this {decoder.config.model_type} model has a known attention"
@@ -113,12 +112,8 @@ def mixture_of(decoder: Decoder, index: int) -> tuple[str, Matrices] | None:
 
 def _parts(layer: nn.Module, family: Family) -> list[nn.Module]:
     children = list(layer.named_children())
-    return [
-        child
-        for names in (family.feed_forward, family.feed_forward_linears)
-        for name, child in children
-        if name in names
-    ]
+    parts = [child for name, child in children if name in family.feed_forward]
+    return parts + [child for name, child in children if name in family.feed_forward_linears]
 
 
 def _all(parts: Iterable[Matrices]) -> Matrices:
@@ -159,12 +154,14 @@ def _of_other(child: nn.Module, paths: dict[nn.Module, str], family: Family) -> 
 
 
 def _experts(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> list[str]:
-    return [
-        f"{paths[module]}.{name}"
-        for module in _beside_routers(part, family)
-        for name, parameter in module.named_parameters(recurse=False)
-        if parameter.dim() == 3 and not isinstance(module, CONVOLUTIONS)
-    ]
+    names = []
+    for module in _beside_routers(part, family):
+        if isinstance(module, CONVOLUTIONS):
+            continue
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.dim() == 3:
+                names.append(f"{paths[module]}.{name}")
+    return names
 
 
 def _beside_routers(part: nn.Module, family: Family) -> Iterator[nn.Module]:
@@ -201,8 +198,8 @@ def _stacked(module: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def _is_mixture(part: nn.Module, family: Family) -> bool:
-    return any(
-        word in type(module).__name__.lower()
-        for module in part.modules()
-        for word in family.experts
-    )
+    return any(_names_experts(module, family) for module in part.modules())
+
+
+def _names_experts(module: nn.Module, family: Family) -> bool:
+    return any(word in type(module).__name__.lower() for word in family.experts)

@@ -13,6 +13,7 @@ accept float32 and return the dtype of the model.
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,7 +33,8 @@ def widen(decoder: Decoder) -> None:
     dtype = decoder.model.dtype
     if str(dtype).removeprefix("torch.") not in HALF:
         return
-    for module in (decoder.norm, *(part for layer in decoder.layers for part in layer.modules())):
+    in_layers = itertools.chain.from_iterable(layer.modules() for layer in decoder.layers)
+    for module in (decoder.norm, *in_layers):
         kind: Any = type(module)
         if kind in _MATRICES or ("norm" in kind.__name__.lower() and not isinstance(module, _Wide)):
             module.__class__ = _wide(kind, dtype)

@@ -11,6 +11,7 @@ name (`Family`) and verified on a few tokens (`find`):
 """
 
 import contextlib
+import itertools
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -70,9 +71,11 @@ def check(decoder: Decoder, cuts: Iterable[Removal | None]) -> None:
     Raises:
         UnsupportedModelError: as in `find`.
     """
-    for layer in sorted(
-        {n for cut in cuts if isinstance(cut, PartSet) for n in (*cut.attention, *cut.feed_forward)}
-    ):
+    layers: set[int] = set()
+    for cut in cuts:
+        if isinstance(cut, PartSet):
+            layers.update(cut.attention, cut.feed_forward)
+    for layer in sorted(layers):
         find(decoder, layer)
 
 
@@ -118,6 +121,15 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
     return _exchange(layer, {part: places[part] for part in parts}, decoder)
 
 
+def _layer_index(module: nn.Module, names: Iterable[str]) -> int | None:
+    """Return the layer index that a module or a part of it stores under one of some names."""
+    for part, name in itertools.product(module.modules(), names):
+        index = getattr(part, name, None)
+        if isinstance(index, int):
+            return index
+    return None
+
+
 class _Absent(Absent):
     """Replacement of the last module of a sublayer that returns zeros."""
 
@@ -127,14 +139,7 @@ class _Absent(Absent):
         super().__init__()
         self._n_outputs = place.n_outputs
         self._is_attention = is_attention
-        depths = (
-            getattr(part, name, None)
-            for part in original.modules()
-            for name in decoder.family.depth
-        )
-        self.layer_idx: int | None = next(
-            (depth for depth in depths if isinstance(depth, int)), None
-        )
+        self.layer_idx = _layer_index(original, decoder.family.depth)
         """Layer index, which cuts renumber as in the original attention."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -310,12 +315,10 @@ def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
     ran: list[nn.Module] = []
     layer = decoder.layers[index]
     place = find(decoder, index)[part]
-    linears = [
-        module
-        for name in place.names
-        for module in layer.get_submodule(name).modules()
-        if isinstance(module, nn.Linear | Conv1D)
-    ]
+    inside = itertools.chain.from_iterable(
+        layer.get_submodule(name).modules() for name in place.names
+    )
+    linears = [module for module in inside if isinstance(module, nn.Linear | Conv1D)]
     handles = [
         module.register_forward_hook(lambda module, args, output: ran.append(module))
         for module in linears

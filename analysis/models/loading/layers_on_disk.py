@@ -4,6 +4,7 @@ while one computes.
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -57,13 +58,12 @@ class LayersOnDisk:
     @property
     def stored(self) -> set[str]:
         """Names in the files of the weights of all layers."""
-        return {name for names in self._stored for name in names}
+        return set(itertools.chain.from_iterable(self._stored))
 
     @property
     def layer_bytes(self) -> list[int]:
         """Bytes of each layer on disk."""
-        places = self._assembly.checkpoint.places
-        return [sum(places[name].n_bytes for name in names) for names in self._stored]
+        return [self._assembly.checkpoint.n_bytes_of(names) for names in self._stored]
 
     def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
         """Yield the layers from `first` on. A layer keeps its weights until the next one, read
@@ -127,11 +127,10 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
 @contextlib.contextmanager
 def _state_restored(layer: nn.Module) -> Iterator[None]:
     """Restore the state that the modules of bitsandbytes store next to their weights."""
-    states = [
-        (part, name, copy.copy(part.__dict__[name]))
-        for part in layer.modules()
-        for name in _STATE_ATTRIBUTES & part.__dict__.keys()
-    ]
+    states = []
+    for part in layer.modules():
+        for name in _STATE_ATTRIBUTES & part.__dict__.keys():
+            states.append((part, name, copy.copy(part.__dict__[name])))
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ as on one device. The hooks of accelerate are not used: they move masks and tabl
 layer, lose attributes of masks, and replace `forward`, as layer streaming does.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,29 +71,24 @@ class Placement:
 
     def in_words(self) -> str:
         """Return the devices of the layers and of the other parts, as part of a sentence."""
-        phrases = []
-        for device in self.devices:
-            indices = [
-                index for index, layer_device in enumerate(self.layers) if layer_device == device
-            ]
-            layers = (
-                [
-                    (
-                        f"layers {indices[0]}-{indices[-1]}"
-                        if len(indices) > 1
-                        else f"layer {indices[0]}"
-                    )
-                ]
-                if indices
-                else []
-            )
-            ends = ["the embeddings"] * (device == self.first) + ["the head"] * (
-                device == self.head_on
-            )
-            phrases.append(
-                f"{' with '.join([*layers, *([' and '.join(ends)] if ends else [])])} on {device}"
-            )
-        return ", ".join(phrases)
+        return ", ".join(f"{self._parts_on(device)} on {device}" for device in self.devices)
+
+    def _parts_on(self, device: str) -> str:
+        """Return the parts on a device in words: "layers 0-11 with the embeddings"."""
+        parts = []
+        indices = [index for index, on in enumerate(self.layers) if on == device]
+        if len(indices) > 1:
+            parts.append(f"layers {indices[0]}-{indices[-1]}")
+        elif indices:
+            parts.append(f"layer {indices[0]}")
+        ends = []
+        if device == self.first:
+            ends.append("the embeddings")
+        if device == self.head_on:
+            ends.append("the head")
+        if ends:
+            parts.append(" and ".join(ends))
+        return " with ".join(parts)
 
 
 def place(needs: Needs, free: Mapping[str, int]) -> Placement | None:
@@ -111,7 +107,11 @@ def place(needs: Needs, free: Mapping[str, int]) -> Placement | None:
     while best is not None and low < high:
         room = (low + high + 1) // 2
         placement = _filled(needs, free, room * _STEP)
-        low, high, best = (low, room - 1, best) if placement is None else (room, high, placement)
+        if placement is None:
+            high = room - 1
+        else:
+            low = room
+            best = placement
     return best
 
 
@@ -119,12 +119,13 @@ def _filled(needs: Needs, free: Mapping[str, int], room: int) -> Placement | Non
     """Fill the devices in order, leaving `room` bytes on each; None if the model does not fit."""
     devices = list(free)
     free_bytes = [n_bytes - needs.stream - room for n_bytes in free.values()]
-    free_bytes[0] -= needs.first + (needs.last + needs.logits if needs.tied else 0)
+    at_end = needs.last + needs.logits
+    free_bytes[0] -= needs.first + (at_end if needs.tied else 0)
     if free_bytes[0] < 0:
         return None
     device_index = 0
     layers = list[str]()
-    for part in [*needs.layers, 0 if needs.tied else needs.last + needs.logits]:
+    for part in [*needs.layers, 0 if needs.tied else at_end]:
         while free_bytes[device_index] < part:
             device_index += 1
             if device_index == len(devices):
@@ -169,8 +170,8 @@ def spread(decoder: Decoder, placement: Placement) -> None:
     for layer, device in zip(decoder.layers, placement.layers, strict=True):
         layer.to(device)
         _move_arguments(layer, torch.device(device))
-    last = {module for end in (decoder.norm, decoder.head) for module in end.modules()}
-    inside = {module for layer in decoder.layers for module in layer.modules()}
+    last = {*decoder.norm.modules(), *decoder.head.modules()}
+    inside = set(itertools.chain.from_iterable(layer.modules() for layer in decoder.layers))
     for module in decoder.model.modules():
         tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if module not in inside and tensors:

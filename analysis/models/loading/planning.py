@@ -2,6 +2,7 @@
 memory.
 """
 
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -215,9 +216,8 @@ def needs(decoder: Decoder, facts: ModelFacts, dtype: str, quantization: str) ->
         dtype, quantization: as in `sizes.weight_bytes`.
     """
     inside, at_head = _working_memory(facts, dtype)
-    last = sum(
-        parameter.numel() for end in (decoder.norm, decoder.head) for parameter in end.parameters()
-    )
+    ends = itertools.chain(decoder.norm.parameters(), decoder.head.parameters())
+    last = sum(parameter.numel() for parameter in ends)
     tied = decoder.head.weight is decoder.model.get_input_embeddings().weight
     outside = facts.other_parameters  # tied weights counted once
     return Needs(
@@ -240,7 +240,8 @@ def _few_layers_bytes(
     """
     item = sizes.DTYPE_BYTES[spec.dtype]
     largest_layer = max(sizes.layer_bytes(facts, None, spec.dtype, spec.quantization))
-    largest = max(weight.numel() for layer in decoder.layers for weight in layer.parameters())
+    weights = itertools.chain.from_iterable(layer.parameters() for layer in decoder.layers)
+    largest = max(weight.numel() for weight in weights)
     if source.gguf_file is not None:
         share = max(facts.layer_parameters) / facts.n_parameters
         stored = (source.folder / source.gguf_file).stat().st_size * share
@@ -251,9 +252,11 @@ def _few_layers_bytes(
             for step in get_model_conversion_mapping(decoder.model)
         )
         stored = max(facts.layer_parameters) * max(item, sizes.DTYPE_BYTES.get(stored_as, item))
-        turned = (0 if spec.quantization == "none" else 4 * largest) + (
-            item * largest if joins else 0
-        )
+        turned = 0.0
+        if spec.quantization != "none":
+            turned += 4 * largest
+        if joins:
+            turned += item * largest
     return int(facts.other_parameters * item + 2 * largest_layer + stored + turned)
 
 

@@ -97,10 +97,8 @@ def faults(tokenizer: Any) -> Iterator[str]:
                 and sum("Sequence" in piece for piece in step["single"]) != 1
             ):
                 yield "its template must have the text exactly once"
-    plain, with_special = (
-        [list(tokenizer(text, add_special_tokens=added).input_ids) for text in _TEXTS]
-        for added in (False, True)
-    )
+    plain = [list(tokenizer(text, add_special_tokens=False).input_ids) for text in _TEXTS]
+    with_special = [list(tokenizer(text, add_special_tokens=True).input_ids) for text in _TEXTS]
     added = max(
         len(ids) - len(plain_ids) for ids, plain_ids in zip(with_special, plain, strict=True)
     )
@@ -143,11 +141,13 @@ def _steps(rule: Any) -> Iterator[dict[str, Any]]:
     """Yield a rule and all rules within it."""
     if isinstance(rule, dict):
         yield rule
-    for inner in (
-        rule.values() if isinstance(rule, dict) else rule if isinstance(rule, list) else ()
-    ):
-        if isinstance(inner, dict | list):
-            yield from _steps(inner)
+        inner_rules = list(rule.values())
+    elif isinstance(rule, list):
+        inner_rules = rule
+    else:
+        return
+    for inner in inner_rules:
+        yield from _steps(inner)
 
 
 def faults_of_letters(letters: Any) -> Iterator[str]:

@@ -99,6 +99,10 @@ class WeightFiles:
         """Names of the tensors of integers or booleans."""
         return [name for name, place in self.places.items() if not place.dtype.is_floating_point]
 
+    def n_bytes_of(self, names: Iterable[str]) -> int:
+        """Return the bytes of some tensors in the files."""
+        return sum(self.places[name].n_bytes for name in names)
+
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Return tensors on the CPU in their stored dtypes. Adjacent tensors share memory.
 

@@ -117,12 +117,10 @@ def greedy(
     by_length = defaultdict(list)
     for index, prompt in enumerate(prompts):
         by_length[len(prompt)].append(index)
-    size = _MAX_BATCH_SIZE
-    groups = [
-        indices[first : first + size]
-        for indices in by_length.values()
-        for first in range(0, len(indices), size)
-    ]
+    groups: list[list[int]] = []
+    for indices in by_length.values():
+        for first in range(0, len(indices), _MAX_BATCH_SIZE):
+            groups.append(indices[first : first + _MAX_BATCH_SIZE])
     written: list[list[int]] = [[] for _ in prompts]
     for number, group in enumerate(groups):
         ids = torch.tensor([list(prompts[index]) for index in group], device=decoder.device)

@@ -394,7 +394,6 @@ def layer_passes(cuts: Sequence[Removal | None], n_layers: int) -> int:
         kept = [
             layer for layer in range(n_layers) if sublayers.lost(removed, layer) != sublayers.BOTH
         ]
-        passes |= {
-            (layer, frozenset(part for part in removed if part[0] <= layer)) for layer in kept
-        }
+        for layer in kept:
+            passes.add((layer, frozenset(part for part in removed if part[0] <= layer)))
     return len(passes)

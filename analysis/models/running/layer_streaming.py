@@ -7,6 +7,7 @@ resumes after the last of them.
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -245,7 +246,7 @@ def finals(
     """
     _try_parts(decoder, inputs)
     removed_by_cut = [removed_parts(batch.cuts) for batch in inputs]
-    if any(removed for removed_of_batch in removed_by_cut for removed in removed_of_batch):
+    if any(itertools.chain.from_iterable(removed_by_cut)):
         decoder.check_states_are_own()
 
     def streams_at(depth: int) -> dict[StreamKey, set[frozenset[str]]]:
@@ -260,11 +261,9 @@ def finals(
                 )
         return streams
 
-    total = sum(
-        len(parts - {sublayers.BOTH})
-        for depth in range(decoder.n_layers)
-        for parts in streams_at(depth).values()
-    )
+    total = 0
+    for depth in range(decoder.n_layers):
+        total += sum(len(parts - {sublayers.BOTH}) for parts in streams_at(depth).values())
     done = 0
     with _walk(decoder, inputs, scratch) as walk:
         for depth, _ in walk.layers():
@@ -298,7 +297,8 @@ def finals(
 
 def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
     """Refuse sublayers that cannot be separated before the first layer is read."""
-    if any(isinstance(cut, PartSet) for batch in inputs for cut in batch.cuts):
+    cuts = itertools.chain.from_iterable(batch.cuts for batch in inputs)
+    if any(isinstance(cut, PartSet) for cut in cuts):
         with in_part(decoder) as part:
             for index in range(part.n_layers):
                 sublayers.find(part, index)
