@@ -18,8 +18,10 @@ from analysis.exports.document import Document, Section
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
+from analysis.results.evidence import Evidence
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
+from analysis.results.verdict import DEFAULT, Tolerance
 from analysis.results.words import front_table
 
 _MOST = 20
@@ -32,6 +34,9 @@ def of(
     cut: Removal | None,
     command_line: sections.CommandLine,
     first: Mapping[str, str] | None = None,
+    *,
+    evidence: Evidence | None = None,
+    tolerance: Tolerance = DEFAULT,
 ) -> Document:
     """Return the report on everything that is stored of a model.
 
@@ -40,6 +45,9 @@ def of(
         cut: the removed layers of the first pages; None for no such pages.
         command_line: returns the command of each request.
         first: fingerprint of the result that comes first, by kind; by default the strongest one.
+        evidence: on the removed layers, healed or not, for the first pages; by default on the
+            pruned model, by `sheet.evidence_of`.
+        tolerance: the accepted worsening.
 
     Raises:
         SpecError: if nothing is stored of the model.
@@ -72,12 +80,13 @@ def of(
             " report."
         )
     facts = all_results[0].model if all_results else None
-    evidence = (
-        sheet.evidence_of(model, cut, first or {})
-        if cut is not None and facts is not None
-        else None
+    if evidence is None and cut is not None and facts is not None:
+        evidence = sheet.evidence_of(model, cut, first or {})
+    made = (
+        None
+        if evidence is None
+        else sheet.from_evidence(evidence, command_line, tolerance=tolerance)
     )
-    made = None if evidence is None else sheet.from_evidence(evidence, command_line)
     compared = made.front if made and made.front else front_table.of_model(model)
     scores = (
         []
@@ -87,7 +96,8 @@ def of(
     n_heals = len(library.find("heal", model, having=ended))
     n_evaluations = len(library.find("evaluate", model))
     parts = [
-        *([sections.of_removal(evidence, maps, healed)] if evidence else []),
+        # Below the scores of the pruned model stand those of all its healing runs.
+        *([sections.of_removal(replace(evidence, heal=None), maps, healed)] if evidence else []),
         *([sections.of_map(maps[0], cut, command_line)] if maps else []),
         *([sections.of_curves(sweeps, healed, scores, cut, command_line)] if sweeps else []),
         *([sections.of_damage(damages[0], maps, cut, command_line)] if damages else []),

@@ -258,7 +258,6 @@ def of(
     first: Mapping[str, str] | None = None,
     *,
     recipe: str = "",
-    heal: HealResult | None = None,
     tolerance: Tolerance = DEFAULT,
     dataset: CurveFilter = ANY,
 ) -> Sheet:
@@ -270,7 +269,6 @@ def of(
         command_line: returns the command of each request.
         first: fingerprint of the result on screen by kind; its dataset is the selected one.
         recipe: recipe of the stored healing run to judge; "" for the pruned model.
-        heal: the healing run to judge, instead of a recipe.
         tolerance: the accepted worsening.
         dataset: the selected dataset, if no curve is on screen.
 
@@ -279,14 +277,17 @@ def of(
             with this recipe.
         BlockRangeError: if the block does not fit the model.
     """
-    evidence = evidence_of(model, cut, first or {}, dataset)
-    if recipe and heal is None:
-        heal = _by_recipe(evidence, recipe)
-    return from_evidence(replace(evidence, heal=heal), command_line, tolerance=tolerance)
+    evidence = evidence_of(model, cut, first or {}, dataset, recipe=recipe)
+    return from_evidence(evidence, command_line, tolerance=tolerance)
 
 
 def evidence_of(
-    model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: CurveFilter = ANY
+    model: ModelSpec,
+    cut: Removal,
+    first: Mapping[str, str],
+    dataset: CurveFilter = ANY,
+    *,
+    recipe: str = "",
 ) -> Evidence:
     """Return the evidence on a block in everything that is stored of a model; arguments and errors
     as `of`.
@@ -295,7 +296,8 @@ def evidence_of(
     curves = library.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
     if dataset.options and not curves:
         curves = [_curve_on(dataset, model)]
-    return stored_evidence(cut, model, shown=next(iter(curves), None), chosen=chosen)
+    evidence = stored_evidence(cut, model, shown=next(iter(curves), None), chosen=chosen)
+    return replace(evidence, heal=_by_recipe(evidence, recipe)) if recipe else evidence
 
 
 def from_evidence(

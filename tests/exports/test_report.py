@@ -324,6 +324,15 @@ def test_the_command_line_writes_both(stored, tmp_path, capsys):
     assert "--out must end in .html or .md, not" in capsys.readouterr().err
 
 
+def test_the_command_line_judges_the_healing_run_of_a_recipe(stored, tmp_path, capsys):
+    words = ["report", "starter", "--healed-by", fakes.heal().spec.recipe]
+    path = tmp_path / "healed.md"
+    assert main.main([*words, "--block", "11:5", "--out", str(path)]) == 0
+    assert "remove layers 11-15 of SmolLM2-135M-Instruct and heal it?" in path.read_text()
+    assert main.main([*words, "--out", str(tmp_path / "none.md")]) == 2
+    assert "Add --block START:SIZE" in capsys.readouterr().err
+
+
 CHECK = ReloadCheck("bfloat16", 256, 0.0625, 0.0123, 0.1, 0.996, True)
 
 

@@ -37,6 +37,11 @@ def make(cut=CUT, **options) -> sheet.Sheet:
     return sheet.of(fakes.MODEL, cut, main.command_line, **options)
 
 
+def healed_by(heal) -> sheet.Sheet:
+    evidence = sheet.evidence_of(fakes.MODEL, CUT, {})
+    return sheet.from_evidence(replace(evidence, heal=heal), main.command_line)
+
+
 def hostile() -> sheet.Sheet:
     """A sheet whose model name is markup, whose texts are long, and which has many risks."""
     made = make()
@@ -103,9 +108,9 @@ def test_the_sheet_of_a_gguf_model_offers_the_file_with_its_size(stored):
 
 def test_a_healed_model_offers_its_file_only_with_its_adapter(stored):
     healed = fakes.alike_heal()
-    assert not make(heal=replace(healed, adapter=None)).file
-    assert f"--adapter {healed.adapter} " in make(heal=healed).file[0]
-    assert make(heal=healed).title.endswith(" and heal it?"), (
+    assert not healed_by(replace(healed, adapter=None)).file
+    assert f"--adapter {healed.adapter} " in healed_by(healed).file[0]
+    assert healed_by(healed).title.endswith(" and heal it?"), (
         "its numbers are those of the healed model"
     )
 

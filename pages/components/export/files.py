@@ -119,15 +119,7 @@ _RECOMMENDATIONS = {
 
 def _decision_sheet(choice: Choice) -> None:
     """Draw the decision sheet of the chosen export."""
-    tolerance = _tolerance()
-    made = sheet.of(
-        choice.model,
-        choice.cut,
-        main.command_line,
-        _on_explore(choice.model),
-        heal=choice.heal,
-        tolerance=tolerance,
-    )
+    made = sheet.from_evidence(evidence_of(choice), main.command_line, tolerance=_tolerance())
     box, icon = _RECOMMENDATIONS[made.decision.recommendation]
     reasons = " ".join(words.plain(reason) for reason in made.decision.reasons)
     box(f"**{words.plain(made.recommendation)}.** {reasons}", icon=icon)
@@ -214,9 +206,21 @@ def _report_of_all(choice: Choice) -> None:
         " network."
     )
     first = _on_explore(choice.model)
+    evidence = evidence_of(choice)
+    st.caption(
+        f"The first two pages are the decision sheet on the {evidence.name}, with this tolerance."
+    )
+    tolerance = _tolerance()
 
     def document() -> Document:
-        return report.of(choice.model, choice.cut, main.command_line, first)
+        return report.of(
+            choice.model,
+            choice.cut,
+            main.command_line,
+            first,
+            evidence=evidence,
+            tolerance=tolerance,
+        )
 
     with st.container(horizontal=True, gap="small"):
         chart.download(

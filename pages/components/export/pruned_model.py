@@ -153,6 +153,11 @@ def show_gains(choice: Choice) -> None:
             words.plain(f"{quantity.name.capitalize()}: {quantity.on}.") for quantity in measured
         )
     )
+    if choice.heal is not None and evidence.heal is None:
+        st.caption(
+            "This healing run was stopped and not scored. All numbers are those of the pruned"
+            " model."
+        )
     if isinstance(choice.cut, PartSet):
         st.caption("A folder keeps single sublayers as zeros, at their full size.")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):

@@ -14,6 +14,7 @@ from analysis.core.errors import ModelNotFoundError
 from analysis.data import starter
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
+from pages.components.shared import chart
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -346,3 +347,49 @@ def test_a_hostile_model_name_stays_text_on_the_decision_sheet(app, ui_cache):
     assert "(http://evil.example)" not in "".join(item.value for item in at.main.markdown).replace(
         "\\(", ""
     )
+
+
+@pytest.fixture
+def files(monkeypatch) -> dict:
+    """Functions of the drawn downloads by key, each of which returns its file."""
+    made = {}
+
+    def download(label, make, file_name, mime, *, key, **options):
+        made[key] = make
+
+    monkeypatch.setattr(chart, "download", download)
+    return made
+
+
+def test_table_sheet_report_and_card_are_on_the_selected_model(app, healed, files):
+    """Both selections are checked, since either could be the default of one of the files."""
+    fakes.with_losses(fakes.sweep()).save()
+    at = app("pages/export.py", n="5")
+    for selected, judged in ((healed.spec.fingerprint(), "healed"), ("", "pruned")):
+        next(item for item in at.selectbox if item.label == "Healing run").set_value(selected).run()
+        loss = gains(at)["Loss, nats/token"]["change"].split(" (")[0]
+        take_as(at, "Decision sheet")
+        at.number_input(key="sheet-nats").set_value(1.5).run()
+        sheet = files["sheet-markdown"]().decode()
+        take_as(at, "Report")
+        report = files["take-markdown"]().decode()
+        question, _, answer = sheet.removeprefix("# Decision: ").partition("?")
+        assert question.endswith("and heal it") == (judged == "healed")
+        assert report.startswith("# Layerscope report: ")
+        assert f"## Decision: {question}?" in report
+        method = sheet.split("## Method and reproduction")[1]
+        assert method.strip() in report, "the same numbers, under the same tolerance"
+        assert loss in method
+
+
+def test_the_numbers_of_a_stopped_heal_are_said_to_be_of_the_pruned_model(app, healed):
+    stopped = replace(
+        fakes.heal(20), spec=replace(healed.spec, seed=5), adapter="adapters/abc", kept_step=20
+    )
+    stopped.save()
+    at = app("pages/export.py", n="5", way="Decision sheet")
+    choice = next(item for item in at.selectbox if item.label == "Healing run")
+    choice.set_value(stopped.spec.fingerprint()).run()
+    assert "pruned" in gains(at)["Loss, nats/token"]
+    assert "was stopped and not scored" in texts(at)
+    assert not at.error
