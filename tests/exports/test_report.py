@@ -287,6 +287,46 @@ def test_charts_work_in_chromium_offline_and_nothing_harmful_runs(stored, tmp_pa
     assert not wrong
 
 
+A4_PX, LETTER_PX = (round((width_mm - 2 * 11) * 96 / 25.4) for width_mm in (210, 215.9))
+"""Widths of the printed pages without their margins of 11 mm."""
+
+
+@pytest.mark.parametrize("width", [A4_PX, LETTER_PX], ids=["A4", "Letter"])
+def test_printed_charts_and_tables_end_at_the_edge_of_the_page(stored, tmp_path, width):
+    """A printed page is narrower than the window, and no resize event says so."""
+    file = tmp_path / "report.html"
+    file.write_text(one_page.html(make()), encoding="utf-8")
+    drawn = "Array.from(document.querySelectorAll('.chart')).every(each => each.layout)"
+    boxes = """query => Array.from(document.querySelectorAll(query)).map(each => {
+        const {left, right, width} = each.getBoundingClientRect();
+        return {left, right, width, text: each.textContent};
+    })"""
+    with browser.chromium() as chromium:
+        page = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page.goto(file.as_uri())
+        page.wait_for_function(drawn)
+        on_screen = page.evaluate(boxes, ".chart .main-svg")
+        # As in Chromium: the event comes first, and then the page has its printed width.
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        page.add_style_tag(content=f"main {{ width: {width}px; margin: 0 !important; }}")
+        charts = page.evaluate(boxes, ".chart .main-svg")
+        texts = page.evaluate(boxes, ".chart text, .chart .cbfill, .chart .cbaxis")
+        tables = page.evaluate(boxes, "table")
+        page.emulate_media(media="screen")
+        page.add_style_tag(content="main { width: auto; margin: 0 auto !important; }")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        afterwards = page.evaluate(boxes, ".chart .main-svg")
+    assert charts
+    assert {(round(box["left"]), round(box["right"])) for box in charts} == {(0, width)}
+    labels = {box["text"] for box in texts}
+    assert labels >= {str(layer) for layer in range(fakes.FACTS.n_layers)}
+    # A letter's box is a fraction of a pixel larger than the letter.
+    assert not [box for box in texts if box["left"] < -1 or box["right"] > width + 1]
+    assert max(box["right"] for box in tables) <= width
+    assert afterwards == on_screen
+
+
 def test_text_code_and_fences_hold_anything():
     assert text("a|b\n# c") == r"a\|b \# c"
     assert code("a`b") == "`` a`b ``"
