@@ -27,6 +27,7 @@ from analysis.charts.look import (
     wrapped,
 )
 from analysis.core import blocks
+from analysis.data import corpora
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
@@ -177,7 +178,7 @@ def _curve(
     finish(
         figure,
         height,
-        x=n_axis(last, colours),
+        x={**n_axis(last, colours), "title": f"removed layers n{_chosen_on([sweep, *others])}"},
         y={"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid},
         legend_columns=_legend_columns(figure) if measure is ACCURACY else 0,
     )
@@ -241,6 +242,20 @@ def _healed_how(heal: HealResult) -> str:
 def _legend_columns(figure: Figure) -> int:
     """Return the columns of a legend of more than one row; 0 if one is enough."""
     return _COLUMNS if len(legend_names(figure)) > _ONE_ROW else 0
+
+
+def _chosen_on(drawn: Sequence[SweepResult]) -> str:
+    """Return the texts that the layers of all curves were chosen on, in brackets; "" if they are
+    those of the loss, or not the same for all curves.
+    """
+    chosen_on = {curve.spec.chosen_on for curve in drawn}
+    corpus = chosen_on.pop()
+    loss_corpus = drawn[0].spec.loss_corpus
+    if chosen_on or corpus is None or loss_corpus is None:
+        return ""
+    if corpus.subject == loss_corpus.subject:
+        return ""
+    return f" (chosen on texts of {corpora.title(corpus)})"
 
 
 def n_axis(last: int, colours: Palette) -> dict[str, Any]:

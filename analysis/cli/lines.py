@@ -102,9 +102,8 @@ def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
 
     notes = remarks.remarks(result.points, result.lines, result.questions)
     notes += [sentence] if (sentence := cliff.sentence(result)) else []
-    chosen = remarks.chosen_by(result.spec)
     verdicts = _verdicts(result, _judged(result))
-    return [*_point_lines(result, result.points), *notes, *([chosen] if chosen else []), *verdicts]
+    return [*_point_lines(result, result.points), *notes, *verdicts]
 
 
 def _judged(result: Any) -> list[Any]:

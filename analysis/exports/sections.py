@@ -261,8 +261,8 @@ def of_curves(
     sentences += [sentence] if (sentence := cliff.sentence(main_curve)) else []
     sentences += [
         f"{_strategy(curve)}: {chosen}"
-        for curve in curves
-        if (chosen := remarks.chosen_by(curve.spec))
+        for curve in other_curves
+        if (chosen := curve.spec.chosen_in_words())
     ]
     named_results = [(f"Sweep, {_strategy(curve)}", curve) for curve in curves]
     return _section("Accuracy and loss", sentences, pictures, [table], named_results, command_line)

@@ -130,6 +130,15 @@ def test_draws_of_random_are_one_band_with_a_mean():
     assert not [item for item in figure.data if item.name == "random"]
 
 
+def test_curves_name_the_texts_of_their_blocks_if_the_loss_has_others():
+    assert SWEEP.spec.chosen_on.subject == SWEEP.spec.loss_corpus.subject
+    own_texts = replace(SWEEP.spec.loss_corpus, source="mine.txt")
+    own = replace(SWEEP, spec=replace(SWEEP.spec, loss_corpus=own_texts))
+    for draw in (curves.accuracy_curve, curves.loss_curve):
+        assert draw(SWEEP).layout.xaxis.title.text == "removed layers n"
+        assert draw(own).layout.xaxis.title.text == "removed layers n (chosen on texts of C4)"
+
+
 def test_two_manual_cuts_of_one_size_are_not_joined():
     sweep = of_strategy("manual")
     twice = replace(sweep, points=[*sweep.points, replace(sweep.points[1], start=2)])

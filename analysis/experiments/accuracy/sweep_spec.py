@@ -56,7 +56,9 @@ class SweepSpec(Spec):
     )
     """The map that `similarity` chooses from."""
     strategy: Annotated[str, Option(choices=STRATEGIES)] = USUAL
-    """Strategy that chooses the removed layers."""
+    """Strategy that chooses the removed layers. `similarity` and `block-influence` choose them on
+    32 texts of C4, whatever --texts names; `--set distances.corpus.source=FILE` changes that
+    (default: similarity)."""
     max_n: Annotated[int | None, Option(), Bound(0, MOST_LAYERS)] = None
     """Largest number of removed layers (default: half of the layers)."""
     draw: Annotated[int, Option(), SEED] = 0
@@ -89,6 +91,35 @@ class SweepSpec(Spec):
                 f" ({corpora.title(corpus)}), on which pruning looks too good. Choose another text"
                 " for one of them.",
             )
+
+    @property
+    def chosen_on(self) -> CorpusSpec | None:
+        """Texts of the map or search that the layers are chosen by; None for a strategy without
+        one.
+        """
+        if self.damage is not None:
+            return self.damage.corpus
+        if self.search is not None:
+            return self.search.corpus
+        return self.distances.corpus if needs(self.strategy, MAP, INFLUENCE) else None
+
+    def chosen_in_words(self) -> str:
+        """Return the texts that the layers are chosen on, in a sentence; "" without any."""
+        corpus = self.chosen_on
+        if corpus is None:
+            return ""
+        is_by_loss = self.damage is not None or self.search is not None
+        is_same = self.loss_corpus is not None and corpus.subject == self.loss_corpus.subject
+        bias = ""
+        if is_by_loss and is_same:
+            bias = (
+                " Their loss is measured on this text as well, so the lowest of many measured"
+                " losses is biased low."
+            )
+        return (
+            f"Layers chosen on {corpus.n_texts} texts of {corpora.title(corpus)}, up to"
+            f" {corpus.seq_len} tokens.{bias}"
+        )
 
     def check_depth(self, n_layers: int) -> None:
         """Check the removed layers, the largest number of them, and the search that chooses
@@ -288,7 +319,8 @@ class SweepResult(Result):
 
     def measured_on(self) -> str:
         """Return the questions and texts in words."""
-        return _measured_on(self, self.points)
+        sentences = (_measured_on(self, self.points), self.spec.chosen_in_words())
+        return " ".join(sentence for sentence in sentences if sentence)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analysis.core import stats
-from analysis.data import corpora
 from analysis.experiments.accuracy.pairs import is_above
 from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
-from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps.distance_spec import DistanceResult
 
 
@@ -82,33 +80,6 @@ def remarks(
             f" questions{others}: it has collapsed."
         )
     return sentences
-
-
-def chosen_by(spec: SweepSpec) -> str:
-    """Return the text that chose a curve's blocks and the text of their loss; "" if no measured
-    loss chose them.
-
-    The lowest of many measured losses is biased low on the text that selected it.
-    """
-    reports = spec.loss_corpus
-    chose = (
-        spec.damage.corpus
-        if spec.damage is not None
-        else spec.search.corpus
-        if spec.search is not None
-        else None
-    )
-    if chose is None or reports is None:
-        return ""
-    same = (
-        " as well, so the lowest of many measured losses is biased low"
-        if chose.subject == reports.subject
-        else ""
-    )
-    return (
-        f"The layers were chosen on texts of {corpora.title(chose)}. Their loss is measured on"
-        f" {corpora.title(reports)}{same}."
-    )
 
 
 WIN_SHARE = (1 - stats.CONFIDENCE) / 2

@@ -171,12 +171,14 @@ def _sweep_form(
 def _condition(
     model: ModelSpec, distances: DistanceResult, curve: SweepResult | None
 ) -> words.Markdown:
-    """Return the condition of the requested curves."""
+    """Return the condition of the requested curves, with the texts of their loss and their map."""
     loss = default_loss_corpus() if curve is None else curve.spec.loss_corpus
     texts = (
         "" if loss is None else f" Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}."
     )
-    return selection.precision_of_request(model, curve or distances) + texts
+    corpus = distances.spec.corpus
+    chosen_on = f" Distance map: {corpus.n_texts} texts of {words.plain(words.texts(corpus))}."
+    return selection.precision_of_request(model, curve or distances) + texts + chosen_on
 
 
 def _say_search(model: ModelSpec, distances: DistanceResult, searching: list[str]) -> None:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 from transformers import AutoTokenizer
 
+from analysis.cli import main, requests
 from analysis.core import store
 from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.core.errors import BlockRangeError, SpecError
@@ -119,6 +121,39 @@ def test_more_questions_refine_a_curve_and_fewer_are_looked_up(sweep_spec, asked
     assert fewer.questions[1] == few.questions[1][:12]
     assert fewer.points[1].n_samples == 12
     assert shorter.questions == fewer.questions[:3]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "chosen_on"),
+    [("similarity", "6 texts of C4, up to 32 tokens"), ("deepest", ""), ("random", "")],
+)
+def test_a_curve_says_on_which_texts_its_layers_were_chosen(
+    sweep_spec, tmp_path, strategy, chosen_on
+):
+    file = tmp_path / "mine.txt"
+    file.write_text(" ".join(["A text of mine about the layers of a model."] * 20))
+    spec = dataclasses.replace(
+        sweep_spec,
+        strategy=strategy,
+        loss_corpus=CorpusSpec(str(file), n_texts=1, seq_len=24),
+        max_n=1,
+    )
+    result = sweep.run(spec)
+    read = result.measured_on()
+    assert "Loss on 1 texts of mine.txt" in read
+    assert (f"Layers chosen on {chosen_on}." in read) == bool(chosen_on)
+    assert result.tables()["points"].caption == read, "under the table, in MCP and in Python"
+
+
+def test_the_option_for_the_texts_of_the_map_chooses_them(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["sweep", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    about = told.split("--strategy {")[-1].split("--max-n N")[0]
+    assert "32 texts of C4" in about
+    name = re.search(r"--set ([\w.]+)=FILE", about)[1]
+    options = main.parser().parse_args(["sweep", "starter", "--set", f"{name}=mine.txt"])
+    assert requests.of(options).distances.corpus.source == "mine.txt"
 
 
 def test_more_texts_are_added_to_those_measured(sweep_spec, monkeypatch):
