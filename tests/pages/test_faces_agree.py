@@ -5,6 +5,8 @@ it is not measured.
 import functools
 import json
 import random
+import re
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
@@ -238,10 +240,9 @@ def test_pages_and_command_line_print_the_evidence(monkeypatch, capsys, tmp_path
         numbers = dict(zip(QUANTITIES, told["numbers"], strict=True))
         for name, (_, row) in zip((SIZE, SPEED, ACCURACY, LOSS), rows.iterrows(), strict=True):
             number = numbers[name]
-            about = "about " * (number["state"] == ESTIMATED)
             interval = f" ({number['interval']})" * bool(number["interval"])
             assert read(row["change"]) in (
-                f"{about}{number['value']}{interval}",
+                f"{number['value']}{interval}",
                 headline.clause(found.quantity(SIZE)),
             )
             assert number["on"] in read(texts(at))
@@ -313,3 +314,19 @@ def test_no_answer_of_a_sheet_is_beyond_its_tolerance(cache):
     assert made.decision.next_steps[0].startswith(
         "Healed by recipe instant: don't. Loss change +0.7"
     ), "its stored decision"
+
+
+def test_the_table_of_the_readme_has_the_numbers_of_the_sheets(cache):
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+)-(\d+) \| smallest [^|]*\| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == 2
+    for first, last, row in rows:
+        block = Block(int(first), int(last) - int(first) + 1)
+        made = sheet.of(ModelSpec("starter"), block, main.command_line)
+        accuracy, loss, speed, size = made.decision.numbers
+        cells = row.split(" | ")
+        for number, cell in zip((accuracy, loss), cells[:2], strict=True):
+            assert cell == f"{number.value} ({number.interval.removeprefix('95 % CI ')})"
+        assert cells[2] == f"-{size.value.partition(' smaller')[0]}"
+        assert cells[3] == speed.value
+        assert cells[3].startswith("about ") == (speed.state == ESTIMATED)

@@ -96,7 +96,9 @@ def _unmeasured(quantity: Quantity) -> str:
 
 
 def value_in_words(quantity: Quantity) -> str:
-    """Return a change with its unit: "-8.0 points", or "26 % smaller, 5.2 GB" of a size."""
+    """Return a change with its unit: "-8.0 points", "about +16 %" if it is estimated, or "26 %
+    smaller, 5.2 GB" of a size.
+    """
     if quantity.name == SIZE:
         return clause(quantity) + (
             f", {size_in_words(quantity.after)}" if isinstance(quantity.after, int) else ""
@@ -104,7 +106,8 @@ def value_in_words(quantity: Quantity) -> str:
     if quantity.change is None:
         return UNKNOWN
     size, digits, unit = UNITS[quantity.name]
-    return f"{number(size * quantity.change.difference, digits, '+')} {unit}"
+    about = "about " if quantity.state == ESTIMATED else ""
+    return f"{about}{number(size * quantity.change.difference, digits, '+')} {unit}"
 
 
 def interval_in_words(quantity: Quantity) -> str:

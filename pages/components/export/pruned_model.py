@@ -13,7 +13,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import recovery
-from analysis.results.evidence import ESTIMATED, SIZE, SPEED, Evidence
+from analysis.results.evidence import SIZE, SPEED, Evidence
 from analysis.results.stored import summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.stored.result import FoundResult
@@ -129,7 +129,6 @@ def show_gains(choice: Choice) -> None:
     for name, title in _TITLES.items():
         quantity = evidence.quantity(name)
         change = headline.clause(quantity) if name == SIZE else headline.value_in_words(quantity)
-        about = "about " * (quantity.state == ESTIMATED)
         interval = headline.interval_in_words(quantity)
         values = {
             "": title,
@@ -137,7 +136,7 @@ def show_gains(choice: Choice) -> None:
             judged: _value(
                 name, quantity.after if quantity.before else None
             ),  # a loss-increase map knows the change alone
-            "change": f"{about}{change} ({interval})" if interval else f"{about}{change}",
+            "change": f"{change} ({interval})" if interval else change,
         }
         rows.append({head: words.plain(value) for head, value in values.items()})
     with st.container(key="models-export"):  # scrolls sideways on a phone, inside of itself
