@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.experiments.heal.healing_run import HealingRun
 from benchmarks import work
+from benchmarks.rival_heals import Timer
 
 BENCHMARKS = Path(work.__file__).parent
 
@@ -17,6 +19,16 @@ BENCHMARKS = Path(work.__file__).parent
 @pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
 def test_each_benchmark_imports_what_it_uses(name):
     import_module(f"benchmarks.{name}")
+
+
+@pytest.mark.slow
+def test_the_timer_of_heals_stops_during_every_measurement_of_a_run():
+    """It replaces methods of the product by their names."""
+    heals = import_module("benchmarks.heals")
+    measure = HealingRun.measure_after
+    with heals.timed_by(Timer(60, lambda: 0.0)):
+        assert HealingRun.measure_after is not measure
+    assert HealingRun.measure_after is measure
 
 
 @pytest.mark.tiny
