@@ -9,6 +9,7 @@ from functools import partial
 
 import segno
 import streamlit as st
+from streamlit import config
 
 from analysis.charts import lesson as learn_figures
 from analysis.core.errors import AccessError
@@ -18,7 +19,6 @@ from pages.components.learn import lesson, phone
 from pages.components.learn.ballot import DURATION_S, Ballot, PollQuestion
 from pages.components.learn.lesson import Lesson, LessonResults, Step
 from pages.components.shared import access, chart, words
-from pages.web.visitors import server_url
 
 
 def show(steps: Sequence[Step], results: LessonResults) -> None:
@@ -77,7 +77,12 @@ def of(steps: Sequence[Step], results: LessonResults) -> Handout:
     made = lesson.exercises_of(results)
     left_out = [step.heading for step, questions in by_step if not questions]
     missing = (
-        [f"Left out, because their results are missing: {' '.join(left_out)}"] if left_out else []
+        [
+            "Left out, because their results are missing or have no clear answer:"
+            f" {' '.join(left_out)}"
+        ]
+        if left_out
+        else []
     )
     missing += filter(None, [lesson.too_few_exercises(made)])
     return Handout(
@@ -118,9 +123,6 @@ def _about(results: LessonResults) -> list[str]:
             f"Accuracy: {questions}, {results.sweep.precision_in_words}. Intervals are 95 %."
         )
     return sentences
-
-
-_HERE = "127.0.0.1"
 
 
 def _offer_poll() -> None:
@@ -170,12 +172,24 @@ def show_poll(lesson: Lesson, questions: Sequence[PollQuestion]) -> None:
 
 
 def _way_in(ballot: Ballot) -> None:
-    """Draw the QR code, the address and the code."""
+    """Draw the QR code, the address and the code, or the command that lets phones reach them."""
     addresses = phone.addresses()
+    if not addresses:
+        st.info(
+            "Phones cannot join, because this dashboard listens on this computer only. Stop it,"
+            " start it with this command, and open the poll again. Others then see the dashboard"
+            " read-only."
+        )
+        port = config.get_option("server.port")
+        st.code(
+            f"python -m analysis dashboard --address 0.0.0.0 --port {port}",
+            language="bash",
+            wrap_lines=True,
+        )
+        return
+    address = addresses[0]
     if len(addresses) > 1:
         address = st.selectbox("Network", addresses, key="learn-poll-network", format_func=_short)
-    else:
-        address = addresses[0] if addresses else f"{server_url(_HERE)}poll"
     with st.container(horizontal=True, gap="medium"):
         drawn = io.BytesIO()
         segno.make(f"{address}?c={ballot.link}", error="m").save(
@@ -185,12 +199,7 @@ def _way_in(ballot: Ballot) -> None:
         with st.container(width="content", gap="small"):
             st.metric("Address", words.plain(_short(address)), width="content")
             st.metric("Code", words.plain(f"{ballot.code[:4]} {ballot.code[4:]}"), width="content")
-    if not addresses:
-        st.caption(
-            "Phones cannot reach this dashboard, because it listens on this computer only. "
-            "Restart it with `--server.address 0.0.0.0`: others then see it read-only."
-        )
-    elif ballot.is_code_closed:
+    if ballot.is_code_closed:
         st.caption(
             "The code no longer works: there were too many wrong codes. Students can still join"
             " with the QR code."

@@ -276,5 +276,5 @@ def glossary_button() -> None:
 
 def _listed(terms: Iterable[tuple[str, str]]) -> str:
     return "\n".join(
-        f"- **{words.plain(name)}**: {words.plain(meaning)}" for name, meaning in terms
+        f"- **{words.plain(name)}**: {words.message(meaning)}" for name, meaning in terms
     )

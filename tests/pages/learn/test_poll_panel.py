@@ -3,7 +3,9 @@ them at the reveal.
 """
 
 import pytest
+from streamlit import config
 
+from analysis.cli import main as command_line
 from pages.components.learn import phone as poll_page
 from pages.components.shared import access
 from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
@@ -132,3 +134,19 @@ def test_a_reload_finds_the_poll_and_opens_no_second(app, known):
     assert metric(app(PAGE), "Code").value.replace(" ", "") == poll.code
     poll_page.begin()
     assert poll_page.current() is poll
+
+
+def test_on_this_computer_alone_there_is_no_qr_code_but_the_command_that_phones_need(
+    app, known, monkeypatch
+):
+    assert begin(app)[0].image
+    monkeypatch.setattr(poll_page, "addresses", list)
+    at, poll = begin(app)
+    assert not at.image
+    assert poll.code[:4] not in texts(at)
+    assert "127.0.0.1" not in texts(at)
+    command = next(code.value for code in at.code if "dashboard" in code.value)
+    words = command.split()
+    assert words[:4] == ["python", "-m", "analysis", "dashboard"]
+    options = command_line.parser().parse_args(words[3:])
+    assert (options.address, options.port) == ("0.0.0.0", config.get_option("server.port"))

@@ -24,3 +24,5 @@ def test_the_words_of_a_page_stand_at_its_title(app, title, monkeypatch):
 def test_the_lesson_has_all_of_them(app):
     said = texts(app("pages/learn.py"))
     assert not [name for name in TERMS if f"- **{frame.words.plain(name)}**" not in said]
+    assert "(`acc` of" in said, "code, without literal backticks"
+    assert "\\`" not in said

@@ -154,7 +154,7 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
 def _tasks(results: LessonResults) -> list[HandoutTask]:
     sweep = results.sweep
     cliff = cliffs.locate(sweep) if sweep else None
-    if sweep is None or cliff is None or not cliff.is_located:
+    if sweep is None or cliff is None:
         return []
     task = (
         f"You remove the most similar n layers and ask {sweep.n_questions} questions. Draw the"
