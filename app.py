@@ -10,7 +10,7 @@ from analysis.core import extensions, host, store
 from pages.components.jobs import strip
 from pages.components.learn import phone
 from pages.components.shared import frame, state
-from pages.web import server
+from pages.web import document, server
 
 
 @st.cache_resource(show_spinner=False)
@@ -38,6 +38,11 @@ def draw() -> None:
 
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    app = st.App(__file__, middleware=server.middleware(phone.is_public), routes=phone.routes())
+    documents = document.routes(title.lower() for title in frame.PAGES)
+    app = st.App(
+        __file__,
+        middleware=server.middleware(phone.is_public),
+        routes=[*phone.routes(), *documents],
+    )
 else:
     draw()

@@ -1,0 +1,38 @@
+"""The HTML document of each page, which names the address of the server.
+
+To Streamlit's client `/model` may be the page `model`, or an app below that path. It asks both
+addresses, and the first two requests of each link to a page fail. `window.__streamlit`, which
+Streamlit reads for hosts that embed it, names the address of the server instead.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import streamlit
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from pages.web.visitors import base_path
+
+_INDEX = Path(streamlit.__file__).with_name("static") / "index.html"
+_HEAD = "<head>"
+# The folder of the page's address: a proxy may serve the dashboard below a path that only the
+# browser knows.
+_ADDRESS = (
+    '<script>window.__streamlit = { BACKEND_BASE_URL: new URL(".", location.href).href };</script>'
+)
+
+
+def routes(pages: Iterable[str]) -> list[Route]:
+    """Return the routes of the documents of pages.
+
+    Args:
+        pages: last parts of their addresses, such as `model`.
+    """
+    index = _INDEX.read_text(encoding="utf-8").replace(_HEAD, _HEAD + _ADDRESS, 1)
+
+    def show(request: Request) -> HTMLResponse:
+        return HTMLResponse(index, headers={"Cache-Control": "no-cache"})
+
+    return [Route(f"{base_path()}{page}", show) for page in pages]
