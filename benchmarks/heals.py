@@ -226,7 +226,11 @@ def spec_of(options: argparse.Namespace, method: str, mark: float | None) -> Hea
     """Return the request of one of our recipes; for a rival that of `distill`, whose texts it
     shares.
     """
-    values: dict[str, Any] = {"minutes": mark} if method not in CLOSED else {}
+    values: dict[str, Any] = {}
+    if method not in CLOSED:
+        values["minutes"] = mark
+        if options.learning_rate is not None:
+            values["learning_rate"] = options.learning_rate
     spec = recipes.heal_spec(
         method.removesuffix(ONE_MORE) if method in OURS else recipes.DEFAULT,
         model=ModelSpec(options.model, dtype=options.dtype),
@@ -341,7 +345,7 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
     return asdict(Run(options.run, limit, seconds / 60, losses, loaded.decoder.n_layers, note))
 
 
-_SETTINGS = ("model", "cut", "less", "dtype", "threads", "clock", "texts", "seed")
+_SETTINGS = ("model", "cut", "less", "dtype", "threads", "clock", "texts", "seed", "learning_rate")
 """Options that all runs of a comparison share."""
 
 
@@ -349,7 +353,9 @@ def run_apart(options: argparse.Namespace, method: str, limit: float | None) -> 
     """One run in a process of its own, with the threads that all have."""
     command = [sys.executable, __file__, options.model, "--run", method]
     for name in _SETTINGS[1:]:
-        command += [f"--{name}", str(getattr(options, name))]
+        value = getattr(options, name)
+        if value is not None:
+            command += [f"--{name.replace('_', '-')}", str(value)]
     if limit is not None:
         command += ["--limit", str(limit)]
     threads = str(options.threads)
@@ -435,6 +441,11 @@ def main() -> None:
         help="cpu: minutes of one thread's computing",
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        help="peak rate of our recipes that train (default: by the size of the model)",
+    )
     parser.add_argument("--json", default="", help="file for settings and losses per text")
     add_dtype_option(parser, "float32")
     parser.add_argument("--run", help="run one method in this process")

@@ -2,6 +2,7 @@
 them.
 """
 
+from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def test_the_timer_of_heals_stops_during_every_measurement_of_a_run():
     with heals.timed_by(Timer(60, lambda: 0.0)):
         assert HealingRun.measure_after is not measure
     assert HealingRun.measure_after is measure
+
+
+@pytest.mark.starter
+@pytest.mark.parametrize(("method", "rate"), [("distill", 1e-3), ("instant", None)])
+def test_heals_gives_its_learning_rate_to_recipes_that_train(method, rate, cache):
+    heals = import_module("benchmarks.heals")
+    options = Namespace(model="starter", dtype="float32", cut="11:5", less="12:4", seed=0, texts=32)
+    usual = heals.spec_of(Namespace(**vars(options), learning_rate=None), method, 2.0)
+    spec = heals.spec_of(Namespace(**vars(options), learning_rate=1e-3), method, 2.0)
+    assert spec.learning_rate == (rate or usual.learning_rate)
+    assert (spec == usual) == (rate is None)
 
 
 @pytest.mark.tiny
