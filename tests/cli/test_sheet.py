@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(autouse=True)
-def stored():
+def stored(cache):
     for result in (fakes.distances(), fakes.sweep(answers=True), fakes.alike_heal(), fakes.speed()):
         result.save()
 
