@@ -6,18 +6,15 @@ it takes and returns are imported from where they are defined: requests, results
 `FoundResult`, `Evidence`.
 """
 
-import contextlib
 import json
 import subprocess
 import sys
-import typing
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from analysis import hub, jobs
+from analysis import hub, jobs, stored_answers
 from analysis.core import blocks, disk, index, store
 from analysis.core.disk import free_bytes
 from analysis.core.errors import (
@@ -31,19 +28,16 @@ from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.index import ResultFilter, names
 from analysis.core.index_table import committed
-from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.progress import OnProgress, ignore
 from analysis.core.record import Result, Spec
 from analysis.core.serving import Serving
 from analysis.core.store import StoredResult
-from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import too_short
-from analysis.exports import folders
-from analysis.exports.spec import ExportResult
 from analysis.jobs.queue.job import DONE, LOCAL, Job
 from analysis.models.source import remote
 from analysis.models.source.location import depth
-from analysis.models.source.model_spec import AUTO, InspectResult, ModelSpec
+from analysis.models.source.model_spec import InspectResult, ModelSpec
 from analysis.results import library
 from analysis.results.compared import durations, runs
 from analysis.results.compared.runs import StoredModel
@@ -58,6 +52,7 @@ from analysis.results.library import (
     strongest,
 )
 from analysis.results.stored.result import FoundResult, of_entry
+from analysis.stored_answers import Nearest, nearest
 
 __all__ = [
     "arrays",
@@ -79,6 +74,7 @@ __all__ = [
     "models",
     "n_of_other_weights",
     "names",
+    "nearest",
     "of_here",
     "read_all",
     "refresh",
@@ -91,12 +87,6 @@ __all__ = [
 ]
 
 
-MAX_COMPARED = 300
-"""Maximum number of stored results that are compared with a request, the strongest first."""
-PRECOMPUTED = "precomputed"
-"""Origin of the committed results; packs have others."""
-_REUSED = ("heal", "export", "compare")
-"""Kinds whose stored results answer, although only their runners resolve a request."""
 MAX_WORKERS = 256
 """Maximum number of processes that share a request."""
 INSPECT_TIMEOUT_S = 300
@@ -122,36 +112,7 @@ def stored(
         LayerscopeError: if a file or a text cannot be read.
     """
     _check(request)
-    return _stored(request, on_progress, read_only=read_only)
-
-
-def _stored(request: Spec, on_progress: OnProgress, *, read_only: bool = False) -> Result | None:
-    """Return the stored result of a checked request, as `stored` does."""
-    resolver = EXPERIMENTS[request.kind].resolve
-    if not (resolver or request.kind in _REUSED or read_only):
-        return None
-    resolve = resolve_name(resolver or "analysis.models.source.resolving:resolve")
-    model = getattr(request, "model", None)
-    candidates = find(
-        request.kind, model if isinstance(model, ModelSpec) else None, most=MAX_COMPARED
-    )
-    for entry in (
-        candidates
-        if read_only
-        else [entry for entry in candidates if entry.origin in ("", PRECOMPUTED)]
-    ):
-        with contextlib.suppress(CorruptResultError):
-            is_open = entry.precomputed or read_only
-            if not entry.result.complete or not _answers(
-                entry.result.spec, request, resolve, is_open, read_only
-            ):
-                continue
-            if read_only or _is_whole(entry.result):
-                if entry.precomputed:
-                    note = f"A committed result answers, measured in {entry.result.ran_in}."
-                    on_progress(Progress("reading the cache", message=note))
-                return typing.cast(Result, entry.result)
-    return None
+    return stored_answers.find(request, on_progress, read_only=read_only)
 
 
 def can_share(request: Spec) -> bool:
@@ -211,54 +172,6 @@ def _check_minutes(request: HealSpec, model: ModelSpec) -> None:
         raise too_short(request, least.low_s)
 
 
-def _answers(
-    held: Any, request: Any, resolve: Callable[[Any], Any], is_open: bool, read_only: bool
-) -> bool:
-    """Return whether a result of the resolved request `held` answers a request.
-
-    Args:
-        held: resolved request of the result.
-        request: the request.
-        resolve: the resolver of the kind.
-        is_open: whether a dtype or device that the request leaves open matches any.
-        read_only: whether identities of files may differ.
-    """
-    if is_open and isinstance(model := getattr(request, "model", None), ModelSpec):
-        chosen = {
-            name: getattr(held.model, name)
-            for name in ("dtype", "device")
-            if getattr(model, name) == AUTO
-        }
-        request = replace(request, model=replace(model, identity=identity(model), **chosen))
-    if (
-        getattr(request, "learning_rate", 0) is None
-    ):  # that of the recipe, which follows from the size of the model
-        request = replace(request, learning_rate=held.learning_rate)
-    resolved = resolve(request)
-    if resolved.request != resolve(held).request:
-        return False
-    parts = [(getattr(resolved, f.name), getattr(held, f.name)) for f in fields(held)]
-    return read_only or all(
-        getattr(part, "identity", "") == getattr(other, "identity", "") for part, other in parts
-    )
-
-
-def _is_whole(result: Result) -> bool:
-    """Return whether the files that a result names are there: adapters, and the folder of an
-    export.
-    """
-    if isinstance(result, ExportResult):
-        return (
-            result.spec.push is None
-            and (folders.folder(result.spec.name) / "layerscope.json").exists()
-        )
-    adapters = [result.adapter or "none"] if isinstance(result, HealResult) else []
-    adapters += [
-        variant.adapter for variant in getattr(result.spec, "variants", ()) if variant.adapter
-    ]
-    return all(map(folder, adapters))
-
-
 @hub.cache.asked_once()
 def run(
     request: Spec,
@@ -266,6 +179,7 @@ def run(
     *,
     workers: int = 1,
     load: Callable[[], Any] | None = None,
+    on_unanswered: Callable[[Sequence[Nearest]], None] | None = None,
 ) -> Result:
     """Return the stored result of a request, or compute it in this process.
 
@@ -277,14 +191,18 @@ def run(
             the next run resumes.
         workers: number of processes that share the request.
         load: returns the loader of models (default: one that keeps no model in memory).
+        on_unanswered: called with the nearest stored results before anything is computed.
 
     Raises:
         SpecError: if so many processes cannot share the request.
         LayerscopeError: for a problem that the user can fix.
     """
     _check(request, workers)
-    if (result := _stored(request, on_progress)) is not None:
+    result = stored_answers.find(request, on_progress)
+    if result is not None:
         return result
+    if on_unanswered is not None:
+        on_unanswered(stored_answers.nearest(request))
     return jobs.answered(
         request,
         workers,

@@ -41,7 +41,10 @@ def answer(options: argparse.Namespace) -> None:
         queue(spec, options)
         return
     finish = None if path is None else write_file(spec, path)
-    result = run(spec, shards) if options.run_on == LOCAL else from_backend(spec, options)
+    if options.run_on == LOCAL:
+        result = run(spec, options.command_line, shards)
+    else:
+        result = from_backend(spec, options)
     write(
         options,
         printer.data(result, options),
@@ -90,7 +93,7 @@ def _lm_eval(spec: Any, path: str) -> Callable[[Any], list[str]]:
 
 def run_any(options: argparse.Namespace) -> None:
     """Run a request of any kind, given by settings alone."""
-    result = run(requests.of(options))
+    result = run(requests.of(options), options.command_line)
     write(options, result.to_json(), lines.of_fields(result, options)[:1])
 
 

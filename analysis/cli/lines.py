@@ -262,7 +262,7 @@ def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
     """
     from analysis.results.compared import agreement
 
-    distances = run(result.spec.distances)
+    distances = run(result.spec.distances, options.command_line)
     table = result.beside(distances.best).titled(
         rank_correlation="rho",
         increase="smallest increase (95 %)",

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
@@ -18,15 +19,36 @@ from analysis.core.errors import BusyError
 from analysis.core.progress import Progress
 from analysis.core.record import Spec
 from analysis.jobs.queue.job import Job
+from analysis.stored_answers import Nearest
 
 _POLL_INTERVAL_S = 0.5
 """Interval of polling a job, in seconds."""
 
 
-def run(spec: Spec, shards: int = 1) -> Any:
-    """Return the result of a request, and show its progress; `shards` processes share the work."""
+def run(spec: Spec, command_line: Callable[[Spec], str], shards: int = 1) -> Any:
+    """Return the result of a request, and show its progress.
+
+    Args:
+        spec: the request.
+        command_line: function that returns the command of a request.
+        shards: number of processes that share the work.
+    """
     with Bar() as bar:
-        return service.run(spec, bar, workers=shards, load=_loader)
+
+        def list_nearest(results: Sequence[Nearest]) -> None:
+            commands = [command_line(near.request) for near in results if _is_same_cut(spec, near)]
+            if commands:
+                bar(Progress("", message="Stored under other conditions:"))
+            for command in commands:
+                bar(Progress("", message=f"  {command}"))
+
+        return service.run(spec, bar, workers=shards, load=_loader, on_unanswered=list_nearest)
+
+
+def _is_same_cut(spec: Spec, near: Nearest) -> bool:
+    """Return whether a stored result is of the removed layers that a request names."""
+    block = getattr(spec, "block", None)
+    return block is not None and block == getattr(near.request, "block", None)
 
 
 def _loader() -> Any:

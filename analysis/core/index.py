@@ -63,6 +63,9 @@ class ResultFilter:
     """Columns with their required value, or a tuple of possible values."""
     quantization: str | None = None
     """Quantization of the weights; None for any. Results of several models always match."""
+    cut: str | None = None
+    """Removed layers in the form of `blocks.written`, "" for the unpruned model, that a result must
+    score without healing; None for any."""
 
     def condition(self) -> tuple[str, dict[str, Any]]:
         """Return the condition in SQL, with the values of its parameters."""
@@ -79,9 +82,12 @@ class ResultFilter:
             parts.append(f"{column} IN (SELECT value FROM json_each(:choices{number}))")
             values[f"choices{number}"] = value if isinstance(value, tuple) else (value,)
         if self.weights is not None:
-            weights, weights_values = _weights_condition(self.weights)
+            weights, weights_values = _weights_condition(self.weights, "wanted")
             parts.append(weights)
             values |= weights_values
+        if self.cut is not None:
+            parts.append(_SCORES_CUT)
+            values["cut"] = self.cut
         parts += [f"instr(said, :word{number})" for number in range(len(self.words))]
         values |= {f"word{number}": word for number, word in enumerate(self.words)}
         if self.materials:
@@ -106,6 +112,8 @@ class ResultFilter:
         )
 
 
+_SCORES_CUT = "results.number IN (SELECT number FROM scores WHERE cut = :cut AND repair = '')"
+"""Condition that a result scores removed layers without healing."""
 _BY_KIND = "instr(:kind_order, char(10) || kind || char(10))"
 """Position of the kind in the filter."""
 _BY_PLACE = "instr(:place_order, char(10) || {table}.place || char(10))"
@@ -124,15 +132,24 @@ def _ordered(names: Sequence[str]) -> str:
     return "".join(f"\n{name}\n" for name in names)
 
 
-def _weights_condition(weights: tuple[str, str, str]) -> tuple[str, dict[str, Any]]:
-    values = dict(zip(("identity", "source", "revision"), weights, strict=True))
-    if not weights[0]:
-        return "(source = :source AND revision = :revision)", values
-    values["named"] = named_weights(weights[1], weights[2])
-    return (
-        "(weights IN (:identity, :named) OR (source IS NULL AND instr(identities, :identity)))",
-        values,
+def _weights_condition(weights: tuple[str, str, str], name: str) -> tuple[str, dict[str, Any]]:
+    """Return the condition that results are of a model, with the values of its parameters.
+
+    Args:
+        weights: as in `ResultFilter`.
+        name: beginning of the names of the parameters, so that a statement may have several such
+            conditions.
+    """
+    identity, source, revision = weights
+    values = {f"{name}_source": source, f"{name}_revision": revision}
+    if not identity:
+        return f"(source = :{name}_source AND revision = :{name}_revision)", values
+    values = {f"{name}_identity": identity, f"{name}_name": named_weights(source, revision)}
+    condition = (
+        f"(weights IN (:{name}_identity, :{name}_name)"
+        f" OR (source IS NULL AND instr(identities, :{name}_identity)))"
     )
+    return condition, values
 
 
 def named_weights(source: str, revision: str) -> str:
@@ -165,7 +182,7 @@ def entries(
     )
     values |= order_values
     if of_first is not None:
-        first, first_values = _weights_condition(of_first)
+        first, first_values = _weights_condition(of_first, "first")
         first = f"{first} DESC"
         values = values | first_values
     # The summaries, which are long, are read for the first rows only.

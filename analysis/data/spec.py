@@ -89,8 +89,8 @@ class BenchmarkSpec(Spec):
         Option(metavar="NAME|FILE", known=TASKS, parse=lambda text: BenchmarkSpec(task=text).task),
     ] = "arc_easy"
     """Dataset of questions: a name, or a file in JSONL, CSV or Parquet."""
-    limit: Annotated[int | None, Option(none="0"), _COUNT] = 100
-    """Number of questions (default: 100, 0 = all)."""
+    limit: Annotated[int | None, Option(none="0"), _COUNT] = 200
+    """Number of questions (default: 200, 0 = all)."""
     shots: Annotated[
         int | None, Option(usual="analysis.data.questions:usual_shots"), Bound(0, 5)
     ] = None

@@ -175,6 +175,29 @@ def _behind(shown: FoundResult | None, entries: Iterable[FoundResult]) -> list[F
     )
 
 
+def scoring(removed: Removal | None, model: ModelSpec, *, most: int) -> list[FoundResult]:
+    """Return the results that score removed layers without healing, strongest first.
+
+    Args:
+        removed: the removed layers; None for the unpruned model.
+        model: results of its weights count, those in its precision come first.
+        most: maximum number of results.
+    """
+    wanted = ResultFilter(SCORED, weights(model), cut=summaries.cut_key(removed))
+    return [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model), most=most)]
+
+
+def with_adapter(adapter: str | None, model: ModelSpec) -> list[FoundResult]:
+    """Return the results that score a model with an adapter, strongest first.
+
+    Args:
+        adapter: name of the adapter as in results.
+        model: results of its weights count.
+    """
+    wanted = ResultFilter(SCORED, weights(model), having=(("adapter", adapter),))
+    return [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model))]
+
+
 def packs_of(model: ModelSpec) -> list[str]:
     """Return the titles of the opened packs that have results of a model."""
     wanted = ResultFilter(tuple(EXPERIMENTS), weights(model))

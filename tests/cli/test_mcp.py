@@ -39,7 +39,7 @@ from tests.support import fakes
 ROOT = Path(__file__).resolve().parents[2]
 READING = {"results", "result", "sheet", "front", "jobs", "cancel_job", "resume_job"}
 COMMITTED = store.precomputed_dir
-CURVE = {"model": "starter", "max_n": 15}
+CURVE = {"model": "starter", "max_n": 15, "limit": 100}
 
 
 @pytest.fixture(autouse=True)

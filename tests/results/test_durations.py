@@ -83,7 +83,7 @@ def test_duration_of_steps_scales_with_their_tokens():
 
 @pytest.fixture
 def curve():
-    return replace(fakes.sweep(answers=True), text_tokens=[255] * 32, versions=HERE)
+    return replace(fakes.sweep(answers=True, limit=200), text_tokens=[255] * 32, versions=HERE)
 
 
 GRID = GridSpec((ModelSpec(),), max_n=15)

@@ -282,7 +282,7 @@ def heal_spec(steps: int = 50, n: int = 5, start: int = 11) -> HealSpec:
         steps=steps,
         corpus=replace(default_heal_corpus(), identity="h"),
         validation=replace(default_loss_corpus(), identity="w"),
-        benchmark=BenchmarkSpec(identity="q"),
+        benchmark=BenchmarkSpec(identity="q", limit=100),
         recipe="quick",
     )
 
@@ -494,7 +494,7 @@ def grid(n_done: int | None = None, *, failing: bool = False) -> GridResult:
     small = replace(MODEL, source="/models/small", identity="files:small")
     spec = GridSpec(
         (MODEL, small),
-        (BenchmarkSpec(identity="q"),),
+        (BenchmarkSpec(identity="q", limit=100),),
         (replace(default_loss_corpus(), identity="w"),),
         max_n=15,
     )
@@ -541,7 +541,7 @@ def methods(n_done: int | None = None) -> MethodsResult:
         ("similarity", "deepest"),
         ("instant",),
         (3, 5),
-        BenchmarkSpec(identity="q", shots=0),
+        BenchmarkSpec(identity="q", limit=100, shots=0),
         replace(default_loss_corpus(), identity="w"),
     )
     raised = {

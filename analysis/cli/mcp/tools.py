@@ -23,11 +23,10 @@ from analysis.core.options import Option
 from analysis.core.record import Spec, spec_dataclass
 from analysis.jobs.queue.job import LOCAL, Job
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
+from analysis.stored_answers import Nearest
 
 LEFT_OUT = ("export",)
 """Kinds without a tool: a person decides to write or upload a model."""
-MAX_OTHERS = 5
-"""Maximum number of results of the same kind and model that a refusal names."""
 LONGEST_WAIT_S = 600
 FRONT_FIELDS = ("answers", "missing", "duration_s")
 """Fields that `front` returns by default; the points may take 100 kB."""
@@ -288,14 +287,15 @@ class Tools:
             return Watch(job, delivery.wait_s, lambda ended: _ended(ended, answer))
         raise ReadOnlyError(
             f"The request of kind {spec.kind} was not run.",
-            "This server is read-only, and no stored result answers exactly this request.",
+            "This server is read-only, and no stored result answers this request.",
             f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the"
             " server with --allow-run.",
-            stored=[
-                {"key": entry.key, "command": self._command_line(entry.result.spec)}
-                for entry in service.find(spec.kind, getattr(spec, "model", None), most=MAX_OTHERS)
-            ],
+            stored=[self._listed(near) for near in service.nearest(spec)],
         )
+
+    def _listed(self, near: Nearest) -> Json:
+        command = self._command_line(near.request)
+        return {"kind": near.entry.kind, "key": near.entry.key, "command": command}
 
     def _sheet(self, request: decision_sheet.SheetSpec) -> Json:
         return decision_sheet.data(decision_sheet.decide(request, self._command_line))

@@ -1,13 +1,16 @@
 """Scores of a pruned model: answers, losses, generated text."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal, parse_removal, written
 from analysis.core.table import REMOVED, Column, Table
+from analysis.data import questions as benchmarks
 from analysis.data.spec import GenerationSpec
+from analysis.data.tasks import Question
 
 
 @dataclass(frozen=True)
@@ -284,3 +287,90 @@ def _within(shares: Iterable[float]) -> tuple[float, float] | None:
     values = list(shares)
     ends = stats.mean_interval(*stats.mean_and_stderr(values), len(values)) if values else None
     return None if ends is None else (max(0.0, ends[0]), min(1.0, ends[1]))
+
+
+def is_right_normalised(question: Question, answered: QuestionScore) -> bool:
+    """Return whether the option with the highest log-likelihood per character is the right one
+    (`acc_norm`).
+    """
+    # Characters of the option without the space that separates it from the context, as in
+    # lm-evaluation-harness.
+    lengths = [max(1, len(option) - 1) for option in question.options]
+    scores = [
+        value / length for value, length in zip(answered.loglikelihoods, lengths, strict=True)
+    ]
+    return scores.index(max(scores)) == question.gold
+
+
+ACCURACY_FIELDS = ("acc", "acc_stderr", "acc_norm", "acc_norm_stderr", "acc_macro", "n_samples")
+"""Fields of a point that answers determine."""
+LOSS_FIELDS = ("loss", "loss_stderr", "loss_per_ln_v", "perplexity", "bits_per_byte", "n_texts")
+"""Fields of a point that losses determine."""
+
+
+def accuracy_values(
+    questions: Mapping[str, Question], answers: Sequence[QuestionScore]
+) -> dict[str, Any]:
+    """Return the fields of a point that answers determine; empty without answers.
+
+    Args:
+        questions: the answered questions by their identifier.
+        answers: the scores of some of them.
+    """
+    if not answers:
+        return {}
+    asked = [questions[answer.id] for answer in answers]
+    right = [float(answer.prediction == answer.gold) for answer in answers]
+    normalised = [
+        float(is_right_normalised(question, answer))
+        for question, answer in zip(asked, answers, strict=True)
+    ]
+    acc, acc_stderr = stats.mean_and_stderr(right)
+    acc_norm, acc_norm_stderr = stats.mean_and_stderr(normalised)
+    return {
+        "acc": acc,
+        "acc_stderr": acc_stderr,
+        "acc_norm": acc_norm,
+        "acc_norm_stderr": acc_norm_stderr,
+        "acc_macro": benchmarks.macro_average(asked, right),
+        "n_samples": len(answers),
+    }
+
+
+def loss_values(
+    losses: Sequence[float], tokens: Sequence[int], vocab_size: int, n_bytes: int | None
+) -> dict[str, Any]:
+    """Return the fields of a point that losses determine; empty without losses.
+
+    Args:
+        losses: mean cross-entropy of each text, nats per token.
+        tokens: predicted tokens of each text.
+        vocab_size: size of the vocabulary.
+        n_bytes: bytes of all texts; None or 0 if they are not known.
+    """
+    if not losses:
+        return {}
+    loss, stderr = stats.weighted_mean_and_stderr(losses, tokens)
+    return {
+        "loss": loss,
+        "loss_stderr": stderr,
+        "loss_per_ln_v": loss / math.log(vocab_size),
+        # A larger loss would give infinity, which JSON does not allow.
+        "perplexity": math.exp(min(loss, 700.0)),
+        "bits_per_byte": loss * sum(tokens) / math.log(2) / n_bytes if n_bytes else None,
+        "n_texts": len(losses),
+    }
+
+
+def writing_values(writing: GenerationCheck | None) -> dict[str, Any]:
+    """Return the fields of a point that generated text determines; empty without any."""
+    if writing is None:
+        return {}
+    return {
+        "repetition_rate": writing.repetition_rate,
+        "distinct_rate": writing.distinct_rate,
+        "generated_tokens": writing.n_tokens,
+        "sum_acc": writing.acc,
+        "sum_acc_stderr": writing.acc_stderr,
+        "n_sums": len(writing.sums),
+    }

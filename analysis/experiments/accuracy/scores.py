@@ -2,14 +2,11 @@
 as a point.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from analysis.core.blocks import Removal
-from analysis.core.stats import mean_and_stderr, weighted_mean_and_stderr
 from analysis.data import corpora
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
@@ -128,19 +125,6 @@ def answer(question: Question, loglikelihoods: list[float]) -> QuestionScore:
     return QuestionScore(question.id, loglikelihoods, prediction, question.gold)
 
 
-def is_right_normalised(question: Question, answered: QuestionScore) -> bool:
-    """Return whether the option with the highest log-likelihood per character is the right one
-    (`acc_norm`).
-    """
-    # Characters of the option without the space that separates it from the context, as in
-    # lm-evaluation-harness.
-    lengths = [max(1, len(option) - 1) for option in question.options]
-    scores = [
-        value / length for value, length in zip(answered.loglikelihoods, lengths, strict=True)
-    ]
-    return scores.index(max(scores)) == question.gold
-
-
 def point(
     cut: Removal | None,
     material: Material,
@@ -157,43 +141,14 @@ def point(
         losses: mean cross-entropy of the first texts, nats per token.
         writing: its generated text.
     """
-    values: dict[str, Any] = {}
-    if answers:
-        questions = [material.question_by_id[answer.id] for answer in answers]
-        right = [float(answer.prediction == answer.gold) for answer in answers]
-        normalised = [
-            float(is_right_normalised(*pair)) for pair in zip(questions, answers, strict=True)
-        ]
-        values["acc"], values["acc_stderr"] = mean_and_stderr(right)
-        values["acc_norm"], values["acc_norm_stderr"] = mean_and_stderr(normalised)
-        values["acc_macro"] = benchmarks.macro_average(questions, right)
-    if losses:
-        values |= _loss_values(material, losses)
-    if writing is not None:
-        values |= {
-            "repetition_rate": writing.repetition_rate,
-            "distinct_rate": writing.distinct_rate,
-            "generated_tokens": writing.n_tokens,
-            "sum_acc": writing.acc,
-            "sum_acc_stderr": writing.acc_stderr,
-            "n_sums": len(writing.sums),
-        }
-    return Point(**points.place(cut), n_samples=len(answers), n_texts=len(losses), **values)
-
-
-def _loss_values(material: Material, losses: Sequence[float]) -> dict[str, Any]:
     tokens = material.text_tokens[: len(losses)]
-    loss, stderr = weighted_mean_and_stderr(losses, tokens)
     n_bytes = sum(material.text_bytes[: len(losses)])
-    return {
-        "loss": loss,
-        "loss_stderr": stderr,
-        "loss_per_ln_v": loss / math.log(material.vocab_size),
-        "perplexity": math.exp(
-            min(loss, 700.0)
-        ),  # a larger loss would give infinity, which JSON does not allow
-        "bits_per_byte": loss * sum(tokens) / math.log(2) / n_bytes if n_bytes else None,
-    }
+    return Point(
+        **points.place(cut),
+        **points.accuracy_values(material.question_by_id, answers),
+        **points.loss_values(losses, tokens, material.vocab_size, n_bytes),
+        **points.writing_values(writing),
+    )
 
 
 @dataclass

@@ -296,8 +296,9 @@ class SweepResult(Result):
     """Reference levels; None until questions are scored."""
     n_questions: int
     """Number of requested questions; `points[i].n_samples` of them are scored."""
-    n_truncated: int
-    """Number of prompts truncated on the left to the model's window."""
+    n_truncated: int | None
+    """Number of prompts truncated on the left to the model's window; None if the stored measurement
+    that contains this curve does not tell it."""
     questions: list[list[QuestionScore]] = field(default_factory=list)
     """Score of each question by point."""
     skipped_rows: list[str] = field(default_factory=list)
@@ -334,7 +335,9 @@ class EvaluateResult(Result):
     n_layers: int
     point: Point
     lines: Lines | None
-    n_truncated: int
+    n_truncated: int | None
+    """Number of prompts truncated on the left to the model's window; None if the stored measurement
+    that contains this evaluation does not tell it."""
     questions: list[QuestionScore] = field(default_factory=list)
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the

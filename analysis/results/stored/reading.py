@@ -265,41 +265,58 @@ def _all_of(result: Any) -> list[Readings]:
     )
 
 
+def points_of(result: Any) -> list[Point]:
+    """Return the points of a result in the order of `of_all`, which reads them; empty for kinds
+    that score no model.
+    """
+    if isinstance(result, SweepResult):
+        return result.points
+    if isinstance(result, EvaluateResult):
+        return [result.point]
+    if isinstance(result, HealResult):
+        return list(result.models.values())
+    if isinstance(result, MethodsResult):
+        return [point for point, *_ in _points_of_methods(result)]
+    return []
+
+
 def _of_methods(result: MethodsResult) -> Iterator[Readings]:
     """Yield the scores of the unpruned model and of each measured cell that removes whole
     layers.
     """
+    corpus = result.spec.loss_corpus
+    for point, right, losses, recipe in _points_of_methods(result):
+        answers = [QuestionScore("", [], int(not is_right), 0) for is_right in right]
+        yield _of_point(result, point, corpus, answers, losses, result.text_tokens, recipe)
+
+
+def _points_of_methods(
+    result: MethodsResult,
+) -> Iterator[tuple[Point, Sequence[bool], Sequence[float], str]]:
+    """Yield point, right answers, losses and healing recipe of each model of a table."""
     models = [(None, "", ""), *((cell.removed, cell.recipe, cell.error) for cell in result.cells)]
     for (removed, recipe, error), losses, right in zip(
         models, result.losses, result.right, strict=True
     ):
-        written = (removed or "").partition(" (")[
-            0
-        ]  # "layers 3, 5-6", also in tables that add "blocks [3, 4) [5, 7)"
+        # "layers 3, 5-6", also in tables that add "blocks [3, 4) [5, 7)".
+        written = (removed or "").partition(" (")[0]
         if error or " of layer" in written or not losses:
             continue
-        runs = re.findall(r"(\d+)(?:-(\d+))?", written)
-        cut = (
-            removal(
-                layer for first, last in runs for layer in range(int(first), int(last or first) + 1)
-            )
-            if runs
-            else None
-        )
+        layers: list[int] = []
+        for first, last in re.findall(r"(\d+)(?:-(\d+))?", written):
+            layers += range(int(first), int(last or first) + 1)
         loss, stderr = stats.weighted_mean_and_stderr(losses, result.text_tokens)
-        acc = sum(right) / len(right) if right else None
+        acc, acc_stderr = stats.mean_and_stderr(list(map(float, right))) if right else (None, None)
         point = Point(
-            **place(cut),
+            **place(removal(layers) if layers else None),
             acc=acc,
+            acc_stderr=acc_stderr,
             n_samples=len(right),
             loss=loss,
             loss_stderr=stderr,
             n_texts=len(losses),
         )
-        answers = [QuestionScore("", [], int(not is_right), 0) for is_right in right]
-        yield _of_point(
-            result, point, result.spec.loss_corpus, answers, losses, result.text_tokens, recipe
-        )
+        yield point, right, losses, recipe
 
 
 def of_same_kind(result: HealResult, model: str) -> Readings:

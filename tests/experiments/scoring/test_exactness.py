@@ -10,7 +10,7 @@ from tokenizers.processors import TemplateProcessing
 
 from analysis.core.blocks import Block
 from analysis.data.tasks import TASKS, Question
-from analysis.experiments.accuracy import scores
+from analysis.experiments.accuracy import points, scores
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.trees import encode
 from analysis.models.architecture import decoder as architecture
@@ -61,7 +61,7 @@ def test_acc_norm_divides_by_the_same_lengths(name):
         answered = scores.answer(question, values)
         assert float(answered.prediction == answered.gold) == theirs["acc"]
         if "acc_norm" in theirs:
-            assert float(scores.is_right_normalised(question, answered)) == theirs["acc_norm"]
+            assert float(points.is_right_normalised(question, answered)) == theirs["acc_norm"]
 
 
 def test_mmlu_categories_are_the_harness_own():
