@@ -67,6 +67,6 @@ def _files(model: ModelSpec) -> int:
         same = not model.identity or (
             bool(stamps) and identity.of_local(model.source) == model.identity
         )
-        return sum(size for _, size, _ in stamps) if same else 0
+        return sum(stamp.size for stamp in stamps) if same else 0
     except (LayerscopeError, OSError):
         return 0
