@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.experiments.heal import recipes
+from analysis.experiments.strategies import STRATEGIES
+from benchmarks import heals
 from docs import generate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,3 +73,18 @@ def test_reference_names_every_command_and_option():
                 if option not in ("-h", "--help")
             )
     assert "None" not in generate.glossary_page()
+
+
+def test_measured_methods_are_those_that_a_command_can_measure():
+    """A table names each method in the column `method`, or its parts joined by "+"."""
+    text = (ROOT / "docs" / "methods-measured.md").read_text(encoding="utf-8")
+    possible = {*STRATEGIES, *recipes.NAMES, *heals.RIVALS, *heals.OURS}
+    measured = set()
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, _, *rows = (line.strip("|\n").split("|") for line in table.splitlines())
+        names = [name.strip() for name in head]
+        column = names.index("method") if "method" in names else 0
+        measured |= {row[column].strip() for row in rows if not row[column].strip()[0].isdigit()}
+    assert measured
+    parts = {part for name in measured for part in name.split(" + ")}
+    assert parts <= possible
