@@ -109,7 +109,8 @@ function put(chart, mark, cut, look) {
 export default function({ parentElement, data }) {
   const here = parentElement.host ?? parentElement;
   here.stopMarking?.();
-  let waiting = false, onStrip = null, told = null;
+  let waiting = false, onStrip = null;
+  let told; // nothing yet: panels hear of the first state, too, since they may follow a drag that this part has forgotten
   const now = () => {
     if (onStrip) return { n: onStrip.n, blocks: onStrip.blocks, key: written(onStrip.blocks) };
     const n = Number(document.querySelector(`.st-key-${data.slider} input[type=range]`)?.value ?? data.n);

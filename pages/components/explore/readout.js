@@ -28,6 +28,7 @@ class Readout {
 
   take({ data }) {
     this.data = data;
+    this.ahead = null; // the server has answered; a drag that goes on is told again
     for (const [name, colour] of Object.entries(data.look)) this.place.style.setProperty(`--${name}`, colour);
     this.draw();
   }
