@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pages.web.addresses import network_of
+
 HEAD_S = 15.0
 """Deadline for the head of a request, in seconds from the connection or from the answer before
 it."""
@@ -87,7 +89,7 @@ class Bounds:
 
     def admit(self, newest: H11Protocol) -> None:
         """Note a new connection. Above the maximum, end the oldest waiting one of the greediest
-        address, or the new one.
+        network, or the new one.
         """
         self._states[newest] = (state_of(newest)[0], self.clock())
         if len(newest.connections) <= self.most:
@@ -100,12 +102,10 @@ class Bounds:
         waiting.remove(newest)
         ended = newest
         if waiting:
-            counts = Counter((each.client or ("",))[0] for each in waiting)
-            greediest = [
-                each for each in waiting if (each.client or ("",))[0] == counts.most_common(1)[0][0]
-            ]
+            networks = {each: network_of((each.client or ("",))[0]) for each in waiting}
+            greediest, _ = Counter(networks.values()).most_common(1)[0]
             ended = min(
-                greediest,
+                [each for each in waiting if networks[each] == greediest],
                 key=lambda each: self._states[each][1] if each in self._states else math.inf,
             )
         ended.transport.abort()
@@ -131,8 +131,9 @@ class Bounds:
 
 
 class AddressLimit:
-    """Limits the web sockets and answers in progress of one address. uvicorn names a proxy's
-    visitors by their own addresses.
+    """Limits the web sockets and answers in progress of one address, or of one IPv6 network.
+
+    uvicorn names a proxy's visitors by their own addresses.
 
     Bodies on their way do not count: they give way to new connections.
     """
@@ -147,8 +148,8 @@ class AddressLimit:
         if scope["type"] != "websocket" and scope.get("method") not in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        address = (scope["client"] or ("",))[0]
-        if self._counts[address] >= self.most:
+        network = network_of((scope["client"] or ("",))[0])
+        if self._counts[network] >= self.most:
             message = (
                 "Too many connections from your address are open. Close some windows, and try"
                 " again."
@@ -160,13 +161,13 @@ class AddressLimit:
             )
             await refusal(scope, receive, send)
             return
-        self._counts[address] += 1
+        self._counts[network] += 1
         try:
             await self.app(scope, receive, send)
         finally:
-            self._counts[address] -= 1
-            if not self._counts[address]:
-                del self._counts[address]
+            self._counts[network] -= 1
+            if not self._counts[network]:
+                del self._counts[network]
 
 
 class RepeatFilter(logging.Filter):

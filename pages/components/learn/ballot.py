@@ -5,7 +5,6 @@ Everything that comes from a phone is text of anybody's making. It is compared w
 text and then forgotten: a choice becomes the number of an option, or is refused.
 """
 
-import contextlib
 import hmac
 import secrets
 import threading
@@ -13,7 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+
+from pages.web.addresses import network_of
 
 MAX_STUDENTS = 300
 MAX_PER_ADDRESS = 120
@@ -125,12 +125,12 @@ class Ballot:
                     f"The poll is full: at most {MAX_STUDENTS} students can join. Follow the lesson"
                     " on the screen in front."
                 )
-            if self._addresses[_network(address)] >= MAX_PER_ADDRESS:
+            if self._addresses[network_of(address)] >= MAX_PER_ADDRESS:
                 raise RefusedError(
                     f"The poll takes at most {MAX_PER_ADDRESS} students of one network. "
                     "Join from another one, such as mobile data."
                 )
-            self._addresses[_network(address)] += 1
+            self._addresses[network_of(address)] += 1
             made = secrets.token_urlsafe(18)
             self._choices[made] = None
             return made
@@ -214,15 +214,6 @@ class Ballot:
 
 def _same(sent: str, right: str) -> bool:
     return hmac.compare_digest(sent.encode(errors="surrogatepass"), right.encode())
-
-
-def _network(address: str) -> str:
-    """Return the network of an address, since a phone has many IPv6 addresses in one network."""
-    with contextlib.suppress(ValueError):
-        known = ip_address(address)
-        if isinstance(known, IPv6Address) and known.ipv4_mapped is None:
-            return known.exploded[:19]
-    return address
 
 
 def _whole(text: str) -> int | None:

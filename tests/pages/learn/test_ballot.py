@@ -150,6 +150,13 @@ def test_joins_of_an_address_are_limited_and_others_join(poll):
         assert poll.join(poll.code, address)
 
 
+def test_ipv4_mapped_address_counts_as_its_ipv4_address(poll):
+    for _ in range(ballot.MAX_PER_ADDRESS):
+        poll.join(poll.code, "192.0.2.1")
+    with pytest.raises(RefusedError, match="network"):
+        poll.join(poll.code, "::ffff:192.0.2.1")
+
+
 def test_a_student_with_wrong_codes_locks_out_no_neighbour(poll):
     for _ in range(500):
         with pytest.raises(RefusedError, match="code is wrong"):

@@ -154,6 +154,45 @@ def test_visitors_of_a_listed_proxy_count_by_their_own_addresses(served, monkeyp
     served(visit, connections=10, proxies=("127.0.0.9",))
 
 
+def test_addresses_of_one_ipv6_network_count_as_one(served):
+    async def visit(port):
+        async def connect(address):
+            return await websockets.connect(
+                f"ws://127.0.0.1:{port}",
+                local_addr=("127.0.0.9", 0),
+                additional_headers={"X-Forwarded-For": address},
+            )
+
+        sockets = [await connect(f"2001:db8::{number}") for number in (1, 2)]
+        with pytest.raises(websockets.InvalidStatus):
+            await connect("2001:db8:0:0:ffff::3")
+        sockets.append(await connect("2001:db8:0:1::1"))
+        sockets += [await connect(address) for address in ("192.0.2.1", "::ffff:192.0.2.1")]
+        with pytest.raises(websockets.InvalidStatus):
+            await connect("192.0.2.1")
+
+    served(visit, connections=10, proxies=("127.0.0.9",))
+
+
+def test_the_greediest_ipv6_network_makes_room_for_a_new_connection():
+    bounds = connections.Bounds(3)
+    open_connections = set()
+
+    def connect(address):
+        watched = Watched()
+        watched.protocol.client = (address, 1)
+        watched.protocol.connections = open_connections
+        open_connections.add(watched.protocol)
+        bounds.admit(watched.protocol)
+        return watched
+
+    other = connect("192.0.2.1")
+    first, second = connect("2001:db8::1"), connect("2001:db8::2")
+    newest = connect("198.51.100.1")
+    is_aborted = [each.is_aborted for each in (other, first, second, newest)]
+    assert is_aborted == [False, True, False, False]
+
+
 def test_web_socket_that_answers_no_ping_is_closed(served):
     async def visit(port):
         reader, _ = await opened(port, HANDSHAKE % (b"/", b"x", b""))
