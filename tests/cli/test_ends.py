@@ -114,3 +114,13 @@ def test_a_full_output_is_reported_in_a_sentence(place):
     assert done.returncode == 2
     assert done.stderr.startswith("There is no space left on the disk")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("source", ["{}", "org/{}", "{}/name", "org/name/{}.gguf", "{}/a/{}.gguf"])
+def test_a_model_name_too_long_for_a_path_is_bad_input(monkeypatch, capsys, source):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    code = main.main(["distances", source.replace("{}", "a" * 5_000)])
+    error = capsys.readouterr().err
+    assert code == main.BAD_INPUT
+    assert error.count("\n") == 1
+    assert len(error) < 700

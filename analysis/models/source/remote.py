@@ -22,6 +22,8 @@ _SAFE = ".safetensors"
 _GGUF = ".gguf"
 _ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
 _FILE = re.compile(r"(\w[\w.-]*/\w[\w.-]*)/(\w[\w.-]*\.gguf)", re.ASCII)
+_MAX_ID_LENGTH = 96
+"""Maximum length of a Hub id."""
 _METADATA_SUFFIXES = (".json", ".model", ".txt", ".jinja")
 """Suffixes of the configuration and of the tokenizer's files."""
 
@@ -75,7 +77,9 @@ def file_of(source: str) -> tuple[str, str] | None:
     sources.
     """
     match = _FILE.fullmatch(source)
-    return None if match is None else (match[1], match[2])
+    if match is None or len(match[1]) > _MAX_ID_LENGTH:
+        return None
+    return match[1], match[2]
 
 
 def download_file(
@@ -270,4 +274,6 @@ def hub_id(spec: ModelSpec) -> str | None:
 
 def may_be_id(name: str) -> bool:
     """Return whether a name can be a Hub id."""
-    return bool(_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(_GGUF)
+    if len(name) > _MAX_ID_LENGTH or name.startswith((".", "~")) or name.endswith(_GGUF):
+        return False
+    return bool(_ID.match(name))
