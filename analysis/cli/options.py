@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TypeVar
 
 from analysis.core import input_files
 from analysis.core.blocks import Block, Removal, parse_removal, written
-from analysis.core.bounds import one_of
+from analysis.core.bounds import FieldError, one_of, shown
 from analysis.core.errors import SpecError
 from analysis.core.options import Option, Part
 from analysis.core.record import Spec
@@ -179,6 +179,8 @@ class Flag:
                 if isinstance(self.first.on, type)
                 else not self.first.on
             )
+        if self.first.hint is None and not isinstance(value, Spec | Mapping | None):
+            raise FieldError(self.dest, f"must be true or false, not {shown(value)}")
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
         if option.parse is not None:
@@ -273,10 +275,10 @@ def _read(hint: Any, value: Any) -> Any:
             return value
         parts = (part.strip() if isinstance(part, str) else part for part in parts)
         return tuple(_read(typing.get_args(hint)[0], part) for part in parts if part != "")
+    if hint in (Block, Removal) and not isinstance(value, Spec | Mapping | None):
+        return parse_removal(value if isinstance(value, str) else shown(value))
     if not isinstance(value, str) or hint is str:
         return value
-    if hint in (Block, Removal):
-        return parse_removal(value)
     return value_of(value)
 
 

@@ -25,6 +25,7 @@ from analysis.cli.options import (
     value_of,
 )
 from analysis.core import escapes
+from analysis.core.bounds import FieldError, shown
 from analysis.core.errors import LayerscopeError, SpecError, did_you_mean
 from analysis.core.experiment import EXPERIMENTS
 from analysis.core.options import Option, Part
@@ -215,7 +216,13 @@ def _levels(data: Any, path: Sequence[str]) -> list[dict[str, Any]]:
     """Return the JSON of the nested request at a path, or of each request of a list."""
     if isinstance(data, list):
         return [level for item in data for level in _levels(item, path)]
-    return _levels(data[path[0]], path[1:]) if path else [data]
+    if not path:
+        return [data]
+    levels = _levels(data[path[0]], path[1:])
+    for level in levels:
+        if not isinstance(level, dict):
+            raise FieldError(path[0], f"must be a name or a list of names, not {shown(level)}")
+    return levels
 
 
 def _set(data: dict[str, Any], name: str, value: Any, kind: str) -> None:

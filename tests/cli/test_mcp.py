@@ -356,6 +356,17 @@ def test_a_failed_job_is_an_error_with_its_reason(monkeypatch):
         ),
         ("sweep", {"model": ["starter"], "max_n": 10**400}, "must be"),
         (
+            "heal",
+            {"model": "starter", "block": "11:5", "generate": ["a"], "seed": 1},
+            'generate must be true or false, not ["a"].',
+        ),
+        ("evaluate", {"model": "starter", "block": [11, 5]}, "A block is written START:SIZE"),
+        (
+            "grid",
+            {"models": [1], "quantization": "4bit"},
+            "models must be a name or a list of names, not 1.",
+        ),
+        (
             "sweep",
             {"model": "starter", "per_question": "yes"},
             "per_question must be true or false",
