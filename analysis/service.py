@@ -35,7 +35,7 @@ from analysis.core.store import StoredResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import too_short
 from analysis.jobs.queue.job import DONE, LOCAL, Job
-from analysis.models.source import remote
+from analysis.models.source import location, remote
 from analysis.models.source.location import depth
 from analysis.models.source.model_spec import InspectResult, ModelSpec
 from analysis.results import library
@@ -156,6 +156,16 @@ def _check(
             raise ModelNotFoundError(message)
 
 
+def _check_inputs(request: Spec) -> None:
+    """Refuse questions, texts and models that cannot be read, before a model library is imported,
+    which takes seconds.
+    """
+    request.check_readable()
+    for model in request.nested():
+        if isinstance(model, ModelSpec):
+            location.check(model)
+
+
 def _check_minutes(request: HealSpec, model: ModelSpec) -> None:
     """Refuse a time that all but training takes up, by the rates that runs on this machine
     measured; if none did, pass.
@@ -201,6 +211,7 @@ def run(
     result = stored_answers.find(request, on_progress)
     if result is not None:
         return result
+    _check_inputs(request)
     if on_unanswered is not None:
         on_unanswered(stored_answers.nearest(request))
     return jobs.answered(

@@ -181,3 +181,34 @@ def test_too_short_a_time_is_refused_by_the_rates_of_earlier_runs(tmp_path, monk
             answer(request)
     monkeypatch.setattr(host, "processor", lambda: "another")
     assert service.submit(request).spec == request, "no rate of this machine is known"
+
+
+_BROKEN = {
+    "near name": (["distances", "startr"], "Did you mean starter?"),
+    "long name": (["distances", "a" * 5_000], "There is no model at"),
+    "missing path": (["distances", "./none"], "There is no model at"),
+    "folder without config": (["distances", "FOLDER"], "has no config.json"),
+    "truncated file": (["distances", "FILE.gguf"], "ends within its header"),
+    "questions": (["evaluate", "starter", "--task", "FILE.jsonl"], "No question can be read"),
+    "texts": (["distances", "starter", "--texts", "none.txt"], "none.txt"),
+}
+
+
+@pytest.mark.parametrize("name", _BROKEN)
+def test_an_unusable_input_is_refused_without_network_and_model_library(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody answers
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    paths = {"FOLDER": folder}
+    for ending, content in ((".gguf", b"GGUF\3\0"), (".jsonl", b'{"question": 1\n')):
+        paths[f"FILE{ending}"] = tmp_path / f"file{ending}"
+        paths[f"FILE{ending}"].write_bytes(content)
+    arguments, sentence = _BROKEN[name]
+    refused = _fresh([str(paths.get(word, word)) for word in arguments])
+    *_, message, loaded = refused.stderr.splitlines()
+    assert (refused.returncode, loaded) == (2, "[]")
+    assert sentence in message
+    assert "asking the hub" not in refused.stderr.lower()

@@ -73,6 +73,18 @@ def depth(spec: ModelSpec) -> int | None:
     return count if isinstance(count, int) else None
 
 
+def check(spec: ModelSpec) -> None:
+    """Refuse a model that is not there or whose configuration cannot be read, without a model
+    library.
+
+    Raises:
+        LayerscopeError: As `locate`, or for a damaged GGUF file.
+    """
+    source = locate(spec, weights=False)
+    if source.gguf_file is not None:
+        gguf.header(source.folder / source.gguf_file)
+
+
 def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool = True) -> Source:
     """Return a model's files, and download them from the Hub if they are missing.
 
@@ -118,7 +130,10 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     if not is_folder and (reason := refusal(spec.source)):
         raise ModelNotFoundError(reason)
     if not remote.may_be_id(spec.source):
-        raise ModelNotFoundError(f"There is no model at {spec.source!r}. {_FIX}")
+        raise ModelNotFoundError(f"There is no model at {spec.source[:200]!r}. {_FIX}")
+    nearest = did_you_mean(spec.source, ["starter"])
+    if nearest and not remote.is_cached(spec.source, spec.revision):
+        raise ModelNotFoundError(f"There is no model {spec.source!r}. {nearest}")
     try:
         return _hub(spec, on_progress, weights=weights)
     except LayerscopeError as error:

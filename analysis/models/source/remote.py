@@ -277,3 +277,11 @@ def may_be_id(name: str) -> bool:
     if len(name) > _MAX_ID_LENGTH or name.startswith((".", "~")) or name.endswith(_GGUF):
         return False
     return bool(_ID.match(name))
+
+
+def is_cached(id: str, revision: str | None) -> bool:
+    """Return whether files of a model of the Hub are on this machine."""
+    return (
+        hub.cache.recall(MODEL, id, revision) is not None
+        or hub.cache.recall_unlisted(MODEL, id, revision) is not None
+    )
