@@ -69,7 +69,7 @@ def test_one_click_runs_missing_cells_with_the_same_questions(ui_cache, view):
     at.button(key="methods-go").click().run()
     (job,) = jobs.active()
     assert job.spec.ns == (3, 5, 8)
-    assert replace(job.spec.benchmark, shots=None) == BenchmarkSpec()
+    assert replace(job.spec.benchmark, shots=None) == BenchmarkSpec(limit=100)
     assert replace(job.spec.loss_corpus, identity="") == replace(
         table.spec.loss_corpus, identity=""
     )

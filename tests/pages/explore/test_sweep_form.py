@@ -74,7 +74,7 @@ def test_parts_of_mmlu_shots_and_the_papers_protocol(form):
     form.button_group(key="sweep-protocol").set_value("paper").run()
     (made,) = run(form)
     assert made.spec.benchmark == BenchmarkSpec(
-        "mmlu", limit=100, subset=("philosophy", "stem"), shots=2, protocol="paper"
+        "mmlu", limit=200, subset=("philosophy", "stem"), shots=2, protocol="paper"
     )
 
 
