@@ -131,12 +131,13 @@ def test_reports_name_the_stages():
 def test_stored_scores_take_no_time():
     made = Remaining(lambda progress: None, SPEC, 0.0, lambda: 0.0)
     both, healed = (made.stages[name].work for name in ("before", "healed"))
-    made.reuse("healed", (25, 8, 32))  # a quarter of both
+    questions = SPEC.benchmark.limit
+    made.reuse("healed", (questions // 4, 8, 32))  # a quarter of both
     assert made.stages["healed"].work == pytest.approx(0.75 * healed)
     assert made.stages["healed, same kind"].work == 0
-    made.reuse("before", (100, 32, 0), (0, 0, 0))  # only the pruned model is scored, alone
+    made.reuse("before", (questions, 32, 0), (0, 0, 0))  # only the pruned model is scored, alone
     assert 0.5 * both < made.stages["before"].work < both
-    made.reuse("before", (100, 32, 32), (100, 32, 32))
+    made.reuse("before", (questions, 32, 32), (questions, 32, 32))
     assert made.stages["before"].work == made.stages["before, same kind"].work == 0
 
 

@@ -19,6 +19,7 @@ def show(tmp_path, monkeypatch):
     """A dashboard in Show: its address, and the tokens."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     monkeypatch.setenv("LAYERSCOPE_MODE", "show")
+    monkeypatch.setenv("STREAMLIT_BROWSER_SERVER_ADDRESS", "localhost")
     with browser.dashboard(tmp_path) as address:
         yield address, json.loads((tmp_path / "access.json").read_text())
         assert "Traceback" not in (tmp_path / "server.log").read_text()
