@@ -3,6 +3,10 @@
 To Streamlit's client `/model` may be the page `model`, or an app below that path. It asks both
 addresses, and the first two requests of each link to a page fail. `window.__streamlit`, which
 Streamlit reads for hosts that embed it, names the address of the server instead.
+
+On a busy machine the client enters a page into the browser's history twice, without its choices and
+with them. Back then leads to the first of the two, which adds its choices and so forgets all that
+comes after it: nobody gets past it. The document makes one entry of them.
 """
 
 from collections.abc import Iterable
@@ -22,6 +26,14 @@ _HEAD = "<head>"
 _ADDRESS = (
     '<script>window.__streamlit = { BACKEND_BASE_URL: new URL(".", location.href).href };</script>'
 )
+_HISTORY = """<script>{
+  const push = history.pushState.bind(history);
+  history.pushState = (state, title, address) => {
+    const isCompleted =
+      location.search === "" && new URL(address, location.href).pathname === location.pathname;
+    (isCompleted ? history.replaceState.bind(history) : push)(state, title, address);
+  };
+}</script>"""
 
 
 def routes(pages: Iterable[str]) -> list[Route]:
@@ -30,7 +42,7 @@ def routes(pages: Iterable[str]) -> list[Route]:
     Args:
         pages: last parts of their addresses, such as `model`.
     """
-    index = _INDEX.read_text(encoding="utf-8").replace(_HEAD, _HEAD + _ADDRESS, 1)
+    index = _INDEX.read_text(encoding="utf-8").replace(_HEAD, _HEAD + _ADDRESS + _HISTORY, 1)
 
     def show(request: Request) -> HTMLResponse:
         return HTMLResponse(index, headers={"Cache-Control": "no-cache"})
