@@ -231,6 +231,7 @@ def submit(
     workers: int = 1,
     owner: str | None = None,
     owner_label: str | None = None,
+    is_operator: bool = False,
     limit_s: float | None = None,
     settings: Serving | None = None,
 ) -> Job:
@@ -243,6 +244,7 @@ def submit(
         workers: number of processes that share the request.
         owner: identity of the user, None for the user of the machine.
         owner_label: name or e-mail address of the user to show.
+        is_operator: whether the user may resume the jobs of others.
         limit_s: seconds after which an attempt is stopped (default: never).
         settings: settings of the dashboard, whose roots limit the files that the request may name
             (default: any file).
@@ -253,7 +255,8 @@ def submit(
 
     Raises:
         ModelNotFoundError: if the weights of a model are not on this machine, which would run it.
-        LayerscopeError: if the request cannot run there, or the queue cannot be written.
+        LayerscopeError: if the request cannot run there, a paused job of somebody else does the
+            same work, or the queue cannot be written.
     """
     _check(
         request,
@@ -267,6 +270,7 @@ def submit(
         backend,
         owner=owner,
         owner_label=owner_label,
+        is_operator=is_operator,
         limit_s=limit_s,
         shards=workers,
     )

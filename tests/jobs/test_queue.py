@@ -179,6 +179,23 @@ def test_job_keeps_its_owner_when_others_request_the_same():
     assert jobs.resume(first.id).owner == "Ada #1"
 
 
+def test_a_paused_job_is_resumed_by_its_owner_and_operators_alone():
+    job = jobs.submit(request(), owner="Ada #1", owner_label="Ada")
+    jobs.pause(job.id)
+    with pytest.raises(JobError, match=rf"{job.id}, by Ada, does this work and is paused"):
+        jobs.submit(request(), owner="Bob #2", shards=2)
+    assert (jobs.get(job.id).state, jobs.get(job.id).shards) == ("paused", 1)
+    resumed = jobs.submit(request(), owner="Eve #3", is_operator=True, shards=2)
+    assert (resumed.id, resumed.state, resumed.owner) == (job.id, "queued", "Ada #1")
+    assert resumed.shards == 1  # the owner's choice
+    jobs.pause(job.id)
+    resumed = jobs.submit(request(), owner="Ada #1", shards=2)
+    assert (resumed.id, resumed.state, resumed.shards) == (job.id, "queued", 2)
+    jobs.pause(job.id)
+    resumed = jobs.submit(request())  # from the machine itself
+    assert (resumed.id, resumed.state, resumed.shards) == (job.id, "queued", 2)
+
+
 def test_job_over_its_time_limit_is_stopped_once():
     jobs.submit(request(), limit_s=60)
     taken = claim()

@@ -55,6 +55,7 @@ def submit(
     *,
     owner: str | None = None,
     owner_label: str | None = None,
+    is_operator: bool = False,
     limit_s: float | None = None,
     shards: int = 1,
 ) -> Job:
@@ -67,14 +68,17 @@ def submit(
         backend: key of `backend.BACKENDS`.
         owner: permanent identity of the user; None for the user of the machine.
         owner_label: name or e-mail address of the user to show.
+        is_operator: whether the user may resume the jobs of others.
         limit_s: seconds after which an attempt is stopped (default: never).
         shards: number of processes that share the request.
 
     Returns:
         The new job, the queued or running job of an equal request, or a paused one, which resumes.
+        Only its owner changes its backend and its number of processes.
 
     Raises:
-        JobError: if there is no such backend, or it cannot be used now.
+        JobError: if there is no such backend, it cannot be used now, or a paused job of somebody
+            else does the same work.
         StorageError: if the cache folder cannot be written.
     """
     if host.is_viewer():
@@ -86,15 +90,25 @@ def submit(
         if twin is not None:
             return twin
         paused = db.execute(
-            "SELECT id FROM jobs WHERE kind = ? AND fingerprint = ? AND state = ?",
+            "SELECT id, owner, owner_label FROM jobs WHERE kind = ? AND fingerprint = ? AND"
+            " state = ?",
             (spec.kind, fingerprint, PAUSED),
         ).fetchone()
         if paused is not None:
             job_id = paused["id"]
+            is_owner = paused["owner"] == owner
+            if not is_owner and owner is not None and not is_operator:
+                whose = paused["owner_label"] or "somebody else"
+                raise JobError(
+                    f"This request cannot be started: job {job_id}, by {whose}, does this work and"
+                    " is paused. Only its owner or an operator can resume it."
+                )
             table.requeue(db, job_id)
-            db.execute(
-                "UPDATE jobs SET backend = ?, shards = ? WHERE id = ?", (backend, shards, job_id)
-            )
+            if is_owner:
+                db.execute(
+                    "UPDATE jobs SET backend = ?, shards = ? WHERE id = ?",
+                    (backend, shards, job_id),
+                )
         else:
             job_id = secrets.token_hex(5)
             content = json.dumps({"kind": spec.kind, "spec": spec.to_json()}, indent=1)

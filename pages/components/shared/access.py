@@ -143,6 +143,7 @@ def terms() -> dict[str, Any]:
     return {
         "owner": current and current.subject,
         "owner_label": current and current.label,
+        "is_operator": is_operator(),
         "limit_s": limit_s,
         "settings": settings,
     }

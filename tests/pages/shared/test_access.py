@@ -10,7 +10,7 @@ import streamlit as st
 
 from analysis import jobs, service
 from analysis.core import sandbox, store
-from analysis.core.errors import AccessError, BenchmarkError
+from analysis.core.errors import AccessError, BenchmarkError, JobError
 from analysis.data import files
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
@@ -90,6 +90,18 @@ def test_operators_handle_a_listed_job_of_an_earlier_version(app, be):
     be(ROOT)
     access.change("cancel", job.id)
     assert name not in texts(app("pages/heal.py"))
+
+
+def test_the_request_of_a_paused_job_of_somebody_else_is_refused(be):
+    be(ADA)
+    job = submit()
+    access.change("pause", job.id)
+    be(BOB)
+    with pytest.raises(JobError, match=f"job {job.id}, by Ada, does this work and is paused"):
+        submit()
+    assert jobs.get(job.id).state == "paused"
+    be(ROOT)
+    assert (submit().id, jobs.get(job.id).state) == (job.id, "queued")
 
 
 @pytest.mark.parametrize("action", access.CHANGES)
