@@ -130,6 +130,11 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(NO_SPACE.format(then="run it again")) from error
+        if error.errno == errno.ENOENT:
+            raise StorageError(
+                f"{path} cannot be written: its folder was deleted or moved meanwhile. Run it"
+                " again."
+            ) from error
         raise StorageError(
             f"{path} cannot be written: {error.strerror or error}. Check that the folder is"
             " writable."

@@ -12,6 +12,7 @@ import pytest
 
 from analysis import jobs
 from analysis.core import disk, store
+from analysis.core.errors import StorageError
 from analysis.jobs.queue import table
 from tests.support.worker import request
 
@@ -185,3 +186,12 @@ def test_a_lock_whose_file_its_holder_removed_is_none(tmp_path):
     assert path.exists()
     assert disk.lock(path) is None
     second.release()
+
+
+def test_a_folder_deleted_while_it_is_used_is_named(tmp_path):
+    log = tmp_path / "gone" / "log.txt"
+    with (
+        pytest.raises(StorageError, match="its folder was deleted or moved meanwhile"),
+        store.disk_errors_explained(log),
+    ):
+        log.open("ab")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from analysis import jobs
-from analysis.core import store
+from analysis.core import disk, store
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, StorageError
 from analysis.core.progress import Progress
@@ -23,6 +23,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import attempt as interruption
 from analysis.jobs.queue import processes, settings, table
+from analysis.jobs.queue import space as job_space
 from analysis.jobs.queue.processes import Process
 from analysis.jobs.queue.space import Space, saved_folders
 from tests.support import fakes
@@ -336,6 +337,38 @@ def test_job_is_forgotten_alone_or_with_its_files(cache):
     jobs.delete(job.id, saved=True)
     assert not any(folder.exists() for folder in folders)
     assert not list(cache.rglob("*.part"))
+
+
+class Killed(BaseException):
+    """Ends a call where a kill would end its process."""
+
+
+def test_a_kill_in_submit_leaves_no_folder_without_its_job(cache, monkeypatch):
+    write = store.write_atomic
+
+    def end(path, content):
+        write(path, content)
+        raise Killed
+
+    monkeypatch.setattr(store, "write_atomic", end)
+    with pytest.raises(Killed):
+        jobs.submit(request())
+    known = {job.id for job in jobs.list_jobs()}
+    assert {folder.name for folder in (cache / "jobs").glob("*")} <= known
+
+
+def test_a_kill_in_delete_leaves_a_draft_that_is_removed(cache, monkeypatch):
+    job = ended()
+
+    def end(folders):
+        raise Killed
+
+    monkeypatch.setattr(job_space, "erase", end)
+    with pytest.raises(Killed):
+        jobs.delete(job.id)
+    monkeypatch.setattr(disk, "DRAFT_S", -1.0)
+    store.remove_leftovers()
+    assert list((cache / "jobs").iterdir()) == []
 
 
 def test_files_needed_by_other_jobs_or_results_stay(cache):

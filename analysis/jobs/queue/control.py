@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core import host, store
-from analysis.core.errors import JobError, LayerscopeError
+from analysis.core.errors import JobError, LayerscopeError, StorageError
 from analysis.core.experiment import title
 from analysis.core.failures import redact
 from analysis.core.record import Spec
@@ -111,9 +111,6 @@ def submit(
                 )
         else:
             job_id = secrets.token_hex(5)
-            content = json.dumps({"kind": spec.kind, "spec": spec.to_json()}, indent=1)
-            # Written before the row is committed, so that there is never a row without its folder.
-            store.write_atomic(folder(job_id) / "spec.json", content.encode())
             table.insert(
                 db,
                 id=job_id,
@@ -128,7 +125,25 @@ def submit(
                 limit_s=limit_s,
                 shards=shards,
             )
-    return _hand_over(get(job_id))
+    job = get(job_id)
+    try:
+        _write_request(job)
+    except StorageError:
+        delete(job_id)
+        raise
+    return _hand_over(job)
+
+
+def _write_request(job: Job) -> None:
+    """Write the request of a job into its folder, for the machine that runs it, unless it is there.
+
+    The row of a job is older than its folder: a kill between the two leaves no folder that nobody
+    knows, and the next submission to a backend writes it.
+    """
+    file = job.folder / "spec.json"
+    if not file.exists():
+        content = json.dumps({"kind": job.kind, "spec": job.spec.to_json()}, indent=1)
+        store.write_atomic(file, content.encode())
 
 
 def start() -> None:
@@ -163,6 +178,7 @@ def _hand_over(job: Job) -> Job:
     job_taken = table.take(job.id)
     if job_taken is not None:
         try:
+            _write_request(job_taken)
             (backend.submit if job_taken.attempts == 1 else backend.resume)(job_taken)
         except LayerscopeError as error:
             table.finish(job_taken, FAILED, error=str(error))
@@ -394,7 +410,7 @@ def _forget(db: sqlite3.Connection, row: sqlite3.Row, *, saved: bool) -> list[Pa
         else []
     )
     db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
-    return [*job_space.set_aside(folders), folder(row["id"])]
+    return job_space.set_aside([*folders, folder(row["id"])])
 
 
 def reap() -> list[Job]:

@@ -101,8 +101,9 @@ def _tabs(view: Shown) -> None:
 
 
 def _opened() -> None:
-    name = next(name for name, title in _TABS.items() if title == st.session_state["tab"])
-    state.choose_option("tab", "" if name == MAP else name)
+    for name, title in _TABS.items():
+        if title == st.session_state["tab"]:  # a browser can send any other text
+            state.choose_option("tab", "" if name == MAP else name)
 
 
 def _instrument(view: Shown) -> None:

@@ -11,7 +11,7 @@ import pytest
 from analysis import jobs, service
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
-from pages.components.explore import chart_selection, result_choice
+from pages.components.explore import chart_selection, linked_view, result_choice
 from pages.components.shared import cuts
 from tests.support import fakes
 from tests.support.seen import figures, marks, ringed, score, strip, texts, trace
@@ -256,6 +256,13 @@ def test_only_the_open_tab_is_drawn_and_in_the_address(app):
     assert not figures(at)
     for former in ("damage", "generation", "sideways"):
         assert set(figures(app(tab=former))) == {"map", "accuracy", "loss"}
+
+
+@pytest.mark.parametrize("title", ["No tab", "", ["Map"], 3])
+def test_an_unknown_tab_from_a_browser_changes_nothing(monkeypatch, title):
+    monkeypatch.setattr(linked_view.st, "session_state", {"tab": title})
+    linked_view._opened()
+    assert linked_view.st.session_state == {"tab": title}
 
 
 def test_block_beyond_the_model_is_named(app):
