@@ -125,6 +125,12 @@ MIN_TEXTS = 4
 """Minimum number of texts for an interval of a loss difference; with fewer, its coverage falls
 below 95 %."""
 
+FEW_TEXTS = 16
+"""Number of texts below which an interval of a loss difference may contain the true one in fewer
+than 95 of 100 cases: in about 92, and in 85 to 90 where a few texts dominate
+(`benchmarks/interval_coverage.py`). Such few texts do not tell whether they do: the intervals that
+miss are those of samples that look even."""
+
 MAX_SKEW = 0.7
 """Maximum skewness correction, as skewness x quantile of t / root n. The longer side is then about
 1.4 times as long."""

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import t
 
 from analysis.core import stats
+from benchmarks import interval_coverage
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 31, 200, 999])
@@ -52,6 +53,14 @@ def test_an_interval_of_a_loss_difference_covers_95_percent(n, skewness, shortes
         )
         hits += low <= 0.4 <= high
     assert 0.935 <= hits / n_draws <= 0.965
+
+
+@pytest.mark.parametrize(
+    ("shape", "n", "share"), [(0.5, 8, 0.93), (0.5, 32, 0.945), (1.0, 8, 0.88), (1.0, 32, 0.925)]
+)
+def test_the_documented_coverage_is_that_of_the_benchmark(shape, n, share):
+    found = interval_coverage.coverage(shape, (256, 256), n, n_draws=2000)
+    assert found == pytest.approx(share, abs=0.015)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

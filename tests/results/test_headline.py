@@ -63,7 +63,7 @@ def test_measured_quantities_state_direction_interval_and_dataset():
     )
     accuracy = "Accuracy drops 20.0 points (95 % CI 11.4 to 27.8, 100 ARC-Easy questions)"
     assert f"{accuracy}. Loss rises by 1.50 nats/token (95 % CI 1." in headline.sentence(said)
-    assert "8 texts of C4). No healing run of this block is measured." in (headline.sentence(said))
+    assert "8 texts of C4, few texts: rather 90 %). No healing run" in headline.sentence(said)
     assert rest
     assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in headline.measured_on(
         said

@@ -226,3 +226,18 @@ def test_needed_texts_see_the_difference_four_times_in_five():
     draws = np.random.default_rng(1).normal(0.05, 0.2, (400, n))
     seen = [stats.compare_losses([0.0] * n, row.tolist())[1] > 0 for row in draws]
     assert 0.72 < np.mean(seen) < 0.88
+
+
+@pytest.mark.parametrize(
+    ("n", "quantity", "paired", "is_told"),
+    [
+        (8, LOSS, True, True),
+        (15, LOSS, True, True),
+        (16, LOSS, True, False),
+        (8, ACCURACY, True, False),
+        (8, LOSS, False, False),
+    ],
+)
+def test_an_interval_of_few_texts_says_how_often_it_is_right(n, quantity, paired, is_told):
+    told = changes.describe(changes.Change(0.5, 0.4, 0.7, paired, n, None), quantity)
+    assert told.endswith("few texts: rather 90 %") == is_told

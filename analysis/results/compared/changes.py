@@ -15,7 +15,15 @@ from analysis.experiments.accuracy.points import GenerationCheck
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.stored import reading
-from analysis.results.stored.reading import ACC_NORM, ACCURACY, BITS, DAMAGE, Reading, Readings
+from analysis.results.stored.reading import (
+    ACC_NORM,
+    ACCURACY,
+    BITS,
+    DAMAGE,
+    LOSS,
+    Reading,
+    Readings,
+)
 
 NOT_SEEN = "not significantly different"
 
@@ -128,6 +136,19 @@ def _drop_needed(change: Change) -> Change:
     return replace(change, needed=None) if change.is_significant else change
 
 
+def remark(change: Change, quantity: str) -> str:
+    """Return what to know of an interval of few texts, to put behind it; "" for any other.
+
+    Args:
+        change: the difference.
+        quantity: its quantity, as in `Reading.quantity`.
+    """
+    has_interval = change.paired and change.low is not None
+    if quantity == LOSS and has_interval and change.n < stats.FEW_TEXTS:
+        return ", few texts: rather 90 %"
+    return ""
+
+
 def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
     """Describe a difference: its size, interval, pairing and significance.
 
@@ -150,7 +171,7 @@ def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -
             else "losses per text were not stored"
         )
         return f"{evidence}, no interval: {reason}"
-    evidence += f", 95 % interval {change.ends(digits, size)}"
+    evidence += f", 95 % interval {change.ends(digits, size)}{remark(change, quantity)}"
     evidence += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
     if change.is_significant:
         return evidence

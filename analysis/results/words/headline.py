@@ -4,7 +4,7 @@ import math
 
 from analysis.core.units import number, two_digits
 from analysis.core.units import size as size_in_words
-from analysis.results.compared import recovery
+from analysis.results.compared import changes, recovery
 from analysis.results.compared.changes import NOT_SEEN, Change
 from analysis.results.evidence import ESTIMATED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence, Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
@@ -117,7 +117,8 @@ def interval_in_words(quantity: Quantity) -> str:
     if quantity.change.low is None:
         return "interval unknown"
     size, digits, _ = UNITS[quantity.name]
-    return f"95 % CI {quantity.change.ends(digits, size)}"
+    interval = f"95 % CI {quantity.change.ends(digits, size)}"
+    return interval + changes.remark(quantity.change, quantity.name)
 
 
 def _moved(name: str, change: Change, material: str) -> str:
@@ -127,6 +128,7 @@ def _moved(name: str, change: Change, material: str) -> str:
     if change.low is None or change.high is None:
         return f"{moved}, interval unknown ({material})"
     material += "" if change.paired else ", not paired"
+    material += changes.remark(change, name)
     if not change.is_significant:
         needed = (
             ""
