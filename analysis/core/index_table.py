@@ -29,7 +29,7 @@ DESCRIBE = "analysis.results.stored.summaries:described"
 """Function in a higher package that returns the column values of a stored result, with the rows of
 the table `scores` under "scores"."""
 
-LAYOUT = 12
+LAYOUT = 13
 """Version of the layout, part of the file name. Raise it if a column or a summary changes its
 meaning."""
 OWN = "results"

@@ -5,6 +5,9 @@ of its rest, and safetensors files for its arrays, whose checksums `result.json`
 written first and `result.json` last, each under a temporary name that is then renamed, so that a
 reader finds the old or the new result. Nothing is pickled.
 
+Versions before 0.3 stored no checksums. Their results get one once per cache folder; later, a
+result without one is damaged.
+
 A damaged result is never shown. Lists hide it and log a warning (`index_table`). Opening it raises
 `CorruptResultError` (`results.stored.result.read`). A run moves it aside and computes it again
 (`record.Result.load`), as a shard does.
@@ -37,6 +40,10 @@ FORMAT = 1
 
 _CHANGED = "it was changed or damaged after it was stored"
 _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",')
+_UNSEALED_VERSIONS = re.compile(r"0\.[12]\.")
+"""Versions that stored results without checksums."""
+_SEAL_BYTES = 100
+"""Number of bytes that contain the checksum of a result."""
 _PARTS = {"sha256", "format", "kind", "fingerprint", "files", "data"}
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:(//|:)")
@@ -290,6 +297,8 @@ def save_result(
         files[name] = digest
         if not (folder / name).exists():
             write_atomic(folder / name, content)
+    if under is None:
+        _seal_former_results(cache_dir())
     envelope = {
         "format": FORMAT,
         "kind": kind,
@@ -297,14 +306,59 @@ def save_result(
         "files": files,
         "data": dict(data),
     }
-    rest = json.dumps(envelope, indent=1, allow_nan=False).encode().removeprefix(b"{")
-    checksum = hashlib.sha256(rest).hexdigest().encode()
-    write_atomic(folder / "result.json", b'{\n "sha256": "%s",' % checksum + rest)
+    content = json.dumps(envelope, indent=1, allow_nan=False).encode()
+    write_atomic(folder / "result.json", _sealed(content))
     with contextlib.suppress(OSError):
         for stale in folder.glob("arrays-*.safetensors"):
             if stale.name not in files:
                 stale.unlink()
     return folder
+
+
+def _sealed(content: bytes) -> bytes:
+    """Return the JSON of a result with the checksum of its rest in front."""
+    rest = content.removeprefix(b"{")
+    return b'{\n "sha256": "%s",' % hashlib.sha256(rest).hexdigest().encode() + rest
+
+
+def sealing_marker() -> Path:
+    """Return the file whose presence says that the results of this cache have checksums."""
+    return cache_dir() / "results" / ".sealed"
+
+
+@functools.lru_cache(maxsize=64)
+def _seal_former_results(cache: Path) -> None:
+    """Add checksums to the results of versions that stored none, once per cache folder.
+
+    The marker file ends this for good, so that nobody can edit a result, delete its checksum and
+    get a new one. Without space or write access, those results stay unreadable until a later
+    process can add them.
+
+    Args:
+        cache: the cache folder, which is part of the key of this function's cache.
+    """
+    marker = sealing_marker()
+    if marker.exists():
+        return
+    with contextlib.suppress(StorageError):
+        for file in (cache / "results").glob("*/*/result.json"):
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+                with file.open("rb") as opened:
+                    if _SEAL.match(opened.read(_SEAL_BYTES).replace(b"\r\n", b"\n")):
+                        continue
+                _seal_former(file)
+        write_atomic(marker, b"")
+
+
+def _seal_former(file: Path) -> None:
+    content = file.read_bytes().replace(b"\r\n", b"\n")
+    envelope = input_files.parsed(content)
+    version = str(envelope["data"]["versions"]["layerscope"])
+    if "sha256" in envelope or not _UNSEALED_VERSIONS.match(version):
+        return
+    status = file.stat()
+    write_atomic(file, _sealed(content))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # the time of the measurement
 
 
 def _is_whole(content: bytes) -> bool:
@@ -376,10 +430,16 @@ def read(folder: Path, *, precomputed: bool, arrays: bool = False) -> StoredResu
         CorruptResultError: if it is damaged.
     """
     file = folder / "result.json"
+    if not precomputed:
+        _seal_former_results(cache_dir())
     try:
         content = file.read_bytes()
         envelope = input_files.parsed(content)
-        if set(envelope) - _PARTS or ("sha256" in envelope and not _is_whole(content)):
+        if "sha256" not in envelope:
+            raise CorruptResultError(
+                f"{file} has no checksum, so it may have been changed after it was stored."
+            )
+        if set(envelope) - _PARTS or not _is_whole(content):
             raise CorruptResultError(f"{file} does not match its checksum: {_CHANGED}.")
         if (envelope["kind"], envelope["fingerprint"]) != (folder.parent.name, folder.name):
             raise CorruptResultError(

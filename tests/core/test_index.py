@@ -152,6 +152,19 @@ def test_a_result_edited_by_hand_is_not_opened_or_listed(caplog):
     assert caplog.text.count("It is hidden, and computed again on request.") == 1
 
 
+def test_a_result_without_its_checksum_is_not_opened_or_listed(caplog):
+    made().save()
+    (entry,) = index.entries(ResultFilter(KINDS))
+    file = file_of(made())
+    edited = json.loads(file.read_bytes())
+    del edited["sha256"]
+    file.write_text(json.dumps(edited, indent=1))
+    with pytest.raises(store.CorruptResultError, match="has no checksum"):
+        _ = of_entry(entry).result
+    assert listed() == []
+    assert f"{file} has no checksum" in caplog.text
+
+
 def test_a_saved_result_is_in_the_index_before_the_next_query():
     listed()
     made().save()

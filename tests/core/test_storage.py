@@ -114,18 +114,64 @@ def test_not_a_number_is_never_stored():
         store.save_result("sweep", "abc", {"loss": float("nan")})
 
 
-def test_a_result_without_a_checksum_opens():
-    folder = save(1, np.ones(2))
-    file = folder / "result.json"
-    sealed = file.read_bytes()
-    first, old = sealed.split(b"\n", 2)[:2], b"{\n" + sealed.split(b"\n", 2)[2]
-    assert b"sha256" in first[1]
-    file.write_bytes(old)
+def test_line_endings_of_a_checkout_keep_the_checksum():
+    file = save(1) / "result.json"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     assert store.load_result("distances", "abc").data == {"value": 1}
-    file.write_bytes(sealed.replace(b"\n", b"\r\n"))
-    assert store.load_result("distances", "abc").data == {"value": 1}, (
-        "a checkout may end lines in another way"
-    )
+
+
+def former(key="abc", version="0.2.0", value=1):
+    """Store a result as versions without checksums did, and return its file."""
+    data = {"value": value, "versions": {"layerscope": version}}
+    file = store.save_result("distances", key, data) / "result.json"
+    file.write_bytes(re.sub(rb'\n "sha256": "[0-9a-f]{64}",', b"", file.read_bytes()))
+    os.utime(file, (1000, 1000))
+    return file
+
+
+def never_migrated():
+    """Make the cache one that no version with checksums has used, as a new process finds it."""
+    store.sealing_marker().unlink()
+    store._seal_former_results.cache_clear()
+
+
+def test_results_of_versions_without_checksums_are_sealed_once():
+    files = [former("abc"), former("abd", "0.1.0")]
+    never_migrated()
+    assert store.load_result("distances", "abc").data["value"] == 1
+    assert all(store._is_whole(file.read_bytes()) for file in files)
+    assert store.load_result("distances", "abd").saved_at == 1000
+    later = former("abe")
+    store._seal_former_results.cache_clear()  # as in a new process
+    with pytest.raises(CorruptResultError, match="abe/result.json has no checksum"):
+        store.load_result("distances", "abe")
+    assert not store._is_whole(later.read_bytes())
+
+
+@pytest.mark.parametrize("version", ["0.3.0", "0.4.0", "0.20.1", "1.2.0", "", None])
+def test_results_of_versions_with_checksums_are_never_sealed_later(version):
+    former(version=version)
+    never_migrated()
+    with pytest.raises(CorruptResultError, match="has no checksum"):
+        store.load_result("distances", "abc")
+
+
+def test_results_that_cannot_be_sealed_are_refused_and_sealed_later(monkeypatch):
+    former()
+    never_migrated()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(CorruptResultError, match="has no checksum"):
+            store.load_result("distances", "abc")
+    store._seal_former_results.cache_clear()
+    assert store.load_result("distances", "abc").data["value"] == 1
+
+
+def test_a_gallery_result_without_a_checksum_is_refused(tmp_path, monkeypatch):
+    file = former()
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "cache" / "results")
+    with pytest.raises(CorruptResultError, match="has no checksum"):
+        store.load_result("distances", file.parent.name, precomputed=True)
 
 
 def test_every_committed_result_has_a_checksum_that_matches(monkeypatch):

@@ -364,6 +364,25 @@ def test_the_command_line_writes_both(stored, tmp_path, capsys):
     assert "--out must end in .html or .md, not" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("keeps_checksum", [True, False])
+def test_the_command_line_names_an_edited_result_and_leaves_it_out(
+    stored, tmp_path, caplog, keeps_checksum
+):
+    heal = fakes.heal()
+    file = store.result_dir("heal", heal.spec.fingerprint()) / "result.json"
+    edited = json.loads(file.read_bytes())
+    edited["data"]["healed"]["loss"] = 0.001
+    if not keeps_checksum:
+        del edited["sha256"]
+    file.write_text(json.dumps(edited, indent=1))
+    path = tmp_path / "report.md"
+    assert main.main(["report", "starter", "--block", "11:5", "--out", str(path)]) == 0
+    assert "0.001" not in path.read_text()
+    assert "Healing runs" not in path.read_text()
+    reason = "does not match its checksum" if keeps_checksum else "has no checksum"
+    assert f"{file} {reason}" in caplog.text
+
+
 def test_the_command_line_judges_the_healing_run_of_a_recipe(stored, tmp_path, capsys):
     words = ["report", "starter", "--healed-by", fakes.heal().spec.recipe]
     path = tmp_path / "healed.md"

@@ -234,6 +234,7 @@ def _n_layers(stored):
             "(text_losses)",
         ),
         (packed.result(lambda stored: stored["data"].update(n_tokens=2**60)), "(n_tokens)"),
+        (packed.unsealed, "result.json has no checksum"),
         (packed.manifest(version=True), "wrong at"),
         (packed.manifest(title=["a"]), "wrong at"),
         (packed.manifest(made_with="x" * 500), "wrong at"),

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from analysis.core import zips
+from analysis.core import store, zips
 from analysis.results import packs
 from analysis.results.packs import making
 from tests.support import fakes
@@ -77,12 +77,23 @@ def result(edit: Callable[[dict[str, Any]], None], kind: str = "distances") -> C
         said = json.loads(files[name])
         del said["sha256"]
         edit(said)
-        files[name] = json.dumps(said).encode()
+        files[name] = store._sealed(json.dumps(said).encode())
         listed = json.loads(files["pack.json"])
         listed["files"][name] = hashlib.sha256(files[name]).hexdigest()
         files["pack.json"] = json.dumps(listed).encode()
 
     return change
+
+
+def unsealed(files: dict[str, bytes]) -> None:
+    """Delete the checksum in a result."""
+    name = next(one for one in files if one != "pack.json")
+    said = json.loads(files[name])
+    del said["sha256"]
+    files[name] = json.dumps(said).encode()
+    listed = json.loads(files["pack.json"])
+    listed["files"][name] = hashlib.sha256(files[name]).hexdigest()
+    files["pack.json"] = json.dumps(listed).encode()
 
 
 def archive(*entries: tuple[zipfile.ZipInfo, bytes]) -> bytes:
@@ -116,8 +127,6 @@ def opened_here(monkeypatch: Any) -> None:
 def open_made(folder: Path, monkeypatch: Any, source: str = fakes.MODEL.source) -> packs.OpenedPack:
     """Open a pack of results that this cache no longer has."""
     import shutil
-
-    from analysis.core import store
 
     file = made(folder, source=source)
     shutil.rmtree(store.cache_dir() / "results")
