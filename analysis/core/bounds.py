@@ -1,11 +1,11 @@
-"""Bounds of numeric request fields, and error messages for invalid values."""
+"""Bounds of the numbers of requests and results, and error messages for invalid values."""
 
 import dataclasses
 import json
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
@@ -25,6 +25,7 @@ _NAMES = {
     "float_type": "a number",
     "string_type": "text",
     "bool_type": "true or false",
+    "finite_number": "a finite number",
     "tuple_type": "a list",
 }
 """Expected type by pydantic's type of error."""
@@ -80,6 +81,27 @@ SEED = Bound(0, MOST_WHOLE)
 """Bounds of a seed."""
 WHOLE = Bound(-MOST_WHOLE, MOST_WHOLE)
 """Bounds of an integer without a narrower range."""
+
+MOST_EXACT = 2**53
+"""Largest integer that JavaScript and a float represent exactly."""
+Count = Annotated[int, pydantic.Field(ge=0, le=MOST_EXACT)]
+"""Number of things, position or id, in a result."""
+Whole = Annotated[int, pydantic.Field(ge=-MOST_EXACT, le=MOST_EXACT)]
+"""Integer of a result."""
+Figure = Annotated[float, pydantic.Field(ge=-1e12, le=1e12)]
+"""Number of a result without a narrower range, such as a difference."""
+NonNegative = Annotated[float, pydantic.Field(ge=0, le=1e12)]
+"""Standard error, rate or other number of a result that is never negative."""
+Seconds = Annotated[float, pydantic.Field(ge=0, le=1e10)]
+"""Duration in a result, at most 300 years."""
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
+"""Share or probability in a result."""
+Loss = Annotated[float, pydantic.Field(ge=-0.01, le=1e9)]
+"""Loss in a result, in nats per token or bits per byte; rounding may give one slightly below 0."""
+Perplexity = Annotated[float, pydantic.Field(ge=0)]
+"""Exponential of a loss in a result, which may be as large as a float."""
+_LIMITS = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
+"""Key of the limit in pydantic's context, and its words, by pydantic's type of error."""
 
 
 class FieldError(SpecError):
@@ -141,6 +163,11 @@ def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
         )
     if fault["type"] == "bound":
         return FieldError(path, fault["msg"])
+    if fault["type"] in _LIMITS:
+        key, words = _LIMITS[fault["type"]]
+        limit = fault["ctx"][key]
+        limit = int(limit) if limit == int(limit) else limit
+        return FieldError(path, f"must be {words} {limit:,}, not {shown(fault['input'])}")
     return FieldError(
         path, f"must be {_NAMES.get(fault['type'], fault['msg'])}, not {shown(fault['input'])}"
     )

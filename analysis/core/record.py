@@ -16,6 +16,7 @@ import pydantic
 from pydantic_core import core_schema, to_jsonable_python
 
 from analysis.core import bounds, host, index, index_table, store
+from analysis.core.bounds import Count, Seconds
 from analysis.core.errors import (
     CorruptResultError,
     LayerscopeError,
@@ -246,16 +247,18 @@ class Result:
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = {
         "arbitrary_types_allowed": True,
         "extra": "forbid",
+        "allow_inf_nan": False,
     }
-    """Configuration of pydantic: arrays are not validated, and unknown fields are errors."""
+    """Configuration of pydantic: arrays are not validated, unknown fields and numbers that are not
+    finite are errors."""
 
     spec: Any
     """Resolved request, with concrete dtype, device and identities."""
     versions: dict[str, str]
     """Versions of Python packages including layerscope, and the CPU or accelerator."""
-    wall_s: float
+    wall_s: Seconds
     """Seconds of computation, without loading the model."""
-    n_tokens: int
+    n_tokens: Count
     """Number of tokens processed by the model, each counted once for all removals."""
     complete: bool
     """Whether the result is complete; an incomplete one is usable, and a new run resumes from
@@ -346,19 +349,17 @@ class Result:
                 arrays[name] = array
         return arrays
 
-    def save(self, under: Path | None = None, fingerprint: str = "") -> None:
+    def save(self, under: Path | None = None) -> None:
         """Store the result atomically.
 
         Args:
             under: folder of results that is not indexed (default: that of the cache).
-            fingerprint: fingerprint to store it under (default: that of the request, which differs
-                for older versions).
 
         Raises:
             NotFiniteError: if a value is NaN or infinite; nothing is stored then.
             StorageError: if the disk is full or the cache is not writable.
         """
-        fingerprint = fingerprint or self.spec.fingerprint()
+        fingerprint = self.spec.fingerprint()
         arrays: dict[str, np.ndarray] = {}
         for name in self.array_names:
             value = getattr(self, name)

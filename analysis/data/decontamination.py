@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.core.bounds import Count
 from analysis.core.errors import CorpusError
 from analysis.data import near_copies
 from analysis.data.tasks import Question
@@ -24,9 +25,9 @@ _MIN_WORDS = 6
 class Overlap:
     """Questions that share a run of words with a text and may be answered from memory."""
 
-    n_words: int
+    n_words: Count
     """Length of a run in words."""
-    n_questions: int
+    n_questions: Count
     """Number of checked questions."""
     ids: list[str]
     """Ids of the questions with a shared run."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
+from analysis.core.bounds import Count, Loss, NonNegative, Share
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -67,19 +68,19 @@ class RuntimeCheck:
 
     runtime: str
     """Name of the runtime."""
-    n_prompts: int
+    n_prompts: Count
     """Prompts that both continue greedily."""
-    n_same: int
+    n_same: Count
     """Prompts with the same text if the runtime reads the file's weights in float32."""
-    n_prefixes: int
+    n_prefixes: Count
     """Prefixes whose most likely next tokens were compared."""
-    mean_difference: float
+    mean_difference: NonNegative
     """Mean absolute difference of their log-probabilities then, in nats."""
-    tolerance: float
+    tolerance: NonNegative
     """Largest `mean_difference`."""
-    n_same_stored: int
+    n_same_stored: Count
     """`n_same` for the written file itself, for which llama.cpp rounds activations to 8 bits."""
-    stored_difference: float
+    stored_difference: NonNegative
     """`mean_difference` for the written file itself."""
 
     def in_words(self) -> str:
@@ -102,26 +103,26 @@ class ReloadCheck:
 
     dtype: str
     """The dtype of both computations."""
-    n_tokens: int
+    n_tokens: Count
     """Tokens whose logits were compared."""
-    max_difference: float
+    max_difference: NonNegative
     """Largest absolute difference of a logit."""
-    relative_difference: float
+    relative_difference: NonNegative
     """Root mean square of the difference over that of the logits, each less its token's mean."""
-    tolerance: float
+    tolerance: NonNegative
     """Largest `relative_difference` in this dtype."""
-    same_first: float
+    same_first: Share
     """Share of the tokens with the same most likely next token, in [0, 1]."""
     merged: bool
     """Whether an adapter was merged in; then the reference is the model with the unmerged
     adapter."""
     runtime: RuntimeCheck | None = None
     """Comparison in llama.cpp; None for a folder, and if llama.cpp is not installed."""
-    loss: float | None = None
+    loss: Loss | None = None
     """Loss of a healed GGUF file by its own bytes, in nats/token; None for others."""
-    healed_loss: float | None = None
+    healed_loss: Loss | None = None
     """Loss of the healed model before its changed matrices were quantized again."""
-    loss_texts: int = 0
+    loss_texts: Count = 0
     """Texts of C4 that both losses were measured on."""
 
     def in_words(self) -> str:
@@ -145,9 +146,9 @@ class ExportResult(Result):
 
     model: ModelFacts
     """Unpruned model."""
-    n_layers: int
+    n_layers: Count
     """Layers left."""
-    size_bytes: int
+    size_bytes: Count
     """Bytes of the folder."""
     check: ReloadCheck
     pushed: str = ""

@@ -4,9 +4,10 @@ compared or expanded.
 
 import json
 import math
+import re
 import tracemalloc
 import typing
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 
 import pytest
 from hypothesis import given
@@ -15,15 +16,19 @@ from hypothesis import strategies as st
 from analysis.core import blocks
 from analysis.core.blocks import Block, LayerSet, parse_removal, written
 from analysis.core.bounds import MOST_LAYERS
-from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError
+from analysis.core.errors import BlockRangeError, CorruptResultError, LayerscopeError, SpecError
 from analysis.core.experiment import EXPERIMENTS
+from analysis.core.record import Spec
+from analysis.core.store import StoredResult
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.prompt.comparison_spec import Variant
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.source.model_spec import ModelSpec
+from tests.support import fakes
 from tests.support.made_up import json_values, refusal
 
 PARTS = (Block, LayerSet, ModelSpec, CorpusSpec, BenchmarkSpec, GenerationSpec, Variant)
@@ -97,6 +102,52 @@ def test_every_number_of_a_request_has_an_end():
                 kind.from_json(
                     needed | {name: [value] if typing.get_origin(hint) is tuple else value}
                 )
+
+
+def unbounded(hint, name, parts):
+    """Yield the numbers of a type that have no bounds; nested dataclasses go to `parts`."""
+    if hint in (int, float):
+        yield name
+    if typing.get_origin(hint) is not typing.Annotated:
+        for part in typing.get_args(hint):
+            yield from unbounded(part, name, parts)
+    if is_dataclass(hint) and not issubclass(hint, Spec):
+        parts.append(hint)
+
+
+def test_every_number_of_a_result_has_bounds():
+    parts = [entry.result for entry in EXPERIMENTS.values()]
+    for kind in parts:  # it grows
+        hints = typing.get_type_hints(kind, include_extras=True)
+        open_ended = [
+            f"{kind.__name__}.{name}"
+            for field in fields(kind)
+            for name in unbounded(hints[field.name], field.name, parts)
+        ]
+        assert not open_ended
+    assert {"Point", "ModelFacts", "SpeedLine"} <= {part.__name__ for part in parts}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("wall_s",), -1.0, "wall_s must be at least 0, not -1.0."),
+        (("wall_s",), math.nan, "wall_s must be a finite number, not NaN."),
+        (("n_texts",), -1, "n_texts must be at least 0, not -1."),
+        (("mean", 0, 0), 1e300, "mean must be at most 1,000,000,000,000, not 1e+300."),
+        (("best", 0, "distance"), math.inf, "best.distance must be a finite number, not "),
+        (("wins",), [[1.5]], "wins must be at most 1, not 1.5."),
+        (("model", "n_layers"), 2**60, "model.n_layers must be at most 9,007,199,254,740,992,"),
+    ],
+)
+def test_a_stored_number_out_of_range_is_refused_with_its_field(path, value, said, tmp_path):
+    data = json.loads(json.dumps(fakes.distances().to_json()))
+    part = data
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    with pytest.raises(CorruptResultError, match=re.escape(said)):
+        DistanceResult.read(StoredResult(tmp_path, data, {}, False, 0.0))
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,13 @@ def test_unfinished_results_stay_out_of_a_pack(tmp_path):
     assert made.left_out == (f"evaluate:{unfinished.spec.fingerprint()} is unfinished",)
 
 
+def test_results_of_another_version_stay_out_of_a_pack(tmp_path):
+    packed.made(tmp_path)
+    store.save_result("damage", "0" * 20, fakes.damage().to_json())
+    made = making.make(MODEL)
+    assert made.left_out == (f"damage:{'0' * 20} was measured by another version",)
+
+
 def refused(file, says):
     with pytest.raises(PackError) as raised:
         packs.open_file(file)
@@ -217,7 +224,7 @@ def test_a_file_that_cannot_be_read_is_refused(pack, tmp_path, monkeypatch, file
 
 
 def _n_layers(stored):
-    stored["data"]["n_layers"] = stored["data"]["model"]["n_layers"] = 10**18
+    stored["data"]["n_layers"] = stored["data"]["model"]["n_layers"] = 10**12
 
 
 @pytest.mark.parametrize(
@@ -233,7 +240,28 @@ def _n_layers(stored):
             packed.result(lambda stored: stored["data"]["text_losses"].append([1.0]), "sweep"),
             "(text_losses)",
         ),
-        (packed.result(lambda stored: stored["data"].update(n_tokens=2**60)), "(n_tokens)"),
+        (
+            packed.result(lambda stored: stored["data"].update(n_tokens=2**60)),
+            "n_tokens must be at most 9,007,199,254,740,992, not ",
+        ),
+        (
+            packed.result(lambda stored: stored["data"]["mean"][0].__setitem__(0, 1e300)),
+            "mean must be at most 1,000,000,000,000, not 1e+300",
+        ),
+        (
+            packed.result(lambda stored: stored["data"].update(wall_s=-1.0)),
+            "wall_s must be at least 0, not -1.0",
+        ),
+        (
+            packed.result(lambda stored: stored["data"]["points"][0].update(loss=-3.0), "sweep"),
+            "points.loss must be at least -0.01, not -3.0",
+        ),
+        (packed.result(lambda stored: stored["data"].update(best=[])), "(best)"),
+        (packed.result(lambda stored: stored["data"]["best"][0].update(start=99)), "(best)"),
+        (
+            packed.result(lambda stored: stored["data"]["spec"]["corpus"].update(n_texts=31)),
+            "is not stored under the fingerprint of its request",
+        ),
         (packed.unsealed, "result.json has no checksum"),
         (packed.manifest(version=True), "wrong at"),
         (packed.manifest(title=["a"]), "wrong at"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal, parse_removal, written
+from analysis.core.bounds import Count, Figure, Loss, NonNegative, Perplexity, Share, Whole
 from analysis.core.table import REMOVED, Column, Table
 from analysis.data import questions as benchmarks
 from analysis.data.spec import GenerationSpec
@@ -17,47 +18,47 @@ from analysis.data.tasks import Question
 class Point:
     """Scores of the model without one set of layers."""
 
-    n: int
+    n: Count
     """Number of removed layers, including those that lose a part; 0 for the unpruned model."""
-    start: int | None
+    start: Count | None
     """First removed layer; None for n = 0."""
-    acc: float | None = None
+    acc: Share | None = None
     """Share of questions whose highest log-likelihood option is right."""
-    acc_stderr: float | None = None
-    acc_norm: float | None = None
+    acc_stderr: NonNegative | None = None
+    acc_norm: Share | None = None
     """Accuracy with log-likelihoods divided by the option's length in characters, without its
     leading space."""
-    acc_norm_stderr: float | None = None
-    n_samples: int = 0
+    acc_norm_stderr: NonNegative | None = None
+    n_samples: Count = 0
     """Number of scored questions."""
-    loss: float | None = None
+    loss: Loss | None = None
     """Next-token cross-entropy in nats per token; all tokens of all texts have equal weight."""
-    loss_stderr: float | None = None
+    loss_stderr: NonNegative | None = None
     """Standard error of the loss over texts."""
-    n_texts: int = 0
+    n_texts: Count = 0
     """Number of texts of the loss."""
-    acc_macro: float | None = None
+    acc_macro: Share | None = None
     """Mean of the accuracies by subject; None if questions have no subjects."""
-    layers: list[int] | None = None
+    layers: list[Count] | None = None
     """The removed layers if they are not one block."""
-    loss_per_ln_v: float | None = None
+    loss_per_ln_v: Loss | None = None
     """Loss divided by the logarithm of the vocabulary size: uniform guessing scores 1."""
-    perplexity: float | None = None
+    perplexity: Perplexity | None = None
     """exp(loss)."""
-    bits_per_byte: float | None = None
+    bits_per_byte: Loss | None = None
     """Bits per byte of text, which unlike the loss are comparable between vocabularies."""
-    repetition_rate: float | None = None
+    repetition_rate: Share | None = None
     """Mean share of runs of four tokens that repeat within a greedy continuation, in [0, 1]."""
-    distinct_rate: float | None = None
+    distinct_rate: Share | None = None
     """Mean distinct tokens per token of the continuations, in [0, 1]."""
-    generated_tokens: float | None = None
+    generated_tokens: NonNegative | None = None
     """Mean length of the continuations."""
-    sum_acc: float | None = None
+    sum_acc: Share | None = None
     """Share of arithmetic problems whose generated answer is right."""
-    sum_acc_stderr: float | None = None
+    sum_acc_stderr: NonNegative | None = None
     parts: str | None = None
     """The removal as text, "a12+m15", if sublayers are removed."""
-    n_sums: int = 0
+    n_sums: Count = 0
     """Number of arithmetic problems; 0 in results that did not store it."""
 
     @property
@@ -207,20 +208,20 @@ class QuestionScore:
 
     id: str
     """Identifier of the question in its source."""
-    loglikelihoods: list[float]
+    loglikelihoods: list[Figure]
     """Log-likelihood of each option in nats."""
-    prediction: int
+    prediction: Count
     """Index of the highest log-likelihood."""
-    gold: int
+    gold: Count
 
 
 @dataclass(frozen=True)
 class Lines:
     """Reference levels of an accuracy."""
 
-    chance: float
+    chance: Share
     """Expected accuracy of guessing."""
-    majority: float
+    majority: Share
     """Accuracy of the most frequent right answer."""
 
 
@@ -230,11 +231,11 @@ class Continuation:
 
     prompt: str
     text: str
-    n_tokens: int
+    n_tokens: Count
     """Number of tokens without the end-of-text token."""
-    repetition_rate: float
+    repetition_rate: Share
     """Share of its runs of four tokens that repeat earlier ones, in [0, 1]."""
-    distinct_rate: float
+    distinct_rate: Share
     """Distinct tokens per token, in [0, 1]."""
     ended: bool
     """Whether the model ended the text itself."""
@@ -245,7 +246,7 @@ class SumAnswer:
     """An arithmetic problem and the model's answer."""
 
     question: str
-    answer: int
+    answer: Whole
     text: str
     is_right: bool
 
@@ -256,13 +257,13 @@ class GenerationCheck:
 
     continuations: list[Continuation]
     sums: list[SumAnswer]
-    repetition_rate: float
+    repetition_rate: Share
     """Mean repetition rate of the continuations."""
-    distinct_rate: float
-    n_tokens: float
-    acc: float
+    distinct_rate: Share
+    n_tokens: NonNegative
+    acc: Share
     """Share of right sums."""
-    acc_stderr: float
+    acc_stderr: NonNegative
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from analysis.core import escapes, stats
+from analysis.core.bounds import Count, Figure, NonNegative
 from analysis.core.experiment import Experiment, register
 from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import Column, Table
@@ -38,16 +39,16 @@ class PrecisionResult(Result):
     spec_type: ClassVar[type[Spec]] = PrecisionSpec
 
     model: ModelFacts
-    n_questions: int
-    n_options: int
-    mean_nats: float
+    n_questions: Count
+    n_options: Count
+    mean_nats: NonNegative
     """Mean absolute difference of an option's log-likelihood in nats."""
-    low_nats: float | None
+    low_nats: Figure | None
     """Ends of the 95 % interval over questions; None for fewer than two questions."""
-    high_nats: float | None
-    largest_nats: float
+    high_nats: Figure | None
+    largest_nats: NonNegative
     """Largest difference of an option in nats."""
-    n_changed: int
+    n_changed: Count
     """Number of questions with another prediction."""
 
     def tables(self) -> dict[str, Table]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal, check_count
-from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
+from analysis.core.bounds import MOST_LAYERS, SEED, Bound, Count, Loss, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -289,14 +289,14 @@ class SweepResult(Result):
     spec_type: ClassVar[type[Spec]] = SweepSpec
 
     model: ModelFacts
-    n_layers: int
+    n_layers: Count
     points: list[Point]
     """Scores by n, from n = 0."""
     lines: Lines | None
     """Reference levels; None until questions are scored."""
-    n_questions: int
+    n_questions: Count
     """Number of requested questions; `points[i].n_samples` of them are scored."""
-    n_truncated: int | None
+    n_truncated: Count | None
     """Number of prompts truncated on the left to the model's window; None if the stored measurement
     that contains this curve does not tell it."""
     questions: list[list[QuestionScore]] = field(default_factory=list)
@@ -307,9 +307,9 @@ class SweepResult(Result):
     packing: str = ""
     """Reason in a sentence if questions were scored in separate rows although the family supports
     shared ones; "" otherwise."""
-    text_losses: list[list[float]] = field(default_factory=list)
+    text_losses: list[list[Loss]] = field(default_factory=list)
     """Mean next-token cross-entropy of each text by point, nats."""
-    text_tokens: list[int] = field(default_factory=list)
+    text_tokens: list[Count] = field(default_factory=list)
     """Predicted tokens of each text, the weights of the losses."""
     writings: list[GenerationCheck | None] = field(default_factory=list)
     """Generated text by point, None until it is measured; empty if no generation is requested."""
@@ -332,10 +332,10 @@ class EvaluateResult(Result):
     spec_type: ClassVar[type[Spec]] = EvaluateSpec
 
     model: ModelFacts
-    n_layers: int
+    n_layers: Count
     point: Point
     lines: Lines | None
-    n_truncated: int | None
+    n_truncated: Count | None
     """Number of prompts truncated on the left to the model's window; None if the stored measurement
     that contains this evaluation does not tell it."""
     questions: list[QuestionScore] = field(default_factory=list)
@@ -345,9 +345,9 @@ class EvaluateResult(Result):
     packing: str = ""
     """Reason in a sentence if questions were scored in separate rows although the family supports
     shared ones; "" otherwise."""
-    text_losses: list[float] = field(default_factory=list)
+    text_losses: list[Loss] = field(default_factory=list)
     """Mean next-token cross-entropy of each text, nats."""
-    text_tokens: list[int] = field(default_factory=list)
+    text_tokens: list[Count] = field(default_factory=list)
     """Predicted tokens of each text, the weights of the losses."""
     writing: GenerationCheck | None = None
     """Generated text, if requested."""

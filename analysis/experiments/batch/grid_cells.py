@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from analysis.core import stats
+from analysis.core.bounds import Count, Figure, Loss, Seconds, Share
 from analysis.core.intervals import Interval
 from analysis.core.table import REMOVED, Column, Table, interval_columns, interval_values
 from analysis.data import corpora, questions
@@ -26,41 +27,41 @@ NO_LOSS = (
 class PairedChange(Interval):
     """Difference between a pruned and the unpruned model."""
 
-    difference: float
+    difference: Figure
     """Score of the pruned model minus that of the unpruned model: accuracy, or loss in nats per
     token."""
-    low: float | None
+    low: Figure | None
     """Lower end of the paired 95 % interval; None with fewer than four texts."""
-    high: float | None
+    high: Figure | None
 
 
 @dataclass(frozen=True)
 class CutScores:
     """Scores of the model without a block."""
 
-    n: int
+    n: Count
     """Number of removed layers; 0 for the unpruned model."""
     removed: str
     """Removed layers in words."""
-    acc: float | None
-    acc_low: float | None
+    acc: Share | None
+    acc_low: Figure | None
     """Ends of the 95 % interval (Wilson)."""
-    acc_high: float | None
-    n_samples: int
+    acc_high: Figure | None
+    n_samples: Count
     """Number of questions."""
-    loss: float | None
+    loss: Loss | None
     """Nats per token."""
-    loss_low: float | None
+    loss_low: Figure | None
     """Ends of the 95 % interval over texts (Student's t); None for fewer than four texts."""
-    loss_high: float | None
-    n_texts: int
-    bits_per_byte: float | None
+    loss_high: Figure | None
+    n_texts: Count
+    bits_per_byte: Loss | None
     """Loss in bits per byte, comparable between vocabularies."""
     acc_change: PairedChange | None
     """Change in accuracy; None for the unpruned model and without questions."""
     loss_change: PairedChange | None
     """Change in loss; None for the unpruned model and without losses per text."""
-    start: int | None = None
+    start: Count | None = None
     """First removed layer; None in grids of earlier versions and for the unpruned model."""
 
 
@@ -70,7 +71,7 @@ class GridCell:
 
     model: str
     """Name of the model."""
-    n_layers: int | None
+    n_layers: Count | None
     """Number of layers; None if the model could not be read."""
     precision: str
     """dtype, quantization and format of the stored weights in words."""
@@ -83,13 +84,13 @@ class GridCell:
     """Texts of the loss."""
     key: str
     """Fingerprint of the stored curve; "" if there is none."""
-    wall_s: float
+    wall_s: Seconds
     """Seconds of the measurement, without reused scores."""
     error: str = ""
     """Reason why it could not be measured, in a sentence; "" if it was measured."""
-    chance: float | None = None
+    chance: Share | None = None
     """Expected accuracy of guessing."""
-    no_loss_n: int | None = None
+    no_loss_n: Count | None = None
     """Largest n up to which accuracy does not drop significantly (`NO_LOSS`). None without
     questions, and if the unpruned model's accuracy is not significantly above chance."""
     cuts: list[CutScores] = field(default_factory=list)

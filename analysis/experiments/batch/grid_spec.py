@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from analysis.core.bounds import MOST_LAYERS, Bound, one_of, shown
+from analysis.core.bounds import MOST_LAYERS, Bound, Count, one_of, shown
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -169,7 +169,7 @@ class GridResult(Result):
     kind: ClassVar[str] = "grid"
     spec_type: ClassVar[type[Spec]] = GridSpec
 
-    n_cells: int
+    n_cells: Count
     """Number of requested curves."""
     cells: list[GridCell]
     """Measured and failed curves in the order of `GridSpec.cells`."""

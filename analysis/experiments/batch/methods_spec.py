@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.core import stats
 from analysis.core.blocks import check_count, removal
-from analysis.core.bounds import MOST_LAYERS, Bound, one_of
+from analysis.core.bounds import MOST_LAYERS, Bound, Count, Loss, Seconds, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -113,14 +113,14 @@ class MethodCell:
     strategy: str
     recipe: str
     """Healing recipe; "" for none."""
-    n: int
+    n: Count
     removed: str
     """Removed layers in words; "" if they could not be chosen."""
-    wall_s: float
+    wall_s: Seconds
     """Seconds of the healing run, scoring included; 0 without one."""
     error: str = ""
     """Reason why it could not be measured, in a sentence."""
-    start: int | None = None
+    start: Count | None = None
     """First removed layer; None in tables of earlier versions."""
 
     @property
@@ -155,9 +155,9 @@ class MethodsResult(Result):
     model: ModelFacts
     cells: list[MethodCell]
     """Measured and failed cells, grouped by method."""
-    text_tokens: list[int]
+    text_tokens: list[Count]
     """Number of predicted tokens of each text, the weights of the losses."""
-    losses: list[list[float]]
+    losses: list[list[Loss]]
     """Loss per text of the unpruned model, then of each cell, in nats per token; empty for a failed
     cell."""
     right: list[list[bool]]

@@ -9,6 +9,7 @@ import pydantic
 
 from analysis.core import stats
 from analysis.core.blocks import Removal
+from analysis.core.bounds import Count, Figure, Loss, NonNegative, Seconds, Share
 from analysis.core.experiment import Experiment, register
 from analysis.core.record import Result, Spec
 from analysis.core.table import Column, Table, interval_columns, of_values
@@ -26,14 +27,14 @@ from analysis.models.source.sizes import ModelFacts
 class HealStep:
     """An optimizer step of the learning curve."""
 
-    step: int
+    step: Count
     """1-based."""
-    loss: float
+    loss: Loss
     """Training loss on the sequences of this step before the update, in nats per token. With
     distillation, it is the weighted sum of both losses."""
-    learning_rate: float
-    tokens_per_s: float
-    memory_bytes: int
+    learning_rate: NonNegative
+    tokens_per_s: NonNegative
+    memory_bytes: Count
     """Peak memory since this process started or resumed the run: of the accelerator, or of the
     process if there is none."""
 
@@ -44,15 +45,15 @@ class Validation:
     final evaluation.
     """
 
-    step: int
+    step: Count
     """Number of steps taken. 0 is the pruned model, and a second entry of 0 the model after the
     instant heal."""
-    loss: float
-    loss_stderr: float
-    acc: float | None = None
+    loss: Loss
+    loss_stderr: NonNegative
+    acc: Share | None = None
     """Accuracy on the first `HealSpec.check_questions` questions, if any."""
-    acc_stderr: float | None = None
-    n_questions: int = 0
+    acc_stderr: NonNegative | None = None
+    n_questions: Count = 0
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -72,7 +73,7 @@ class Sample:
 
     model: str
     """`unpruned`, `pruned` or `healed`."""
-    step: int
+    step: Count
     """Number of steps taken."""
     text: str
 
@@ -89,7 +90,7 @@ class GapReport:
     module: str
     """Name in the pruned model of the changed module before the gap: a projection or a mixture of
     experts."""
-    strength: float
+    strength: Figure
     """Applied share of the fitted change."""
 
 
@@ -99,16 +100,16 @@ class JunctionReport:
 
     module: str
     """Names of the changed modules, joined by commas."""
-    strength: float
+    strength: Figure
     """Applied share of the fitted change, chosen on the selection texts; 0 if no change lowered
     their loss. The mean over several gaps."""
-    loss_before: float
+    loss_before: Loss
     """Loss of the pruned model on the selection texts, in nats per token."""
-    loss_after: float
+    loss_after: Loss
     """Loss after the change, at most `loss_before`."""
-    n_tokens: int
+    n_tokens: Count
     """Number of tokens of the fit."""
-    wall_s: float
+    wall_s: Seconds
     gaps: list[GapReport] = field(default_factory=list)
     """Reports by gap, first gap first; empty in results of earlier versions, which had a single
     gap."""
@@ -144,10 +145,10 @@ class HealResult(Result):
     lines: Lines | None
     adapter: str | None
     """Folder of the PEFT adapter, relative to the cache folder; None until it is saved."""
-    trainable_parameters: int
-    packed_rows: int
+    trainable_parameters: Count
+    packed_rows: Count
     """Number of training sequences of seq_len tokens."""
-    n_skipped: int
+    n_skipped: Count
     """Number of healing documents skipped because they were too short."""
     precision: str
     """Precision of the base model in words, such as "NF4, bfloat16 compute"."""
@@ -156,29 +157,29 @@ class HealResult(Result):
     is_instant_left_out: bool = False
     """Whether the instant heal of the recipe was skipped because no weight of the model can hold
     its change."""
-    text_losses: dict[str, list[float]] = field(default_factory=dict)
+    text_losses: dict[str, list[Loss]] = field(default_factory=dict)
     """Loss per judging text by model (`unpruned`, `pruned`, `healed`), for paired differences."""
-    text_tokens: list[int] = field(default_factory=list)
+    text_tokens: list[Count] = field(default_factory=list)
     """Number of predicted tokens of each judging text, the weights of the losses."""
     same_kind: dict[str, Point] = field(default_factory=dict)
     """Loss by model on held-out text of the kind of the healing text; empty if the healing text is
     too small for any."""
     same_kind_text: CorpusSpec | None = None
     """Resolved request for that held-out text."""
-    same_kind_losses: dict[str, list[float]] = field(default_factory=dict)
+    same_kind_losses: dict[str, list[Loss]] = field(default_factory=dict)
     """Loss per held-out text by model."""
-    same_kind_tokens: list[int] = field(default_factory=list)
+    same_kind_tokens: list[Count] = field(default_factory=list)
     """Number of predicted tokens of each held-out text."""
     unpruned_check: Validation | None = None
     """Scores of the unpruned model on the selection texts, the reference level of `validations`;
     None until measured."""
-    n_choice_texts: int = 0
+    n_choice_texts: Count = 0
     """Number of selection texts; 0 if the draw was too small, so that the judging texts were used
     for selection too."""
-    n_held_out: int = 0
+    n_held_out: Count = 0
     """Number of healing documents excluded because they share too many word sequences with a
     measured text."""
-    quoted: float | None = None
+    quoted: Share | None = None
     """Largest share of the eight-word sequences of a measured text that occur in the healing text;
     None until it is packed."""
     questions: dict[str, list[QuestionScore]] = field(default_factory=dict)
@@ -188,11 +189,11 @@ class HealResult(Result):
     samples: list[Sample] = field(default_factory=list)
     """Sample continuations: before the training, at each validation, and at steps 1, 2, 4, 8, … if
     they take little time."""
-    planned_steps: int | None = None
+    planned_steps: Count | None = None
     """Number of optimizer steps that fit into `HealSpec.minutes`; None until estimated."""
-    kept_step: int | None = None
+    kept_step: Count | None = None
     """Number of steps of the saved adapter; None until it is saved."""
-    processes: list[int] = field(default_factory=list)
+    processes: list[Count] = field(default_factory=list)
     """Numbers of training processes in results of an earlier version, in order; empty for a single
     process."""
     documents_apart: bool = False

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from analysis.core.blocks import Block, check_count
-from analysis.core.bounds import MOST_LAYERS, Bound
+from analysis.core.bounds import MOST_LAYERS, Bound, Count, Figure, Loss, NonNegative
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, spec_dataclass
@@ -66,9 +66,9 @@ def resolve(spec: DamageSpec) -> DamageSpec:
 class LeastDamage:
     """The block of one size with the least measured loss increase."""
 
-    n: int
-    start: int
-    increase: float
+    n: Count
+    start: Count
+    increase: Figure
     """Mean increase of the loss, nats per token."""
 
     @property
@@ -87,29 +87,29 @@ class DamageResult(Result):
     spec_type: ClassVar[type[Spec]] = DamageSpec
 
     model: ModelFacts
-    n_layers: int
-    unpruned_loss: float
+    n_layers: Count
+    unpruned_loss: Loss
     """Next-token cross-entropy of the unpruned model, nats per token of all texts; 0 until a text
     is measured."""
-    increase: list[list[float | None]]
+    increase: list[list[Figure | None]]
     """Row n-1 holds n = 1..max_size; entry l is the loss without [l, l+n) minus the unpruned loss,
     nats per token of all texts. None until a text is measured, and if the loss of the pruned model
     is not finite."""
-    stderr: list[list[float | None]]
+    stderr: list[list[NonNegative | None]]
     """Standard errors of `increase` over texts, paired by text; None until two are measured."""
-    n_measured: list[list[int]]
+    n_measured: list[list[Count]]
     """Texts measured so far for each block."""
     best: list[LeastDamage]
     """argmin over l for each n, ties to the deeper start; only sizes whose blocks are all
     measured."""
-    n_texts: int
+    n_texts: Count
     """Number of texts."""
-    rank_correlation: float | None
+    rank_correlation: Figure | None
     """Spearman's rho between distance and increase over all measured blocks; None with fewer than
     three."""
-    rank_correlation_by_size: list[float | None]
+    rank_correlation_by_size: list[Figure | None]
     """Spearman's rho among the blocks of each size n = 1..max_size."""
-    text_tokens: list[int] = field(default_factory=list)
+    text_tokens: list[Count] = field(default_factory=list)
     """Predicted tokens of each text, the weights of the losses."""
     text_losses: np.ndarray | None = None
     """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet. Row 0

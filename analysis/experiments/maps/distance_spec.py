@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.core import stats
 from analysis.core.blocks import Block
-from analysis.core.bounds import one_of
+from analysis.core.bounds import Count, Figure, NonNegative, Share, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, spec_dataclass
@@ -42,11 +42,11 @@ class DistanceSpec(Spec):
 class Best:
     """The chosen block of one size."""
 
-    n: int
+    n: Count
     """Block size, in layers."""
-    start: int
+    start: Count
     """First removed layer."""
-    distance: float
+    distance: Figure
     """Mean distance of the block."""
 
     @property
@@ -64,28 +64,28 @@ class DistanceResult(Result):
     spec_type: ClassVar[type[Spec]] = DistanceSpec
 
     model: ModelFacts
-    n_layers: int
+    n_layers: Count
     """Number of decoder layers, L."""
-    mean: list[list[float]]
+    mean: list[list[Figure]]
     """Row n-1 holds n = 1..L; entry l of it is the mean over texts of d(x[l], x[l+n]), l = 0..L-n;
     in [0, 1]."""
-    stderr: list[list[float]]
+    stderr: list[list[NonNegative]]
     """Standard errors of `mean` over texts, same shape; 0 with a single text."""
     best: list[Best]
     """argmin over l for each n = 1..L-1, ties to the deeper start (paper section 2)."""
-    n_texts: int
+    n_texts: Count
     """Number of texts used."""
-    n_skipped: int
+    n_skipped: Count
     """Number of documents skipped because they had fewer than 16 tokens."""
-    text_lengths: list[int]
+    text_lengths: list[Count]
     """Number of tokens of each text."""
     states: np.ndarray | None = None
     """Last-token residual stream x[0..L], pre-norm, (n_texts, L+1, hidden_size), float32; None in
     precomputed results."""
-    wins: list[list[float]] = field(default_factory=list)
+    wins: list[list[Share]] = field(default_factory=list)
     """Share of bootstrap resamples of the texts in which a block is the best of its size; shaped
     like `mean`."""
-    others: dict[str, list[list[float]]] = field(default_factory=dict)
+    others: dict[str, list[list[Figure]]] = field(default_factory=dict)
     """Mean maps of other metrics on the same texts by name, shaped like `mean`."""
     text_distances: dict[str, np.ndarray] | None = None
     """Distances of all pairs of depths per text by metric, (n_texts, L+1, L+1), float64; None in

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Annotated, Any, ClassVar
 
 from analysis.core.blocks import Removal
-from analysis.core.bounds import SEED, Bound, one_of
+from analysis.core.bounds import SEED, Bound, Count, Loss, Seconds, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -125,20 +125,20 @@ def differing(a: Sequence[int], b: Sequence[int]) -> set[int]:
 class Writing:
     """Text that a variant has generated so far."""
 
-    token_ids: list[int]
+    token_ids: list[Count]
     """Generated tokens without the end-of-text token."""
     pieces: list[str]
     """Text of each token; "" if a character needs further tokens."""
-    own_surprise: list[float]
+    own_surprise: list[Loss]
     """Surprisal of each token under the variant at temperature 1, in nats."""
-    unpruned_surprise: list[float]
+    unpruned_surprise: list[Loss]
     """Surprisal of each token under the unpruned model, in nats; empty until the text is
     complete."""
-    n_layers: int
+    n_layers: Count
     """Number of layers of the variant."""
-    prefill_s: float
+    prefill_s: Seconds
     """Seconds of prefill, until the first token."""
-    decode_s: float
+    decode_s: Seconds
     """Seconds of decode, for all further tokens."""
     ended: bool
     """Whether the model generated an end-of-text token."""
@@ -185,9 +185,9 @@ class CompareResult(Result):
     spec_type: ClassVar[type[Spec]] = CompareSpec
 
     model_name: str
-    n_layers: int
+    n_layers: Count
     """L of the unpruned model."""
-    n_prompt_tokens: int
+    n_prompt_tokens: Count
     writings: list[Writing] = field(default_factory=list)
     """Texts of the variants that have begun, in the order of `spec.variants`."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
+from analysis.core.bounds import Count, Share
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -61,24 +62,24 @@ class MicroscopeResult(Result):
     spec_type: ClassVar[type[Spec]] = MicroscopeSpec
 
     model_name: str
-    n_layers: int
+    n_layers: Count
     """L of the unpruned model."""
-    layers: list[int]
+    layers: list[Count]
     """Layers that ran, by their index in the unpruned model, ascending."""
     pieces: list[str]
     """Text of each token."""
-    n_left_out: int
+    n_left_out: Count
     """Number of tokens at the end of the prompt that were left out."""
-    distances: list[list[float]]
+    distances: list[list[Share]]
     """Angular distance between input and output of each layer that ran, by token, in [0, 1]."""
-    guesses: list[list[list[int]]]
+    guesses: list[list[list[Count]]]
     """Most likely next tokens by depth (0: embeddings, i: after the i-th layer that ran) and token,
     most likely first."""
-    probabilities: list[list[list[float]]]
+    probabilities: list[list[list[Share]]]
     """Probabilities of these tokens, same shape."""
-    final_probability: list[list[float]]
+    final_probability: list[list[Share]]
     """Probability of the final prediction by depth and token."""
-    settled: list[int]
+    settled: list[Count]
     """First depth of each token from which the final prediction is always the most likely one."""
     vocabulary: dict[str, str]
     """Text of every predicted token by id, as a decimal string."""

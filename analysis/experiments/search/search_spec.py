@@ -8,7 +8,19 @@ import numpy as np
 
 from analysis.core import stats
 from analysis.core.blocks import Removal, removal
-from analysis.core.bounds import MOST_LAYERS, MOST_WHOLE, SEED, Bound, one_of, shown
+from analysis.core.bounds import (
+    MOST_LAYERS,
+    MOST_WHOLE,
+    SEED,
+    Bound,
+    Count,
+    Figure,
+    Loss,
+    NonNegative,
+    Share,
+    one_of,
+    shown,
+)
 from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
@@ -125,20 +137,20 @@ def same_text(first: CorpusSpec, second: CorpusSpec) -> bool:
 class Searched:
     """The set of one size that a search found."""
 
-    n: int
+    n: Count
     """Removed layers."""
-    layers: list[int]
+    layers: list[Count]
     """The removed layers."""
-    cost: float
+    cost: Figure
     """Objective on the search text in nats per token: a KL divergence, or the increase of the
     loss."""
-    validation: float | None
+    validation: Figure | None
     """Objective on the validation text; None if only one set was found."""
-    loss: float
+    loss: Figure
     """Increase of the next-token loss on the report text in nats per token."""
-    loss_stderr: float | None
+    loss_stderr: NonNegative | None
     """Standard error of `loss` over texts, paired by text; None for one text."""
-    n_rivals: int
+    n_rivals: Count
     """Number of final sets of this size, between which the validation text decided."""
 
     @property
@@ -157,25 +169,25 @@ class SearchResult(Result):
     spec_type: ClassVar[type[Spec]] = SearchSpec
 
     model: ModelFacts
-    n_layers: int
-    max_n: int
+    n_layers: Count
+    max_n: Count
     """Largest requested n."""
     found: list[Searched]
     """Found sets by n, from n = 1; fewer than `max_n` while the search runs or if it ended
     early."""
-    n_sets: int
+    n_sets: Count
     """Number of sets whose values the search used."""
-    n_texts: int
+    n_texts: Count
     """Number of search texts."""
-    n_validation: int
-    n_report: int
+    n_validation: Count
+    n_report: Count
     """Number of validation texts and of report texts."""
-    unpruned_loss: float
+    unpruned_loss: Loss
     """Loss of the unpruned model on the report text, nats per token."""
-    quoted: float
+    quoted: Share
     """Largest share of word runs of the validation or report text that an earlier text contains, in
     [0, 1]."""
-    n_measured: int = 0
+    n_measured: Count = 0
     """Number of sets that this search measured itself."""
     ended: str = ""
     """Reason why the search ended before `max_n`, in a sentence; empty if it did not."""

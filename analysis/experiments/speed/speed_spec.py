@@ -9,7 +9,18 @@ import numpy as np
 
 from analysis.core import stats, units
 from analysis.core.blocks import Block, PartSet, Removal, check_count, parse_removal
-from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of, shown
+from analysis.core.bounds import (
+    MOST_LAYERS,
+    SEED,
+    Bound,
+    Count,
+    Figure,
+    NonNegative,
+    Seconds,
+    Share,
+    one_of,
+    shown,
+)
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -83,12 +94,12 @@ class SpeedSpec(Spec):
 class Timing:
     """Repeated measurements of a time."""
 
-    median_s: float
-    low_s: float
+    median_s: Seconds
+    low_s: Seconds
     """First quartile."""
-    high_s: float
+    high_s: Seconds
     """Third quartile."""
-    repeats_s: list[float] = field(default_factory=list)
+    repeats_s: list[Seconds] = field(default_factory=list)
     """All repeats in the order of measurement."""
 
 
@@ -96,9 +107,9 @@ class Timing:
 class SpeedPoint:
     """Speed of the model without some layers or parts of layers."""
 
-    n: int
+    n: Count
     """Number of removed layers, including those that lose a part; 0 for the unpruned model."""
-    start: int | None
+    start: Count | None
     """First layer of the removal; None for n = 0."""
     prefill: Timing
     """Seconds of a pass over the prompt, until the first new token."""
@@ -109,7 +120,7 @@ class SpeedPoint:
     """The removal as text, "a12+m15", if it is not one block."""
     adapter: str = ""
     """Adapter of a healed file; "" for none."""
-    file_bytes: int = 0
+    file_bytes: Count = 0
     """Size of the file that llama.cpp runs; 0 in transformers."""
 
     @property
@@ -131,15 +142,15 @@ class SpeedPoint:
 class SpeedLine:
     """The least-squares line through the medians: seconds = intercept + slope * layers left."""
 
-    intercept_s: float
+    intercept_s: Figure
     """Seconds that no cut saves: embeddings, final norm, head and overhead."""
-    slope_s: float
+    slope_s: Figure
     """Seconds per layer."""
-    slope_stderr_s: float | None
+    slope_stderr_s: NonNegative | None
     """Standard error of `slope_s` from the residuals; None with fewer than three medians."""
-    r_squared: float | None
+    r_squared: Figure | None
     """Coefficient of determination, at most 1; None if the medians are equal."""
-    fixed_share: float
+    fixed_share: Share
     """Share of the unpruned model's time that no cut saves, in [0, 1]: the intercept divided by the
     line at all layers."""
 
@@ -201,16 +212,16 @@ class SpeedResult(Result):
     spec_type: ClassVar[type[Spec]] = SpeedSpec
 
     model: ModelFacts
-    n_layers: int
+    n_layers: Count
     points: list[SpeedPoint]
     """Speeds by n, of those measured at least once."""
     prefill: SpeedLine | None
     """The line through the medians of reading the prompt; None with fewer than two points."""
     decode: SpeedLine | None
     """The line through the medians of decoding one token; None with fewer than two points."""
-    rounds: int
+    rounds: Count
     """Number of finished rounds, each of which measures every n once."""
-    peak_bytes: int
+    peak_bytes: Count
     """Peak memory of the accelerator if there is one, otherwise of the process. It includes layers
     that are left out."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from analysis.core.bounds import one_of
+from analysis.core.bounds import Count, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.options import Part as RequestPart
@@ -125,11 +125,11 @@ class InspectResult(Result):
     model: ModelFacts
     dtype: Setting
     device: Setting
-    weight_bytes: int
+    weight_bytes: Count
     """Estimated bytes of all weights as they would be loaded."""
-    working_bytes: int
+    working_bytes: Count
     """Estimated additional bytes while a map or sweep runs."""
-    free_bytes: int
+    free_bytes: Count
     """Bytes that are free on the chosen device now."""
     fits: bool
     notes: list[str]
@@ -137,14 +137,14 @@ class InspectResult(Result):
     by_layer: bool = False
     """Whether a model that does not fit can be measured with its layers read from the disk one by
     one."""
-    layered_bytes: int = 0
+    layered_bytes: Count = 0
     """Estimated least memory in bytes with layers read from the disk; 0 in results that are older
     than this field."""
     commit: str = ""
     """Commit of a Hub id, forty hexadecimal digits."""
-    file_bytes: int = 0
+    file_bytes: Count = 0
     """Bytes of the weights, configuration and tokenizer of a Hub id."""
-    missing_bytes: int = 0
+    missing_bytes: Count = 0
     """Bytes of `file_bytes` that are not downloaded yet."""
 
 

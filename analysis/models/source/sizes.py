@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Part, Removal, single_parts
+from analysis.core.bounds import Count, NonNegative
 from analysis.core.errors import SpecError
 
 
@@ -10,41 +11,41 @@ from analysis.core.errors import SpecError
 class PartFacts:
     """Sizes of the attention or the feed-forward part of one decoder layer, without its norms."""
 
-    parameters: int
-    other_parameters: int
+    parameters: Count
+    other_parameters: Count
     """Parameters that stay in the dtype of the rest when layers are quantized."""
-    int8_bytes: int
-    nf4_bytes: int
+    int8_bytes: Count
+    nf4_bytes: Count
 
 
 @dataclass(frozen=True)
 class LayerFacts:
     """Sizes of one decoder layer."""
 
-    other_parameters: int
+    other_parameters: Count
     """Parameters that stay in the dtype of the rest when layers are quantized: norms, biases, fused
     experts."""
-    int8_bytes: int
+    int8_bytes: Count
     """Bytes of the matrices in 8 bits, with a float32 scale for each output."""
-    nf4_bytes: int
+    nf4_bytes: Count
     """Bytes of the matrices in NF4 with double quantization, including scales and tables:
     `layer_sizes.nf4_bytes`."""
-    cache_width: int | None
+    cache_width: Count | None
     """Elements of the cached keys and values per token; None if they are not cached token by
     token."""
-    cache_tokens: int | None
+    cache_tokens: Count | None
     """Maximum number of cached tokens, one less than the sliding window; None without a maximum."""
     attention: PartFacts | None = None
     """Sizes of the attention part; None in results that are older than this field, and if the part
     has no known name."""
     feed_forward: PartFacts | None = None
     """Sizes of the feed-forward part; None as for `attention`."""
-    expert_parameters: int = 0
+    expert_parameters: Count = 0
     """Parameters of the routed experts; 0 without experts, and in results that are older than this
     field."""
-    idle_parameters: int = 0
+    idle_parameters: Count = 0
     """Expert parameters that a token does not use."""
-    n_experts: int = 0
+    n_experts: Count = 0
     """Number of routed experts."""
 
 
@@ -56,16 +57,16 @@ class ModelFacts:
     """Displayed name: the Hub id, the folder's name, or the starter model's name."""
     family: str
     """`model_type` of the configuration, for example llama, qwen3 or gpt2."""
-    n_layers: int
-    hidden_size: int
-    vocab_size: int
-    layer_parameters: list[int]
+    n_layers: Count
+    hidden_size: Count
+    vocab_size: Count
+    layer_parameters: list[Count]
     """Parameters of each decoder layer."""
-    other_parameters: int
+    other_parameters: Count
     """Parameters of embeddings, final norm and head; tied weights count once."""
-    bytes_per_parameter: float
+    bytes_per_parameter: NonNegative
     """Bytes per decoder-layer weight in the dtype or quantization of the model."""
-    max_positions: int | None
+    max_positions: Count | None
     """Context window in tokens; None if not stated."""
     layers: list[LayerFacts] = field(default_factory=list)
     """Sizes of each decoder layer; empty in results that are older than this field."""

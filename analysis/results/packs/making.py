@@ -123,7 +123,10 @@ def _files(
                 continue
             try:
                 result = _read(entry)
-                result.save(Path(scratch), entry.key)
+                if result.spec.fingerprint() != entry.key:
+                    left_out.append(f"{entry.id} was measured by another version")
+                    continue
+                result.save(Path(scratch))
             except (CorruptResultError, NotFiniteError) as error:
                 left_out.append(f"{entry.id} cannot be read: {error}")
                 continue

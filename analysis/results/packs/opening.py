@@ -16,6 +16,8 @@ from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.bounds import shown
 from analysis.core.errors import PackError, one_line
 from analysis.core.experiment import EXPERIMENTS
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import pack_list, summaries
 from analysis.results.stored.pack_list import FILE, OpenedPack, PackedResult
@@ -32,8 +34,6 @@ _SECONDS = 60.0
 _DIGITS = 20
 _LONGEST = 200
 _MAX_LAYERS = 10_000
-_MAX_COUNT = 2**53
-"""Largest integer of a result."""
 _LABELS = frozenset(
     [
         *(
@@ -171,6 +171,8 @@ def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
     kind = EXPERIMENTS[packed.kind].result
     try:
         stored = store.read(folder / name, precomputed=True, arrays=True)
+        if broken := kind.broken_figure(stored.data, stored.arrays()):
+            raise ValueError(f"it has a figure that is NaN or infinite: {shown(broken)}")
         result = kind.read(stored)
         faults = list(_faults(result))
         if not faults:
@@ -181,12 +183,14 @@ def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
             f"its result {name} does not fit this version of Layerscope"
             f" ({why or type(error).__name__})"
         ) from error
-    if broken := kind.broken_figure(stored.data, stored.arrays()):
-        raise ValueError(
-            f"its result {name} has a figure that is NaN or infinite ({shown(broken)})"
-        )
     if faults:
         raise ValueError(f"its result {name} has {faults[0]}")
+    if result.spec.fingerprint() != packed.key:
+        raise ValueError(
+            f"its result {name} is not stored under the fingerprint of its request,"
+            f" {result.spec.fingerprint()}: it was changed, or measured by another version of"
+            " Layerscope"
+        )
     if not result.complete:
         raise ValueError(f"its result {name} is unfinished")
     saved_at = min(packed.saved_at, time.time())
@@ -205,8 +209,6 @@ def _faults(result: Any) -> Iterator[str]:
     for name, value in _values(result):
         if isinstance(value, str) and name in _LABELS and _MARKUP.search(value):
             yield f"markup in the name {shown(value)}"
-        elif isinstance(value, int) and abs(value) > _MAX_COUNT:
-            yield f"{contradiction} ({name})"
         elif (
             n_layers
             and isinstance(value, Block | LayerSet | PartSet)
@@ -231,6 +233,15 @@ def _faults(result: Any) -> Iterator[str]:
             len(row) != n_layers - number for number, row in enumerate(rows)
         ):
             yield f"{contradiction} ({name})"
+    if isinstance(result, DistanceResult | DamageResult):
+        measured: Any = (
+            result.increase if isinstance(result, DamageResult) else result.mean[: n_layers - 1]
+        )
+        sizes = [n for n, row in enumerate(measured, 1) if any(cell is not None for cell in row)]
+        if [best.n for best in result.best] != sizes or any(
+            best.start + best.n > n_layers for best in result.best
+        ):
+            yield f"{contradiction} (best)"
     points = getattr(result, "points", None)
     for name in ("questions", "text_losses", "writings"):
         values = getattr(result, name, [])
