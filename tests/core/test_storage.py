@@ -136,11 +136,11 @@ def never_migrated():
 
 
 def test_results_of_versions_without_checksums_are_sealed_once():
-    files = [former("abc"), former("abd", "0.1.0")]
+    files = [former("abc"), former("abf", "0.1.0")]
     never_migrated()
     assert store.load_result("distances", "abc").data["value"] == 1
     assert all(store._is_whole(file.read_bytes()) for file in files)
-    assert store.load_result("distances", "abd").saved_at == 1000
+    assert store.load_result("distances", "abf").saved_at == 1000
     later = former("abe")
     store._seal_former_results.cache_clear()  # as in a new process
     with pytest.raises(CorruptResultError, match="abe/result.json has no checksum"):
