@@ -33,7 +33,7 @@ from analysis.core.record import Result, Spec
 from analysis.core.serving import Serving
 from analysis.core.store import StoredResult
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.heal.remaining import too_short
+from analysis.experiments.heal.remaining import EXTENSION, too_short
 from analysis.jobs.queue.job import DONE, LOCAL, Job
 from analysis.models.source import location, remote
 from analysis.models.source.location import depth
@@ -167,8 +167,8 @@ def _check_inputs(request: Spec) -> None:
 
 
 def _check_minutes(request: HealSpec, model: ModelSpec) -> None:
-    """Refuse a time that all but training takes up, by the rates that runs on this machine
-    measured; if none did, pass.
+    """Refuse a time whose extension all but training takes up, by the rates that runs on this
+    machine measured; if none did, pass.
     """
     block = (("block", blocks.written(request.block)),)
     if any(run.origin == "" and run.result.unpruned for run in find("heal", model, having=block)):
@@ -178,7 +178,7 @@ def _check_minutes(request: HealSpec, model: ModelSpec) -> None:
     )
     facts = {} if entry is None else {model.source: entry.result.model}
     least = durations.expected(request, facts, [timed.result for timed in of_here("heal")])
-    if least is not None and least.low_s > 60 * (request.minutes or 0.0):
+    if least is not None and least.low_s > EXTENSION * 60 * (request.minutes or 0.0):
         raise too_short(request, least.low_s)
 
 

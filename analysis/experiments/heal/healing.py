@@ -121,11 +121,16 @@ def run(
     result = stored or nothing_yet(resolved, planned.facts)
     if spec.instant and not resolved.instant:
         result = replace(result, is_instant_left_out=True)
-    remaining = Remaining(on_progress, resolved, started, time.perf_counter)
+    remaining = Remaining(
+        on_progress, resolved, started, time.perf_counter, is_resumed=stored is not None
+    )
     if result.unpruned is not None and (resolved.control or result.pruned is not None):
         remaining.skip("before", "before, same kind")
     if result.validations:
         remaining.skip("choice")
+    record = Record(resolved, remaining, result)
+    # Before the time is checked, so that a refused run counts as stored and can be resumed.
+    record.publish()
     if source is not None:
         remaining.lift_bound()
     if resolved.minutes is not None and source is None:
@@ -133,8 +138,6 @@ def run(
         remaining.check_time(
             dict.fromkeys((SCORE, FIT), 2 * planned.facts.active_parameters * flop_s)
         )
-    record = Record(resolved, remaining, result, started)
-    record.publish()
     loaded = models.load(resolved.model, remaining)
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):

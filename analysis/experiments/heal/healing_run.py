@@ -113,6 +113,37 @@ class HealingRun:
 
         Args:
             loaded: The unpruned model, which is modified.
+
+        Returns:
+            The complete result, or the finished part of a run whose time is over.
+        """
+        try:
+            healed = self.heal(loaded)
+            self.measure_after(healed)
+        except OutOfTime as out:
+            return self.leave_rest(str(out))
+        checkpoints.discard(self.record.key)
+        return self.record.result
+
+    def leave_rest(self, reason: str) -> HealResult:
+        """Save and return the finished part, and report that the same request continues it.
+
+        Args:
+            reason: Sentence for the log if no adapter is kept yet.
+        """
+        record = self.record
+        record.publish()
+        record.remaining.lift_bound()
+        has_adapter = record.result.adapter is not None
+        message = _UNSCORED.format(minutes=self.spec.minutes) if has_adapter else reason
+        record.remaining(Progress("scoring", message=message))
+        return record.result
+
+    def heal(self, loaded: LoadedModel) -> LoadedModel:
+        """Measure, heal in closed form and train; return the healed model, whose adapter is saved.
+
+        Raises:
+            OutOfTime: If the requested time is over before the training.
         """
         record = self.record
         spec = self.spec
@@ -134,15 +165,7 @@ class HealingRun:
             except OutOfTime:  # the last validation took too long
                 pass
         self.save(trainer)
-        try:
-            self.measure_after(healed)
-        except OutOfTime:
-            record.publish()
-            record.remaining.lift_bound()
-            record.remaining(Progress("scoring", message=_UNSCORED.format(minutes=spec.minutes)))
-            return record.result
-        checkpoints.discard(record.key)
-        return record.result
+        return healed
 
     def measure_before(self, loaded: LoadedModel) -> None:
         """Measure the unpruned and the pruned model with a shared trunk, unless the stored result
@@ -288,11 +311,11 @@ class HealingRun:
         step_s = spec.gradient_accumulation * median(seconds[1:])
         checks = sizing.checks_in(spec.minutes)
         end_s = check_s / material.n_tokens * record.remaining.work_of_verdict
-        left_s = 60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began)
+        needs = sizing.Needs(step_s=step_s, check_s=check_s, end_s=end_s, checks=checks)
+        if not spec.instant:
+            record.remaining.extend_by_need(needs.least_s)
         try:
-            steps = sizing.steps_that_fit(
-                seconds=left_s, step_s=step_s, check_s=check_s, end_s=end_s, checks=checks
-            )
+            steps = sizing.steps_that_fit(record.remaining.left_s or 0.0, needs)
         except RecipeError:
             if not spec.instant:
                 raise

@@ -66,8 +66,6 @@ class Record:
     remaining: Remaining
     """Receives every progress report, and adds the time left over all phases."""
     result: HealResult
-    began: float
-    """Time when the run was started or resumed, by `time.perf_counter`."""
     published_at: float = 0.0
     counted_to: float | None = None
     """Time up to which `result.wall_s` counts; None while loading."""

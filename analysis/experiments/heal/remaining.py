@@ -1,9 +1,13 @@
 """Time left of a healing run over all stages, and the deadline of a run with a requested time.
 
+A requested time that proves too short on this machine is extended with a notice, up to `EXTENSION`
+times. A resumed run, whose user has asked twice, is extended as far as it needs.
+
 The planned work of a stage is measured in tokens of a forward pass, which are proportional to
 FLOPs.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 from analysis.core.errors import RecipeError
@@ -50,15 +54,27 @@ _TRIALS = 0.7
 """Time of trying strengths as a share of the time of the fit before."""
 
 
+EXTENSION = 1.5
+"""Longest duration of a run with a requested time, in requested times."""
+_MARGIN = 1.1
+"""Extended time, in times of the estimate that does not fit into the requested one."""
+
+
 class OutOfTime(RecipeError):
-    """Raised if the requested time is over."""
+    """Raised if the requested time and its extension are over."""
 
 
 class Remaining(Stages):
     """Stages of a healing run, which also enforce its deadline."""
 
     def __init__(
-        self, on_progress: OnProgress, spec: HealSpec, started: float, clock: Callable[[], float]
+        self,
+        on_progress: OnProgress,
+        spec: HealSpec,
+        started: float,
+        clock: Callable[[], float],
+        *,
+        is_resumed: bool = False,
     ) -> None:
         """Plan the stages of a run.
 
@@ -67,10 +83,17 @@ class Remaining(Stages):
             spec: The resolved request.
             started: Start time of the run by `clock`.
             clock: Function that returns the time in seconds.
+            is_resumed: Whether an earlier run of the request has stored parts, so that the
+                deadline is extended as far as necessary.
         """
         super().__init__(on_progress, planned(spec), clock)
         self.started = self._began = started
-        self._deadline = None if spec.minutes is None else started + 60 * spec.minutes
+        self._deadline: float | None = None
+        self._latest = math.inf
+        if spec.minutes is not None:
+            self._deadline = started + 60 * spec.minutes
+        if spec.minutes is not None and not is_resumed:
+            self._latest = started + EXTENSION * 60 * spec.minutes
         self._spec = spec
         self.reserved_s = 0.0
         """Seconds of the requested time that the training leaves for the final evaluation."""
@@ -132,14 +155,14 @@ class Remaining(Stages):
         return (self._clock() - self.started) / (self._deadline - self.started)
 
     def check_time(self, rates: Mapping[str, float]) -> None:
-        """Raise an error if the requested time is too short for everything except training.
+        """Extend a requested time that is too short for everything except training.
 
         Args:
             rates: Measured seconds per token by kind of work. If one is missing, nothing is
                 checked.
 
         Raises:
-            RecipeError: With the minimum time.
+            RecipeError: If the extended time is too short as well, with the minimum time.
         """
         if self._deadline is None:
             return
@@ -150,26 +173,54 @@ class Remaining(Stages):
             if stage.kind not in rates:
                 return
             needed_s += rates[stage.kind] * stage.work
-        if self.started + needed_s > self._deadline:
+        if self.started + needed_s > self._latest:
             raise too_short(self._spec, needed_s)
+        if self.started + needed_s > self._deadline:
+            self._extend(self.started + _MARGIN * needed_s)
+
+    def extend_by_need(self, ahead_s: float) -> None:
+        """Extend the deadline so that this many seconds are left, if its latest time allows it."""
+        needed = self._clock() + ahead_s
+        if self._deadline is not None and self._deadline < needed <= self._latest:
+            self._extend(needed)
+
+    def _extend(self, deadline: float) -> None:
+        """Move the deadline, at most to the latest one, and report the extended time."""
+        self._deadline = min(deadline, self._latest)
+        minutes = (self._deadline - self.started) / 60
+        message = (
+            f"{self._spec.minutes:g} minutes are too short on this machine now. The run is extended"
+            f" to {minutes:.1f} minutes."
+        )
+        super().__call__(Progress(self.stages[self.now].title, message=message))
 
     def check_bound(self, ahead_s: float = 0.0) -> None:
-        """Check the deadline; the training ends early enough for the final evaluation.
+        """Check the deadline.
+
+        The training ends early enough for the final evaluation. Every other stage extends the
+        deadline while its latest time allows it.
 
         Args:
             ahead_s: Seconds of the next piece of work.
 
         Raises:
-            OutOfTime: If the requested time is over, or would be after the next piece of work.
+            OutOfTime: If the time is over, or would be after the next piece of work.
         """
-        reserved_s = self.reserved_s if self.now == TRAIN else 0.0
-        if self._deadline is not None and self._clock() + ahead_s > self._deadline - reserved_s:
-            why = "loading took that long" if self.now == LOAD else "the machine has become slower"
-            raise OutOfTime(
-                f"The {self._spec.minutes:g} minutes were over in the stage"
-                f" {self.stages[self.now].title!r}, because {why}. Finished parts are kept. Give"
-                " more minutes, or run it again."
-            )
+        if self._deadline is None:
+            return
+        is_training = self.now == TRAIN
+        then = self._clock() + ahead_s
+        if then <= self._deadline - (self.reserved_s if is_training else 0.0):
+            return
+        if then <= self._latest and not is_training:
+            self._extend(then + (EXTENSION - 1) * 60 * (self._spec.minutes or 0.0))
+            return
+        why = "loading took that long" if self.now == LOAD else "the machine has become slower"
+        minutes = (self._deadline - self.started) / 60
+        raise OutOfTime(
+            f"The {minutes:.2g} minutes were over in the stage {self.stages[self.now].title!r},"
+            f" because {why}. Finished parts are kept. Send the same request again to go on."
+        )
 
     def is_fit_late(self) -> bool:
         """Return whether the fit must stop reading text, so that trials and final evaluation end
@@ -185,7 +236,7 @@ class Remaining(Stages):
         """Forward a report with the time left of the run.
 
         Raises:
-            OutOfTime: If the requested time is over.
+            OutOfTime: If the time is over.
         """
         self.check_bound()
         super().__call__(progress)

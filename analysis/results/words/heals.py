@@ -17,6 +17,10 @@ _UNSCORED = (
     "The healed model has no scores yet. Its adapter{} is kept. Send the same request again to"
     " continue."
 )
+_UNHEALED = (
+    "The time was over before anything was healed. Finished parts are kept. Send the same request"
+    " again to continue."
+)
 
 
 def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | None:
@@ -69,12 +73,10 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
         control: of it, as `control_of`.
     """
     if result.healed is None:
+        if result.adapter is None or result.kept_step is None:
+            return [_UNHEALED]
         step = f" after step {result.kept_step} of {result.total_steps}" if result.kept_step else ""
-        return (
-            [_UNSCORED.format(step)]
-            if result.adapter is not None and result.kept_step is not None
-            else []
-        )
+        return [_UNSCORED.format(step)]
     judged = _losses(result)
     own_kind = _losses(result, own_kind=True)
     if result.spec.control:

@@ -9,6 +9,7 @@ import streamlit as st
 from analysis import service
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.remaining import EXTENSION
 from analysis.jobs.queue import job as jobs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
@@ -123,11 +124,11 @@ def expected(spec: HealSpec, facts: ModelFacts) -> Duration | None:
 
 
 def expected_in_words(spec: HealSpec, duration: Duration | None) -> words.Markdown:
-    """Return the duration until the verdict in words: "at most 10 min", "about 5-7 min" or
+    """Return the duration until the verdict in words: "10 min, at most 15 min", "about 5-7 min" or
     "duration unknown".
     """
     if spec.minutes is not None:
-        return f"at most {spec.minutes:g} min"
+        return f"{spec.minutes:g} min, at most {EXTENSION * spec.minutes:.2g} min"
     return (
         "duration unknown"
         if duration is None
@@ -144,11 +145,7 @@ def say_expected(spec: HealSpec, facts: ModelFacts) -> None:
     """
     duration = expected(spec, facts)
     if spec.minutes is not None and duration is not None and duration.low_s > 60 * spec.minutes:
-        least = words.span(duration.low_s, duration.high_s)
-        st.warning(
-            f"{spec.minutes:g} min are too short here: fit and scoring alone take about {least}."
-            " Choose a longer time, fewer questions or fewer texts."
-        )
+        st.warning(_too_short(spec.minutes, duration))
     takes = expected_in_words(spec, duration)
     sentence = f"{takes[0].upper()}{takes[1:]}"
     if spec.minutes is None and duration is None:
@@ -156,3 +153,14 @@ def say_expected(spec: HealSpec, facts: ModelFacts) -> None:
     else:
         sentence += " until the verdict"
     st.caption(words.plain(f"{sentence}."))
+
+
+def _too_short(minutes: float, duration: Duration) -> words.Markdown:
+    """Return that a requested time is extended, or is too short even then."""
+    least = words.span(duration.low_s, duration.high_s)
+    sentence = f"{minutes:g} min are too short here: fit and scoring alone take about {least}."
+    if duration.low_s > EXTENSION * 60 * minutes:
+        return words.plain(f"{sentence} Choose a longer time, fewer questions or fewer texts.")
+    return words.plain(
+        f"{sentence} The run is extended by itself to at most {EXTENSION * minutes:.2g} min."
+    )

@@ -35,8 +35,8 @@ def spec(cache, tiny_folder, tmp_path) -> HealSpec:
 def test_timed_run_derives_its_steps_and_keeps_its_time(spec, monkeypatch):
     seen = []
 
-    def steps(**measured) -> int:
-        seen.append(measured)
+    def steps(seconds: float, needs: sizing.Needs) -> int:
+        seen.append((seconds, needs))
         return 7
 
     monkeypatch.setattr(sizing, "steps_that_fit", steps)
@@ -47,8 +47,9 @@ def test_timed_run_derives_its_steps_and_keeps_its_time(spec, monkeypatch):
     assert (part.planned_steps, part.total_steps, part.complete) == (7, 7, False)
     result = healing.run(timed)
     assert len(seen) == 1  # the speed of another day does not change the plan
-    assert 0 < seen[0]["seconds"] < 120
-    assert seen[0]["step_s"] > 0
+    ((seconds, needs),) = seen
+    assert 0 < seconds < 120
+    assert needs.step_s > 0
     assert [step.step for step in result.steps] == list(range(1, 8))
     assert [check.step for check in result.validations] == [
         0,

@@ -9,7 +9,6 @@ from analysis.core import units
 from analysis.core.errors import RecipeError
 from analysis.experiments.heal import healing, healing_run, junction, record, remaining
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.heal.remaining import OutOfTime
 from analysis.experiments.heal.training import Trainer
 from analysis.results.compared import recovery
 from analysis.results.words import heals
@@ -66,7 +65,7 @@ def test_scores_that_do_not_fit_are_left_for_the_same_request(spec, clock, monke
     measure = healing_run.HealingRun.measure_after
 
     def too_slow(*args, **options):
-        clock[0] += 60
+        clock[0] += 95
         return measure(*args, **options)
 
     with monkeypatch.context() as slow:
@@ -99,11 +98,41 @@ def test_zero_steps_are_said_in_the_verdict(spec, clock, monkeypatch):
     assert "no training step in 1 min" in recovery.course(found)
 
 
-def test_out_of_time_before_training_is_an_error_and_keeps_scores(spec, clock, monkeypatch):
-    slowed(monkeypatch, junction, "fit", clock, 70.0)
-    with pytest.raises(OutOfTime, match="The 1 minutes were over in the stage 'fit'"):
-        healing.run(spec)
-    assert HealResult.load(healing.resolve(spec)).pruned is not None
+def test_a_fit_that_takes_up_to_half_too_long_extends_the_time(spec, clock, monkeypatch):
+    slowed(monkeypatch, junction, "fit", clock, 65.0)
+    said = []
+    found = healing.run(spec, lambda progress: said.append(progress.message))
+    assert found.complete
+    assert any("The run is extended to 1.5 minutes" in message for message in said)
+
+
+def test_a_time_that_is_over_before_training_leaves_the_rest_for_the_same_request(
+    spec, clock, monkeypatch
+):
+    said = []
+    with monkeypatch.context() as slow:
+        slowed(slow, junction, "fit", clock, 100.0)
+        part = healing.run(spec, lambda progress: said.append(progress.message))
+    assert (part.complete, part.healed, part.adapter) == (False, None, None)
+    assert any("minutes were over in the stage 'fit'" in message for message in said)
+    assert heals.sentences(part) == [
+        "The time was over before anything was healed. Finished parts are kept. Send the same"
+        " request again to continue."
+    ]
+    stored = HealResult.load(healing.resolve(spec))
+    assert stored.pruned is not None
+    slowed(monkeypatch, junction, "fit", clock, 100.0)
+    whole = healing.run(spec)
+    assert whole.complete
+    assert whole.pruned == stored.pruned
+
+
+def test_a_refused_time_is_extended_by_the_same_request(spec, clock, monkeypatch):
+    with monkeypatch.context() as slow:
+        slowed(slow, healing_run.Measurement, "complete", clock, 30.0)
+        with pytest.raises(RecipeError, match="are too short"):
+            healing.run(spec)
+        assert healing.run(spec).complete
 
 
 def test_fit_reads_less_where_time_is_short(spec, clock, monkeypatch):

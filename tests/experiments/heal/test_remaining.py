@@ -171,30 +171,70 @@ def test_requested_time_is_the_bound_of_every_stage():
     made.begin("healed")
     made(Progress("scoring", 1, 2))
     clock.now += 20
-    with pytest.raises(OutOfTime, match=r"The 2\.5 minutes were over in the stage 'score healed'"):
+    made(Progress("scoring", 2, 2))
+    clock.now = 100 + 226
+    with pytest.raises(OutOfTime, match=r"The 3\.8 minutes were over in the stage 'score healed'"):
         made(Progress("scoring", 2, 2))
 
 
-def test_a_time_that_is_over_while_loading_says_so():
-    clock = Clock()
+def test_a_time_that_is_over_while_loading_is_extended_once_and_then_named():
+    clock, told = Clock(), []
     first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
-    made = Remaining(lambda progress: None, first, clock.now, clock)
+    made = Remaining(told.append, first, clock.now, clock)
     clock.now += 151
+    made(Progress("loading the model"))
+    clock.now += 50
+    made(Progress("loading the model"))
+    said = [progress.message for progress in told if progress.message]
+    assert said == [
+        "2.5 minutes are too short on this machine now. The run is extended to 3.8 minutes."
+    ]
+    clock.now += 25
     with pytest.raises(
         OutOfTime,
-        match=r"The 2\.5 minutes were over in the stage 'load', because loading took that long\.",
+        match=r"The 3\.8 minutes were over in the stage 'load', because loading took that long\.",
     ):
         made(Progress("loading the model"))
 
 
-def test_too_short_a_time_is_refused_with_the_least_one():
+def test_a_resumed_run_is_extended_as_far_as_it_needs():
+    clock = Clock()
     first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
-    work = sum(
+    made = Remaining(lambda progress: None, first, clock.now, clock, is_resumed=True)
+    rates = dict.fromkeys((remaining.SCORE, remaining.FIT), 600 / _work_without_training(first))
+    made.check_time(rates)
+    assert made.left_s == pytest.approx(660, rel=0.01)
+    made.begin("before")
+    for _ in range(20):
+        clock.now += 60
+        made(Progress("scoring", 1, 2))
+
+
+def test_a_time_up_to_half_too_short_is_extended_before_any_work():
+    first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
+    clock, told = Clock(), []
+    made = Remaining(told.append, first, clock.now, clock)
+    work = _work_without_training(first)
+    made.check_time(dict.fromkeys((remaining.SCORE, remaining.FIT), 180 / work))
+    assert made.left_s == pytest.approx(198)
+    assert [progress.message for progress in told] == [
+        "2.5 minutes are too short on this machine now. The run is extended to 3.3 minutes."
+    ]
+    made.check_time(dict.fromkeys((remaining.SCORE, remaining.FIT), 170 / work))
+    assert len(told) == 1
+
+
+def _work_without_training(spec):
+    return sum(
         phase.work
-        for phase in remaining.planned(first).values()
+        for phase in remaining.planned(spec).values()
         if phase.title not in ("load", "train")
     )
-    slow = 300 / work
+
+
+def test_too_short_a_time_is_refused_with_the_least_one():
+    first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
+    slow = 300 / _work_without_training(first)
     made = Remaining(lambda progress: None, first, 0.0, lambda: 30.0)
     made.check_time({})
     with pytest.raises(
@@ -204,6 +244,6 @@ def test_too_short_a_time_is_refused_with_the_least_one():
     rates = {remaining.SCORE: slow, remaining.FIT: slow}
     with pytest.raises(RecipeError, match=r"Allow 5\.0"):
         Remaining(lambda progress: None, first, 0.0, lambda: 0.0).check_time(rates)
-    Remaining(lambda progress: None, replace(first, minutes=5.1), 0.0, lambda: 0.0).check_time(
+    Remaining(lambda progress: None, replace(first, minutes=3.4), 0.0, lambda: 0.0).check_time(
         rates
     )

@@ -13,13 +13,13 @@ SPEC = HealSpec(block=Block(2, 2), steps=0, minutes=10.0)
 
 
 def test_steps_fill_the_time_left_after_the_measurements():
-    assert sizing.steps_that_fit(seconds=600, step_s=4, check_s=10, end_s=40) == 125
-    assert sizing.steps_that_fit(seconds=600, step_s=8, check_s=10, end_s=40) == 62
+    assert sizing.steps_that_fit(600, sizing.Needs(step_s=4, check_s=10, end_s=40)) == 125
+    assert sizing.steps_that_fit(600, sizing.Needs(step_s=8, check_s=10, end_s=40)) == 62
 
 
 def test_too_short_a_time_says_how_long_it_takes():
     with pytest.raises(RecipeError, match=r"1.0 minutes are left .* take 2.0. Give more minutes"):
-        sizing.steps_that_fit(seconds=60, step_s=4, check_s=10, end_s=40)
+        sizing.steps_that_fit(60, sizing.Needs(step_s=4, check_s=10, end_s=40))
 
 
 def test_validations_and_warm_up_are_spread_over_the_steps():

@@ -119,7 +119,11 @@ def test_too_few_minutes_are_named_with_the_least_time(app, known, monkeypatch):
     at.button_group(key=f"{FIRST}-time").set_value("Own").run()
     at.number_input(key=f"{FIRST}-minutes").set_value(2.0).run()
     said = texts(at).replace("\\", "")
-    assert "2 min are too short here: fit and scoring alone take about 5-7 min." in said
+    assert "2 min are too short here: fit and scoring alone take about 5-7 min. Choose" in said
+    at.number_input(key=f"{FIRST}-minutes").set_value(4.0).run()
+    said = texts(at).replace("\\", "")
+    assert "take about 5-7 min. The run is extended by itself to at most 6 min." in said
+    assert "4 min, at most 6 min until the verdict." in said.lower()
 
 
 def test_minutes_and_another_text(app, known):

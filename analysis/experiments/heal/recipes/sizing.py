@@ -2,7 +2,7 @@
 size.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.core.errors import RecipeError
@@ -57,32 +57,48 @@ def checks_in(minutes: float | None) -> int:
     return _SHORT_CHECKS if minutes is not None and minutes < SHORT_MINUTES else CHECKS
 
 
-def steps_that_fit(
-    *, seconds: float, step_s: float, check_s: float, end_s: float, checks: int = CHECKS
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """Measured durations of the parts of a training."""
+
+    step_s: float
+    """Seconds per step."""
+    check_s: float
+    """Seconds per validation with its checkpoint."""
+    end_s: float
+    """Seconds to save the adapter and evaluate the healed model."""
+    checks: int = CHECKS
+    """Number of validations."""
+
+    def seconds(self, steps: int) -> float:
+        """Return the seconds of a training of this many steps, with its measurements."""
+        return self.checks * self.check_s + self.end_s + steps * self.step_s
+
+    @property
+    def least_s(self) -> float:
+        """Return the seconds of the shortest training."""
+        return self.seconds(LEAST_STEPS)
+
+
+def steps_that_fit(seconds: float, needs: Needs) -> int:
     """Return the number of steps that fit into the remaining time, with validations and the final
     evaluation.
 
     Args:
         seconds: Remaining time.
-        step_s: Seconds per step.
-        check_s: Seconds per validation with its checkpoint.
-        end_s: Seconds to save the adapter and evaluate the healed model.
-        checks: Number of validations.
+        needs: Durations of the parts.
 
     Raises:
         RecipeError: If fewer than `LEAST_STEPS` fit.
     """
-    steps = int((seconds - checks * check_s - end_s) / step_s)
-    if steps < LEAST_STEPS:
-        needed = checks * check_s + end_s + LEAST_STEPS * step_s
+    if seconds < needs.least_s:
         raise RecipeError(
             f"The time is too short: {max(0.0, seconds) / 60:.1f} minutes are left after the"
             f" preparations, and {LEAST_STEPS} steps with their measurements take"
-            f" {needed / 60:.1f}. Give more minutes, a shorter seq-len or fewer questions, or"
-            " choose the recipe instant."
+            f" {needs.least_s / 60:.1f}. Give more minutes, a shorter seq-len or fewer questions,"
+            " or choose the recipe instant."
         )
-    return steps
+    return int((seconds - needs.seconds(0)) / needs.step_s)
 
 
 def planned(spec: HealSpec, steps: int) -> HealSpec:
