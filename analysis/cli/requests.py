@@ -25,7 +25,7 @@ from analysis.cli.options import (
     value_of,
 )
 from analysis.core import escapes
-from analysis.core.bounds import FieldError, shown
+from analysis.core.bounds import FieldError, named, shown
 from analysis.core.errors import LayerscopeError, SpecError, did_you_mean
 from analysis.core.experiment import EXPERIMENTS
 from analysis.core.options import Option, Part
@@ -90,7 +90,7 @@ def request_of_values(
             option_values[name] = value
     for name, flag in flags.items():
         if flag.first.is_needed and name not in option_values:
-            raise SpecError(f"{kind.__name__} needs {name}. Pass it as {name}=….")
+            raise SpecError(f"{named(kind)} needs {name.lower()}. Pass it as {name.lower()}=….")
     others = [
         (path, _as_json(value))
         for name, value in values.items()
@@ -122,7 +122,7 @@ def _paths(kind: type[Spec], name: str) -> list[str]:
     if not matches:
         names = sorted({flag.dest for flag in flags_of(kind)} | set(defaults))
         raise SpecError(
-            f"{kind.__name__} has no setting {name!r}. It has {', '.join(names)}."
+            f"{named(kind)} has no setting {name!r}. It has {', '.join(names)}."
             f" {did_you_mean(name, names)}"
         )
     return matches
@@ -171,7 +171,7 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
         for field, value in field_values:
             _put(data, field, value)
     for name, value in settings:
-        _set(data, name, value, kind.__name__)
+        _set(data, name, value, named(kind))
     needed = {name for name in field_types(kind) if default_of(kind, name) is MISSING}
     return kind.from_json(
         {name: value for name, value in data.items() if value is not None or name not in needed}
@@ -240,8 +240,13 @@ def _set(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
                 f"{name} cannot be set because {above} is not set. Set all of it, as {above}={{…}}."
             )
         if not isinstance(level, dict) or part not in level:
-            names = f". It has {', '.join(level)}" if isinstance(level, dict) else ""
-            raise SpecError(f"{kind} has no setting {name!r}{names}.")
+            owner = ".".join(path[:index]) or kind
+            if not isinstance(level, dict):
+                raise SpecError(f"{name} cannot be set because {owner} is {shown(level)}.")
+            raise SpecError(
+                f"{owner} has no setting {part!r}. It has {', '.join(level)}."
+                f" {did_you_mean(part, level)}".rstrip()
+            )
         if index < len(path):
             level = level[part]
     if isinstance(level[last], dict) and not (value is None or isinstance(value, dict)):

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Collection
+import typing
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -115,6 +116,10 @@ class FieldError(SpecError):
         self.name = name
         self.message = message
 
+    def renamed(self, name: str) -> "FieldError":
+        """Return the same error with the name that the user gave the field."""
+        return FieldError(name, self.message)
+
 
 def captured(value: Any, validate: Callable[[Any], Any]) -> Any:
     """Validate a request, converting a `LayerscopeError` for pydantic, so that it tries the next
@@ -128,6 +133,8 @@ def captured(value: Any, validate: Callable[[Any], Any]) -> Any:
 
 MISSING = ("missing", "missing_argument")
 """Pydantic's error types for a missing field."""
+UNKNOWN = ("unexpected_keyword_argument", "no_such_attribute")
+"""Pydantic's error types for an unknown field."""
 
 
 def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
@@ -139,21 +146,25 @@ def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
     """
     faults = error.errors(include_url=False)
     # Each member of a union has errors. An invalid value is more informative than a missing field
-    # of another member.
+    # of another member, and a field of another member is none.
+    faults = [fault for fault in faults if not _is_known(kind, fault)]
     faults.sort(key=lambda fault: (fault["type"] != "refused", fault["type"] in MISSING))
     fault = faults[0]
     path = _path(fault)
     if fault["type"] in MISSING:
         missing = [_path(each) for each in faults]
-        return SpecError(f"This {kind.__name__} is incomplete: it lacks {', '.join(missing)}.")
+        return SpecError(f"{named(kind)} is incomplete: it lacks {', '.join(missing)}.")
     if fault["type"] in ("dataclass_type", "dataclass_exact_type"):
+        must = f"must be an object with fields by name, not {shown(fault['input'])}"
+        return FieldError(path, must) if path else SpecError(f"{named(kind)} {must}.")
+    if fault["type"] in UNKNOWN:
+        *outer, name = path.split(".")
+        names = sorted(_field_names(kind, outer))
+        whole = ".".join(outer) if outer else named(kind)
         return SpecError(
-            f"A {fault['ctx']['class_name']} must be an object with fields by name, not"
-            f" {shown(fault['input'])}."
+            f"{whole} has no field {name}. Its fields are {', '.join(names)}."
+            f" {did_you_mean(name, names)}".rstrip()
         )
-    if fault["type"] in ("unexpected_keyword_argument", "no_such_attribute"):
-        names = ", ".join(sorted(field.name for field in dataclasses.fields(kind)))
-        return SpecError(f"A {kind.__name__} has no field {path}. Its fields are {names}.")
     if fault["type"] == "refused":
         cause = fault["ctx"]["error"]
         return (
@@ -171,6 +182,43 @@ def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
     return FieldError(
         path, f"must be {_NAMES.get(fault['type'], fault['msg'])}, not {shown(fault['input'])}"
     )
+
+
+def named(kind: type[Any]) -> str:
+    """Return the name of a kind of request or result that begins a sentence, such as "Heal"."""
+    name: str = getattr(kind, "kind", kind.__name__)
+    return name.capitalize()
+
+
+def _is_known(kind: type[Any], fault: ErrorDetails) -> bool:
+    """Return whether a fault is about a field that another member of a union has."""
+    *outer, name = _path(fault).split(".")
+    return fault["type"] in UNKNOWN and name in _field_names(kind, outer)
+
+
+def _field_names(kind: type[Any], path: Sequence[str]) -> set[str]:
+    """Return the names of the fields of the nested object at a path, of each member of a union."""
+    owners = [kind]
+    for name in path:
+        hints = [
+            owner.__pydantic_fields__[name].annotation for owner in owners if name in _names(owner)
+        ]
+        owners = [inner for hint in hints for inner in _dataclasses_in(hint)]
+    return {name for owner in owners for name in _names(owner)}
+
+
+def _names(owner: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(owner)]
+
+
+def _dataclasses_in(hint: Any) -> list[type[Any]]:
+    """Return the dataclasses of a type, such as those of a union or of the items of a list."""
+    if dataclasses.is_dataclass(hint):
+        return [typing.cast(type[Any], hint)]
+    found = []
+    for inner in typing.get_args(hint):
+        found += _dataclasses_in(inner)
+    return found
 
 
 def _path(fault: ErrorDetails) -> str:

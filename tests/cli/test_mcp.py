@@ -343,7 +343,7 @@ def test_a_failed_job_is_an_error_with_its_reason(monkeypatch):
     [
         ("sleep", {}, "There is no tool 'sleep'. Use models,"),
         ("sweep", {"model": "starter", "maximum": 3}, "has no argument 'maximum'. Use model,"),
-        ("sweep", {}, "needs MODEL"),
+        ("sweep", {}, "needs model"),
         (
             "sweep",
             {"model": "starter", "max_n": "many"},

@@ -300,7 +300,7 @@ def test_a_kind_without_a_subcommand_is_written_whole(monkeypatch):
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "new"]
     assert main.request(words) == requests.as_requested(spec)
-    with pytest.raises(SpecError, match="This _New is incomplete"):
+    with pytest.raises(SpecError, match="New is incomplete: it lacks"):
         main.request(["run", "new"])
     assert main.request(["run", "distances", "--set", "corpus.seed=4"]) == DistanceSpec(
         corpus=CorpusSpec(seed=4)
@@ -311,7 +311,10 @@ def test_a_kind_without_a_subcommand_is_written_whole(monkeypatch):
     ("setting", "said"),
     [
         ("corpus.seed", "written NAME=VALUE"),
-        ("corpus.sed=3", "SweepSpec has no setting 'corpus.sed'"),
+        ("corpus.sed=3", "Sweep has no setting 'corpus'. It has model, benchmark"),
+        ("benchmark.sede=3", "benchmark has no setting 'sede'. It has task, limit"),
+        ("benchmark.sede=3", "Did you mean seed?"),
+        ("benchmark.seed.x=3", "benchmark.seed.x cannot be set because benchmark.seed is 0"),
         ("sed=3", "It has model, benchmark"),
         ("max_n.x=3", "because max_n is not set"),
         ("generation.seed=3", "as generation={…}"),
