@@ -16,6 +16,12 @@ The browser then has no place for the next message: "Cannot set a node at a delt
 empty window. So a tick that does not find its window at rest is not passed on, since the next one
 comes by itself. A visitor's request of a part waits until all of the run before it was sent.
 Streamlit lets that run end in any case.
+
+Pages are drawn by threads of one process, so a visitor who asks for many pages at once would slow
+down those of all others. Each owner, a signed-in user or the network of an address, has at most
+`RUNS_PER_OWNER` runs at a time; further windows wait, the longest waiting one first. A window asks
+for a whole page again only after the former one has begun, and of its waiting requests the last
+stands for all, except those with a click.
 """
 
 import asyncio
@@ -23,17 +29,23 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+from pages.web import visitors
+from pages.web.addresses import network_of
 
 MessageT = TypeVar("MessageT", BackMsg, ForwardMsg)
 TICKS_PER_S = 5
 """Ticks of one kind that are answered in a second, of all windows together: a window of ten is
 answered every other second."""
+RUNS_PER_OWNER = 3
+"""Maximum number of windows of one owner whose pages are drawn at the same time."""
 MAX_WAIT_S = 5.0
 """Maximum interval between two ticks of a window, in seconds."""
 _TOLERANCE_S = 0.3
@@ -43,6 +55,8 @@ _ACTIVE_S = 10.0
 _LOST_S = 60.0
 """Timeout for the beginning and for the end of a run, in seconds: long, because a busy machine
 answers late."""
+_MAX_HELD = 100
+"""Maximum number of waiting messages of a window. Further ones stay in the socket."""
 _MAX_BYTES = 2**16
 """Maximum size of messages that are parsed; those that begin or end a run are smaller."""
 
@@ -50,7 +64,11 @@ _MAX_BYTES = 2**16
 class Window:
     """State of one window, by its requests and by the messages that it was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner
+        """Signed-in user, or network of the address."""
+        self.waits_since = float("inf")
+        """Time since which its first held request waits; infinite if there is none."""
         self.last_tick = float("-inf")
         """Time of the last tick that it asked for."""
         self._answered: dict[str, float] = {}
@@ -70,6 +88,10 @@ class Window:
     def is_idle(self, now: float) -> bool:
         """Return whether the answer to every request has been sent."""
         return not self._run and now >= max(self._part_until, self._page_until)
+
+    def takes_page(self, now: float) -> bool:
+        """Return whether the page that was last asked for has begun, so that another may be."""
+        return now >= self._page_until
 
     def admits_tick(self, request: BackMsg, now: float, wait_s: float) -> bool:
         """Return whether a tick is passed on.
@@ -98,8 +120,10 @@ class Window:
             elif part in self._parts:  # Streamlit does not answer for a part that is gone
                 self._part_until = now + _LOST_S
 
-    def note_message(self, message: ForwardMsg) -> None:
-        """Note a message that the browser has been sent."""
+    def note_message(self, message: ForwardMsg) -> bool:
+        """Note a message that the browser has been sent, and return whether a run began or ended
+        with it.
+        """
         run = message.metadata.run
         if message.HasField("new_session"):
             self._run = run.script_run_id
@@ -120,52 +144,83 @@ class Window:
         else:
             if message.delta.fragment_id:
                 self._parts.add(message.delta.fragment_id)
-            return
+            return False
         self.changed.set()
+        return True
 
 
 class Requests:
     """The requests of one window, in the order in which Streamlit gets them."""
 
-    def __init__(self, window: Window, receive: Receive, wait_s: Callable[[float], float]) -> None:
+    def __init__(
+        self,
+        window: Window,
+        receive: Receive,
+        wait_s: Callable[[float], float],
+        may_run: Callable[[Window, float], bool],
+    ) -> None:
         self.window = window
         self._receive = receive
         self._wait_s = wait_s
+        self._may_run = may_run
         self._incoming: asyncio.Future[Message] | None = None
-        self._held: deque[tuple[Message, BackMsg | None, float]] = deque()
-        """A visitor's requests of parts and, behind them, messages that do not wait."""
-        self._at_once = 0
-        """Number of held messages that are passed on at once, because one behind them does not
-        wait."""
+        self._ready: deque[tuple[Message, BackMsg | None]] = deque()
+        """Messages that do not wait."""
+        self._held: deque[tuple[Message, BackMsg, float]] = deque()
+        """A visitor's requests of parts and of whole pages, with their time of arrival."""
 
     async def next(self) -> Message:
         """Return the next message to pass on."""
         while True:
             now = time.monotonic()
-            if self._held and (
-                self._at_once or self.window.is_idle(now) or now - self._held[0][2] > _LOST_S
-            ):
-                self._at_once = max(0, self._at_once - 1)
-                message, request, _ = self._held.popleft()
+            if not self._ready:
+                self._release(now)
+            if self._ready:
+                message, request = self._ready.popleft()
                 if request is not None:
                     self.window.note_request(request, now)
                 return message
             await self._receive_next()
 
+    def _release(self, now: float) -> None:
+        """Make the held requests ready whose time has come."""
+        if not self._held:
+            return
+        is_lost = now - self._held[0][2] > _LOST_S
+        if not is_lost and not self._may_run(self.window, now):
+            return
+        n_ready = 1 if is_lost or self.window.is_idle(now) else 0
+        if self.window.takes_page(now):
+            # A page does not wait for the parts that were asked for before it.
+            for position, (_, request, _) in enumerate(self._held, start=1):
+                if not request.rerun_script.fragment_id:
+                    n_ready = max(n_ready, position)
+                    break
+        for _ in range(n_ready):
+            message, request, _ = self._held.popleft()
+            self._ready.append((message, request))
+        if n_ready:
+            self.window.waits_since = now if self._held else math.inf
+
     async def _receive_next(self) -> None:
         """Wait for the next message; while some are held, also for the end of a run."""
-        self._incoming = self._incoming or asyncio.ensure_future(self._receive())
+        waiting: list[asyncio.Future[Any]] = []
+        if len(self._held) < _MAX_HELD:
+            self._incoming = self._incoming or asyncio.ensure_future(self._receive())
+        if self._incoming is not None:
+            waiting.append(self._incoming)
         self.window.changed.clear()
         changed = [asyncio.ensure_future(self.window.changed.wait())] if self._held else []
         try:
-            waits = _LOST_S if self._held else None
             await asyncio.wait(
-                [self._incoming, *changed], timeout=waits, return_when=asyncio.FIRST_COMPLETED
+                [*waiting, *changed],
+                timeout=_LOST_S if self._held else None,
+                return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
             for task in changed:
                 task.cancel()
-        if self._incoming.done():
+        if self._incoming is not None and self._incoming.done():
             message = self._incoming.result()
             self._incoming = None
             self._take(message, time.monotonic())
@@ -177,18 +232,25 @@ class Requests:
             message = {**message, "bytes": request.SerializeToString()}
         if request is not None and request.HasField("rerun_script"):
             is_tick = request.rerun_script.is_auto_rerun
-            is_passed = not is_tick or (
-                not self._held and self.window.admits_tick(request, now, self._wait_s(now))
+            if not is_tick:
+                self._hold(message, request, now)
+                return
+            is_passed = (
+                not self._held
+                and self._may_run(self.window, now)
+                and self.window.admits_tick(request, now, self._wait_s(now))
             )
             if not is_passed:
                 return
-            if request.rerun_script.fragment_id and not is_tick:
-                if len(self._held) > self._at_once and _is_overtaken(self._held[-1][1], request):
-                    self._held.pop()
-                self._held.append((message, request, now))
-                return
+        self._ready.append((message, request))
+
+    def _hold(self, message: Message, request: BackMsg, now: float) -> None:
+        """Queue a visitor's request, in place of an earlier one of which it says all."""
+        if self._held and _is_overtaken(self._held[-1][1], request):
+            _, _, now = self._held.pop()
+        if not self._held:
+            self.window.waits_since = now
         self._held.append((message, request, now))
-        self._at_once = len(self._held)
 
     def close(self) -> None:
         """Receive no more."""
@@ -214,15 +276,11 @@ def _removes_infinite_numbers(request: BackMsg) -> bool:
     return bool(broken)
 
 
-def _is_overtaken(held: BackMsg | None, later: BackMsg | None) -> bool:
-    """Return whether a later request of a part says all of an earlier one: a click that happens
-    once stands only in its own.
+def _is_overtaken(held: BackMsg, later: BackMsg) -> bool:
+    """Return whether a later request says all of an earlier one of the same part or page: a click
+    that happens once stands only in its own.
     """
-    if (
-        held is None
-        or later is None
-        or held.rerun_script.fragment_id != later.rerun_script.fragment_id
-    ):
+    if held.rerun_script.fragment_id != later.rerun_script.fragment_id:
         return False
     happened = ("trigger_value", "string_trigger_value", "json_trigger_value", "chat_input_value")
     return not any(
@@ -242,25 +300,54 @@ class RerunThrottle:
         n_active = sum(now - window.last_tick < _ACTIVE_S for window in self.windows)
         return min(n_active / TICKS_PER_S, MAX_WAIT_S)
 
+    def may_run(self, window: Window, now: float) -> bool:
+        """Return whether a window's next run may begin: few other windows of its owner run, or
+        have waited for longer.
+        """
+        n_ahead = 0
+        for other in self.windows:
+            if other is window or other.owner != window.owner:
+                continue
+            if not other.is_idle(now) or other.waits_since < window.waits_since:
+                n_ahead += 1
+        return n_ahead < RUNS_PER_OWNER
+
+    def _wake(self, owner: str) -> None:
+        """Let the waiting windows of an owner look whether their time has come."""
+        for window in self.windows:
+            if window.owner == owner:
+                window.changed.set()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a connection on, and the requests of a window's connection at their time."""
         if scope["type"] != "websocket":
             await self.app(scope, receive, send)
             return
-        window = Window()
+        window = Window(_owner(scope))
         self.windows.add(window)
-        requests = Requests(window, receive, self.wait_s)
+        requests = Requests(window, receive, self.wait_s, self.may_run)
 
         async def send_and_note(message: Message) -> None:
             await send(message)
-            if (sent := _parsed(ForwardMsg, message, _MAX_BYTES)) is not None:
-                window.note_message(sent)
+            sent = _parsed(ForwardMsg, message, _MAX_BYTES)
+            if sent is not None and window.note_message(sent):
+                self._wake(window.owner)
 
         try:
             await self.app(scope, requests.next, send_and_note)
         finally:
             requests.close()
             self.windows.discard(window)
+            self._wake(window.owner)
+
+
+def _owner(scope: Scope) -> str:
+    """Return who asks over a connection: the signed-in user, or the network of the address."""
+    visitor = visitors.read(HTTPConnection(scope).headers)
+    if visitor is not None and visitor.subject:
+        return visitor.subject
+    host, *_ = scope.get("client") or ("",)
+    return network_of(host)
 
 
 def _parsed(

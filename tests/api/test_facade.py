@@ -282,11 +282,11 @@ def test_fields_and_parts_are_taken_as_they_are(model):
 @pytest.mark.parametrize(
     ("kind", "keywords", "sentence"),
     [
-        ("sweep", {"tsak": "boolq"}, r"SweepSpec has no setting 'tsak'\. It has .*task"),
+        ("sweep", {"tsak": "boolq"}, r"Sweep has no setting 'tsak'\. It has .*task"),
         ("sweep", {"limit": "many"}, "limit must be a whole number, not .many."),
         ("sweep", {"strategy": object()}, "A value for SweepSpec has the wrong type|strategy"),
         ("evaluate", {"block": "eleven"}, "A block is written START:SIZE"),
-        ("heal", {}, "HealSpec needs block"),
+        ("heal", {}, "Heal needs block"),
         ("heal", {"block": "1:2", "recipe": "slow"}, "There is no recipe 'slow'"),
     ],
 )

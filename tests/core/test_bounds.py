@@ -167,8 +167,8 @@ def test_a_stored_number_out_of_range_is_refused_with_its_field(path, value, sai
         ),
         ({"model": []}, "model must be an object with fields by name, not []."),
         (
-            {"benchmark": {"lmit": 3}},
-            "benchmark has no field lmit. Its fields are identity, limit, protocol, seed, shots, subset,"
+            {"benchmark": {"limits": 3}},
+            "benchmark has no field limits. Its fields are identity, limit, protocol, seed, shots, subset,"
             " task. Did you mean limit?",
         ),
         ({"control": 1}, "control must be true or false, not 1."),

@@ -3,6 +3,7 @@ click waits for the rest.
 """
 
 import asyncio
+import contextlib
 
 import pytest
 from streamlit.elements.widgets.number_input import NumberInputSerde
@@ -14,7 +15,7 @@ from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.state.common import WidgetMetadata
 from streamlit.runtime.state.session_state import WStates
 
-from pages.web import throttle
+from pages.web import throttle, visitors
 
 STRIP = "strip"
 
@@ -152,7 +153,9 @@ def test_the_wait_grows_with_the_windows_that_look(looking, wait_s):
 class Line:
     """A browser at one end, Streamlit at the other, the throttle between."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: str = "192.0.2.1", layer: throttle.RerunThrottle | None = None):
+        self._client = client
+        self._layer = layer or throttle.RerunThrottle(None)
         self._asked: asyncio.Queue[dict] = asyncio.Queue()
         self.got: list[dict] = []
         """Messages that Streamlit received."""
@@ -183,16 +186,20 @@ class Line:
         """Open the connection, play a visitor's actions, and close it."""
 
         async def whole() -> None:
-            layer = throttle.RerunThrottle(self._streamlit)
-            open_ = asyncio.create_task(
-                layer({"type": "websocket"}, self._asked.get, self._is_sent)
-            )
-            await asyncio.sleep(0)
-            await journey(self)
-            await self.asks({"type": "websocket.disconnect"})
-            await asyncio.wait_for(open_, 5)
+            async with self.is_open():
+                await journey(self)
 
         asyncio.run(whole())
+
+    @contextlib.asynccontextmanager
+    async def is_open(self):
+        scope = {"type": "websocket", "headers": [], "client": (self._client, 50000)}
+        self._layer.app = self._streamlit
+        open_ = asyncio.create_task(self._layer(scope, self._asked.get, self._is_sent))
+        await asyncio.sleep(0)
+        yield self
+        await self.asks({"type": "websocket.disconnect"})
+        await asyncio.wait_for(open_, 5)
 
 
 def packed(message: BackMsg | ForwardMsg, way: str = "receive") -> dict:
@@ -244,13 +251,9 @@ def test_a_click_on_a_part_waits_for_earlier_parts():
         await line.sends(begins("second", "explore", "view"))
         assert await line.sends(ends("second", "view")) == [page, click, other]
         last = part("map")
-        assert await line.asks(last, stop) == [
-            page,
-            click,
-            other,
-            last,
-            stop,
-        ], "to stop waits for nothing, and keeps its place"
+        assert await line.asks(last, stop) == [page, click, other, stop], (
+            "to stop waits for nothing"
+        )
 
     Line().plays(journey)
 
@@ -359,3 +362,80 @@ def test_streamlit_takes_the_default_of_a_field_without_a_value():
     )
     states.set_widget_from_proto(WidgetState(id="n"))
     assert states["n"] == 3
+
+
+def page(**values: object) -> dict:
+    """Return a request of the whole page, with the browser's values of its widgets."""
+    return part("", **values)
+
+
+def test_of_waiting_requests_of_a_page_the_last_passes_with_every_click():
+    first, *moved = [page(slider=at) for at in range(5)]
+    pressed, after = page(slider=4, button=True), page(slider=7)
+
+    async def journey(line: Line) -> None:
+        assert await line.asks(first) == [first]
+        assert await line.asks(*moved, pressed, after) == [first], "the page has not begun"
+        assert await line.sends(begins("first")) == [first, pressed], "it interrupts the first run"
+        assert await line.sends(begins("second")) == [first, pressed, after]
+
+    Line().plays(journey)
+
+
+def test_a_flood_of_clicks_stays_in_the_socket():
+    clicks = [page(slider=at, button=True) for at in range(3 * throttle._MAX_HELD)]
+
+    async def journey(line: Line) -> None:
+        await line.asks(*clicks)
+        await asyncio.sleep(0.2)
+        assert line._asked.qsize() > throttle._MAX_HELD
+        for run in range(len(clicks)):
+            await line.sends(begins(f"run {run}"))
+        assert line.got == clicks
+
+    Line().plays(journey)
+
+
+def test_few_pages_of_one_owner_are_drawn_at_a_time():
+    most = throttle.RUNS_PER_OWNER
+    layer = throttle.RerunThrottle(None)
+    lines = [Line("2001:db8::1", layer) for _ in range(most)]
+    late = [Line(f"2001:db8::{at}", layer) for at in range(2, 4)]
+    other = Line("192.0.2.9", layer)
+    request = page()
+
+    async def flood() -> None:
+        async with contextlib.AsyncExitStack() as opened:
+            for line in (*lines, *late, other):
+                await opened.enter_async_context(line.is_open())
+            for line in lines:
+                assert await line.asks(request) == [request]
+            for line in late:
+                assert await line.asks(request) == [], "its network has all of its runs"
+            assert await other.asks(request) == [request]
+            assert await lines[0].sends(begins("first")) == [request]
+            assert late[0].got == [], "that run goes on"
+            await lines[0].asks(request)
+            await lines[0].sends(ends("first"))
+            assert (late[0].got, late[1].got) == ([request], []), "the longest waiting is next"
+            assert lines[0].got == [request]
+            for run, line in enumerate((lines[1], late[0])):
+                await line.sends(begins(f"run {run}"), ends(f"run {run}"))
+            assert late[1].got == [request]
+            assert lines[0].got == [request, request]
+
+    asyncio.run(flood())
+
+
+def test_a_signed_in_user_is_one_owner_at_every_address():
+    def scope(client: str, subject: str) -> dict:
+        header = visitors.written(visitors.Visitor(visitors.USER, subject)).encode()
+        return {
+            "headers": [(visitors.HEADER.encode(), header)],
+            "client": (client, 1),
+            "type": "websocket",
+        }
+
+    first = throttle._owner(scope("192.0.2.1", "ada"))
+    assert throttle._owner(scope("192.0.2.2", "ada")) == first
+    assert throttle._owner(scope("192.0.2.1", "bob")) != first
