@@ -90,7 +90,8 @@ def request_of_values(
             option_values[name] = value
     for name, flag in flags.items():
         if flag.first.is_needed and name not in option_values:
-            raise SpecError(f"{named(kind)} needs {name.lower()}. Pass it as {name.lower()}=….")
+            argument = name.lower()  # a positional argument of the command line is in capitals
+            raise SpecError(f"{named(kind)} needs {argument}. Pass it as {argument}=….")
     others = [
         (path, _as_json(value))
         for name, value in values.items()

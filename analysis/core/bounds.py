@@ -116,10 +116,6 @@ class FieldError(SpecError):
         self.name = name
         self.message = message
 
-    def renamed(self, name: str) -> "FieldError":
-        """Return the same error with the name that the user gave the field."""
-        return FieldError(name, self.message)
-
 
 def captured(value: Any, validate: Callable[[Any], Any]) -> Any:
     """Validate a request, converting a `LayerscopeError` for pydantic, so that it tries the next
@@ -146,8 +142,14 @@ def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
     """
     faults = error.errors(include_url=False)
     # Each member of a union has errors. An invalid value is more informative than a missing field
-    # of another member, and a field of another member is none.
-    faults = [fault for fault in faults if not _is_known(kind, fault)]
+    # of another member, and a field that another member has is no fault by itself.
+    of_another_member = [fault for fault in faults if _is_known(kind, fault)]
+    faults = [fault for fault in faults if fault not in of_another_member]
+    if not faults:
+        mixed = sorted({_path(fault) for fault in of_another_member})
+        return SpecError(
+            f"{', '.join(mixed)} cannot be given together. Give the fields of one form."
+        )
     faults.sort(key=lambda fault: (fault["type"] != "refused", fault["type"] in MISSING))
     fault = faults[0]
     path = _path(fault)
@@ -155,14 +157,16 @@ def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
         missing = [_path(each) for each in faults]
         return SpecError(f"{named(kind)} is incomplete: it lacks {', '.join(missing)}.")
     if fault["type"] in ("dataclass_type", "dataclass_exact_type"):
-        must = f"must be an object with fields by name, not {shown(fault['input'])}"
-        return FieldError(path, must) if path else SpecError(f"{named(kind)} {must}.")
+        return FieldError(
+            path or named(kind),
+            f"must be an object with fields by name, not {shown(fault['input'])}",
+        )
     if fault["type"] in UNKNOWN:
         *outer, name = path.split(".")
         names = sorted(_field_names(kind, outer))
-        whole = ".".join(outer) if outer else named(kind)
+        owner = ".".join(outer) or named(kind)
         return SpecError(
-            f"{whole} has no field {name}. Its fields are {', '.join(names)}."
+            f"{owner} has no field {name}. Its fields are {', '.join(names)}."
             f" {did_you_mean(name, names)}".rstrip()
         )
     if fault["type"] == "refused":
@@ -185,29 +189,36 @@ def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
 
 
 def named(kind: type[Any]) -> str:
-    """Return the name of a kind of request or result that begins a sentence, such as "Heal"."""
+    """Return the name of a class of requests or results at the beginning of a sentence, such as
+    "Heal".
+    """
     name: str = getattr(kind, "kind", kind.__name__)
     return name.capitalize()
 
 
 def _is_known(kind: type[Any], fault: ErrorDetails) -> bool:
-    """Return whether a fault is about a field that another member of a union has."""
+    """Return whether a fault is an unknown field that another member of its union has."""
     *outer, name = _path(fault).split(".")
     return fault["type"] in UNKNOWN and name in _field_names(kind, outer)
 
 
 def _field_names(kind: type[Any], path: Sequence[str]) -> set[str]:
-    """Return the names of the fields of the nested object at a path, of each member of a union."""
+    """Return the names of the fields of the nested object at a path.
+
+    If several classes are possible there, these are the names of all of them.
+    """
     owners = [kind]
     for name in path:
         hints = [
-            owner.__pydantic_fields__[name].annotation for owner in owners if name in _names(owner)
+            owner.__pydantic_fields__[name].annotation
+            for owner in owners
+            if name in _names_of_fields(owner)
         ]
         owners = [inner for hint in hints for inner in _dataclasses_in(hint)]
-    return {name for owner in owners for name in _names(owner)}
+    return {name for owner in owners for name in _names_of_fields(owner)}
 
 
-def _names(owner: type[Any]) -> list[str]:
+def _names_of_fields(owner: type[Any]) -> list[str]:
     return [field.name for field in dataclasses.fields(owner)]
 
 

@@ -1,5 +1,6 @@
 """Networks of visitors' addresses, by which connections, runs of pages and answers are limited."""
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Network, ip_address
 
 _IPV6_PREFIX = 64
@@ -22,3 +23,8 @@ def network_of(address: str) -> str:
     if ip.ipv4_mapped is not None:
         return str(ip.ipv4_mapped)
     return str(IPv6Network((ip, _IPV6_PREFIX), strict=False))
+
+
+def network_of_client(client: Sequence[str | int] | None) -> str:
+    """Return the network of a client as ASGI names it: address and port, or None if unknown."""
+    return network_of(str(client[0])) if client else ""

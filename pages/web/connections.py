@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pages.web.addresses import network_of
+from pages.web.addresses import network_of_client
 
 HEAD_S = 15.0
 """Deadline for the head of a request, in seconds from the connection or from the answer before
@@ -102,7 +102,7 @@ class Bounds:
         waiting.remove(newest)
         ended = newest
         if waiting:
-            networks = {each: network_of((each.client or ("",))[0]) for each in waiting}
+            networks = {each: network_of_client(each.client) for each in waiting}
             greediest, _ = Counter(networks.values()).most_common(1)[0]
             ended = min(
                 [each for each in waiting if networks[each] == greediest],
@@ -148,7 +148,7 @@ class AddressLimit:
         if scope["type"] != "websocket" and scope.get("method") not in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        network = network_of((scope["client"] or ("",))[0])
+        network = network_of_client(scope["client"])
         if self._counts[network] >= self.most:
             message = (
                 "Too many connections from your address are open. Close some windows, and try"

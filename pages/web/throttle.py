@@ -29,7 +29,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 from starlette.requests import HTTPConnection
@@ -38,7 +38,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from pages.web import visitors
-from pages.web.addresses import network_of
+from pages.web.addresses import network_of_client
 
 MessageT = TypeVar("MessageT", BackMsg, ForwardMsg)
 TICKS_PER_S = 5
@@ -56,7 +56,7 @@ _LOST_S = 60.0
 """Timeout for the beginning and for the end of a run, in seconds: long, because a busy machine
 answers late."""
 _MAX_HELD = 100
-"""Maximum number of waiting messages of a window. Further ones stay in the socket."""
+"""Maximum number of waiting requests of a window. Further messages stay in the socket."""
 _MAX_BYTES = 2**16
 """Maximum size of messages that are parsed; those that begin or end a run are smaller."""
 
@@ -67,8 +67,9 @@ class Window:
     def __init__(self, owner: str = "") -> None:
         self.owner = owner
         """Signed-in user, or network of the address."""
-        self.waits_since = float("inf")
-        """Time since which its first held request waits; infinite if there is none."""
+        self.waits_since = math.inf
+        """Time since which it waits for its turn among the windows of its owner; infinite if
+        nothing waits."""
         self.last_tick = float("-inf")
         """Time of the last tick that it asked for."""
         self._answered: dict[str, float] = {}
@@ -83,7 +84,7 @@ class Window:
         self._part_until = self._page_until = float("-inf")
         """End of the timeout of a requested run that has not begun."""
         self.changed = asyncio.Event()
-        """Set when a run begins or ends."""
+        """Set when a run of a window of its owner begins or ends."""
 
     def is_idle(self, now: float) -> bool:
         """Return whether the answer to every request has been sent."""
@@ -145,7 +146,6 @@ class Window:
             if message.delta.fragment_id:
                 self._parts.add(message.delta.fragment_id)
             return False
-        self.changed.set()
         return True
 
 
@@ -184,42 +184,41 @@ class Requests:
 
     def _release(self, now: float) -> None:
         """Make the held requests ready whose time has come."""
-        if not self._held:
-            return
-        is_lost = now - self._held[0][2] > _LOST_S
+        n_ready = self._n_ready(now) if self._held else 0
+        for _ in range(n_ready):
+            message, request, _ = self._held.popleft()
+            self._ready.append((message, request))
+        if n_ready:  # the rest queues behind the other windows of the owner
+            self.window.waits_since = now if self._held else math.inf
+
+    def _n_ready(self, now: float) -> int:
+        """Return the number of held requests, from the first on, whose time has come."""
+        _, _, arrival = self._held[0]
+        is_lost = now - arrival > _LOST_S
         if not is_lost and not self._may_run(self.window, now):
-            return
-        n_ready = 1 if is_lost or self.window.is_idle(now) else 0
+            return 0
         if self.window.takes_page(now):
             # A page does not wait for the parts that were asked for before it.
             for position, (_, request, _) in enumerate(self._held, start=1):
                 if not request.rerun_script.fragment_id:
-                    n_ready = max(n_ready, position)
-                    break
-        for _ in range(n_ready):
-            message, request, _ = self._held.popleft()
-            self._ready.append((message, request))
-        if n_ready:
-            self.window.waits_since = now if self._held else math.inf
+                    return position
+        return 1 if is_lost or self.window.is_idle(now) else 0
 
     async def _receive_next(self) -> None:
-        """Wait for the next message; while some are held, also for the end of a run."""
-        waiting: list[asyncio.Future[Any]] = []
-        if len(self._held) < _MAX_HELD:
-            self._incoming = self._incoming or asyncio.ensure_future(self._receive())
-        if self._incoming is not None:
-            waiting.append(self._incoming)
+        """Wait for the next message; while some are held, also for a run to begin or end."""
+        if self._incoming is None and len(self._held) < _MAX_HELD:
+            self._incoming = asyncio.ensure_future(self._receive())
         self.window.changed.clear()
-        changed = [asyncio.ensure_future(self.window.changed.wait())] if self._held else []
+        changed = asyncio.ensure_future(self.window.changed.wait()) if self._held else None
         try:
             await asyncio.wait(
-                [*waiting, *changed],
+                [future for future in (self._incoming, changed) if future is not None],
                 timeout=_LOST_S if self._held else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
-            for task in changed:
-                task.cancel()
+            if changed is not None:
+                changed.cancel()
         if self._incoming is not None and self._incoming.done():
             message = self._incoming.result()
             self._incoming = None
@@ -231,8 +230,7 @@ class Requests:
         if request is not None and _removes_infinite_numbers(request):
             message = {**message, "bytes": request.SerializeToString()}
         if request is not None and request.HasField("rerun_script"):
-            is_tick = request.rerun_script.is_auto_rerun
-            if not is_tick:
+            if not request.rerun_script.is_auto_rerun:
                 self._hold(message, request, now)
                 return
             is_passed = (
@@ -346,8 +344,7 @@ def _owner(scope: Scope) -> str:
     visitor = visitors.read(HTTPConnection(scope).headers)
     if visitor is not None and visitor.subject:
         return visitor.subject
-    host, *_ = scope.get("client") or ("",)
-    return network_of(host)
+    return network_of_client(scope["client"])
 
 
 def _parsed(

@@ -171,6 +171,11 @@ def test_a_stored_number_out_of_range_is_refused_with_its_field(path, value, sai
             "benchmark has no field limits. Its fields are identity, limit, protocol, seed, shots, subset,"
             " task. Did you mean limit?",
         ),
+        (
+            {"block": {"start": 1, "size": 2, "layers": [1]}},
+            "block.layers, block.size, block.start cannot be given together. Give the fields of one"
+            " form.",
+        ),
         ({"control": 1}, "control must be true or false, not 1."),
     ],
 )

@@ -11,7 +11,7 @@ import websockets
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from tests.support import server
+from tests.support import browser, server
 
 pytestmark = [pytest.mark.slow, pytest.mark.starter, pytest.mark.timeout(240)]
 
@@ -39,15 +39,19 @@ def connected(port: int, address: str, cookie: str) -> websockets.connect:
     )
 
 
+def is_drawn(message: ForwardMsg) -> bool:
+    """Return whether a message ends the last run of a page: one that leads on to it ends early."""
+    is_end = message.HasField("script_finished")
+    return is_end and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
+
+
 async def first_page_s(port: int, cookie: str) -> float:
     """Return the seconds until the first page of a visitor is drawn."""
     start = time.monotonic()
     async with connected(port, VISITOR, cookie) as socket:
         await socket.send(rerun())
         message = ForwardMsg()
-        while message.script_finished != ForwardMsg.FINISHED_SUCCESSFULLY or not message.HasField(
-            "script_finished"
-        ):
+        while not is_drawn(message):
             message.ParseFromString(await socket.recv())
     return time.monotonic() - start
 
@@ -98,17 +102,8 @@ def test_another_visitor_sees_the_first_page_during_a_flood(tmp_path, monkeypatc
                 task.cancel()
         return quiet_s, flooded_s
 
-    with server.running(server.APP, tmp_path) as (_, port):
-        wait(port)
+    with server.running(server.APP, tmp_path) as (process, port):
+        health = f"http://127.0.0.1:{port}/_stcore/health"
+        browser.wait_until_healthy(health, process, tmp_path / "server.log")
         quiet_s, flooded_s = asyncio.run(flood(port))
     assert max(flooded_s) < max(SOON_S, TIMES * quiet_s), (quiet_s, flooded_s)
-
-
-def wait(port: int) -> None:
-    """Wait until a server answers."""
-    for _ in range(300):
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"http://127.0.0.1:{port}/_stcore/health").status_code == 200:
-                return
-        time.sleep(0.2)
-    raise TimeoutError("the server does not answer")
