@@ -15,9 +15,10 @@ from analysis.cli.options import Extra
 from analysis.cli.running import from_backend, queue, quiet_libraries, run
 from analysis.cli.stdout import write
 from analysis.core import escapes, output
+from analysis.core.bounds import one_of
 from analysis.core.errors import SpecError
 from analysis.data import questions
-from analysis.exports.spec import ExportSpec
+from analysis.exports.spec import FORMATS, ExportSpec
 from analysis.jobs.queue.job import LOCAL
 
 
@@ -99,6 +100,8 @@ def run_any(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Export a pruned model to a folder, or under a name in the cache."""
+    format = getattr(options, "format", FORMATS[0])
+    one_of("--format", format, FORMATS)
     if (options.out is None) == (getattr(options, "name", None) is None):
         raise SpecError(
             "An export needs either a new folder, --out DIR, or a name in the cache, --name NAME."
@@ -111,9 +114,8 @@ def export(options: argparse.Namespace) -> None:
         raise SpecError(
             "--out exports on this machine without a job. Use --name to export as a background job."
         )
-    request = requests.built(
-        ExportSpec, {**vars(options), "name": "out"}, requests.settings(options)
-    )
+    named = {**vars(options), "name": "out", "format": FORMATS[0]}  # a name takes no recipe
+    request = requests.built(ExportSpec, named, requests.settings(options))
     quiet_libraries()
     from analysis.exports import export as exports_export
 
@@ -123,7 +125,7 @@ def export(options: argparse.Namespace) -> None:
             request.block,
             Path(options.out),
             adapter=request.adapter,
-            format=request.format,
+            format=format,
             on_progress=bar,
         )
     write(options, {"out": str(folder)}, [f"Written to {folder}"])

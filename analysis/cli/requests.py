@@ -59,7 +59,32 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
     Raises:
         LayerscopeError: if the options are not valid.
     """
-    return built(kind, vars(options), settings(options))
+    names = {flag: flag.name for flag in flags_of(kind)}
+    asked = settings(options)
+    with _errors_by_option(names, vars(options), asked):
+        return built(kind, vars(options), asked)
+
+
+@contextlib.contextmanager
+def _errors_by_option(
+    names: Mapping[Flag, str], values: Mapping[str, Any], settings: Settings
+) -> Iterator[None]:
+    """Let errors name a field by the option that sets it.
+
+    Args:
+        names: name of each option in an error.
+        values: values of options by `Flag.dest`.
+        settings: paths of fields that are set by themselves; their errors name the path.
+    """
+    try:
+        yield
+    except FieldError as error:
+        paths = {path for path, _ in settings}
+        for flag, name in names.items():
+            fields = {flag.dest, *(".".join(field.path) for field in flag.fields)}
+            if flag.dest in values and error.name in fields and not fields & paths:
+                raise FieldError(name, error.message) from None
+        raise
 
 
 def settings(options: argparse.Namespace) -> Settings:
@@ -98,7 +123,9 @@ def request_of_values(
         if name not in flags
         for path in _paths(kind, name)
     ]
-    return built(kind, option_values, others)
+    names = {flag: name.lower() for name, flag in flags.items()}
+    with _errors_by_option(names, option_values, others):
+        return built(kind, option_values, others)
 
 
 def _of_part(flag: Flag, parts: Mapping[str, Spec]) -> Iterator[tuple[str, Any]]:
@@ -160,12 +187,7 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
                 nested.setdefault(part, {})[last] = (
                     value  # the precision of a recipe depends on them
                 )
-        top_level = {
-            field.path[0]: value
-            for field, value in field_values
-            if len(field.path) == 1 and not isinstance(value, type)
-        }
-        kind.check_fields(top_level | plain)  # before other fields are derived from them
+        _check_fields(kind, nested | plain)  # before other fields are derived from them
         data = resolve_name(kind.asked_by)(nested, plain).to_json()
     else:
         data = _defaults(kind)
@@ -177,6 +199,15 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
     return kind.from_json(
         {name: value for name, value in data.items() if value is not None or name not in needed}
     )
+
+
+def _check_fields(kind: type[Spec], values: Mapping[str, Any]) -> None:
+    """Validate fields by name, apart from those of the items of a list, which is made from them."""
+    types = field_types(kind)
+    lists = [
+        name for name in values if name in types and typing.get_origin(types[name][0]) is tuple
+    ]
+    kind.check_fields({name: value for name, value in values.items() if name not in lists})
 
 
 def _set_fields(kind: type[Spec], values: Mapping[str, Any]) -> list[tuple[OptionField, Any]]:

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Annotated, ClassVar
 
-from analysis.core.bounds import SEED, Bound, one_of, shown
+from analysis.core.bounds import SEED, Bound, FieldError, one_of, shown
 from analysis.core.errors import did_you_mean
 from analysis.core.options import Option
-from analysis.core.record import Spec, require, spec_dataclass
+from analysis.core.record import Spec, spec_dataclass
 from analysis.data.tasks import TASKS
 
 QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -105,12 +105,13 @@ class BenchmarkSpec(Spec):
     """Prompts: `harness` as lm-evaluation-harness, `paper` as the paper on MMLU and BoolQ."""
 
     def __post_init__(self) -> None:
-        require(
-            self.task in TASKS or self.is_file,
-            f"task must be one of {', '.join(TASKS)}, or a file that ends in"
-            f" {', '.join(QUESTION_FILES)}, not {shown(self.task)}."
-            f" {did_you_mean(self.task, TASKS)}".rstrip(),
-        )
+        if not (self.task in TASKS or self.is_file):
+            message = (
+                f"must be one of {', '.join(TASKS)}, or a file that ends in"
+                f" {', '.join(QUESTION_FILES)}, not {shown(self.task)}."
+                f" {did_you_mean(self.task, TASKS)}"
+            )
+            raise FieldError("task", message.rstrip(" ."))
         one_of("protocol", self.protocol, PROTOCOLS)
 
     def check_readable(self) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from analysis import hub
 from analysis.core import store
 from analysis.core.blocks import Removal, single_parts
+from analysis.core.bounds import one_of
 from analysis.core.errors import CorpusError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora
@@ -24,7 +25,7 @@ from analysis.experiments.scoring import likelihood
 from analysis.exports import card as model_card
 from analysis.exports import folders, formats, runtime_check
 from analysis.exports.forms import FORMS, Form, Saved
-from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
+from analysis.exports.spec import FORMATS, ExportResult, ExportSpec, ReloadCheck
 from analysis.models.architecture import float32_products
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import load as models
@@ -40,7 +41,6 @@ from analysis.models.source.remote import hub_id
 from analysis.models.source.resolving import resolve_model
 from analysis.results import evidence, library
 
-FORMATS = (*FORMS, "mergekit")
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 """Largest relative difference of logits, by the dtype of the folder: merging rounds every changed
 weight once more."""
@@ -93,8 +93,7 @@ def export(
         StorageError: not enough space; nothing half-written stays.
         UnsupportedModelError: the folder would not load as the same model.
     """
-    if format not in FORMATS:
-        raise SpecError(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
+    one_of("format", format, FORMATS)
     _check_new(out)
     planned = planning.plan(spec, on_progress)
     block.check_depth(planned.facts.n_layers)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
-from analysis.core.bounds import Count, Loss, NonNegative, Share
+from analysis.core.bounds import Count, Loss, NonNegative, Share, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -15,6 +15,8 @@ from analysis.models.source.sizes import ModelFacts
 FORMS = ("hf", "gguf")
 """The forms in which a model is saved: a plain Hugging Face folder, or one GGUF file for
 llama.cpp."""
+FORMATS = (*FORMS, "mergekit")
+"""The forms and the recipe of another program, which holds no weights."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -36,7 +38,7 @@ class ExportSpec(Spec):
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """Folder of a PEFT adapter to merge in, or `adapters/ID` in the cache folder (default:
     none)."""
-    format: Annotated[str, Option(known=(*FORMS, "mergekit"))] = "hf"
+    format: Annotated[str, Option(known=FORMATS)] = "hf"
     """Format: `hf` is a folder, `gguf` the cut GGUF file, `mergekit` its recipe (with `--out`)."""
 
     push: str | None = None
@@ -45,10 +47,10 @@ class ExportSpec(Spec):
     """Make a new repository private."""
 
     def __post_init__(self) -> None:
+        one_of("format", self.format, FORMATS)
         require(
             self.format in FORMS,
-            f"--name saves one of {', '.join(FORMS)}, not {self.format[:40]!r}. Use --out DIR for a"
-            " recipe.",
+            f"A {self.format} recipe is not saved under a name. Use --out DIR.",
         )
         require(
             _NAME.fullmatch(self.name) is not None,

@@ -14,7 +14,7 @@ from analysis.core.errors import SpecError
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.results.compared import candidates, recovery
+from analysis.results.compared import candidates, changes, recovery
 from analysis.results.compared.candidates import (
     BOTH,
     HEALED,
@@ -71,8 +71,10 @@ def _measured_worsening(quantity: str, change: Change) -> float:
 
 def needed(quantity: str, change: Change, bound: float) -> int | None:
     """Return the questions or texts that would decide, if the change stays the same; None if more
-    do not help.
+    do not help, or if too few are measured for a plan.
     """
+    if change.n < changes.least_planned(quantity):
+        return None
     distance = _measured_worsening(quantity, change) - bound
     return None if abs(distance) < _ROUNDING else change.needed_for(distance)
 

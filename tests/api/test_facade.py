@@ -287,6 +287,8 @@ def test_fields_and_parts_are_taken_as_they_are(model):
         ("sweep", {"strategy": object()}, "A value for SweepSpec has the wrong type|strategy"),
         ("evaluate", {"block": "eleven"}, "A block is written START:SIZE"),
         ("heal", {}, "Heal needs block"),
+        ("heal", {"block": "1:2", "texts": 3}, "^texts must be text, not 3"),
+        ("evaluate", {"task": "bolq"}, "^task must be one of"),
         ("heal", {"block": "1:2", "recipe": "slow"}, "There is no recipe 'slow'"),
     ],
 )

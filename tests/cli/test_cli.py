@@ -312,3 +312,40 @@ def test_an_adapter_missing_from_the_cache_is_refused_by_name(capsys, tiny, tmp_
         )
         assert code == 2
         assert "has no adapter_config.json" in output.err
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("heal --steps=-3", "--steps must be"),
+        ("heal --task boolq --limit=-1", "--limit must be"),
+        ("heal --task bolq", "--task must be one of"),
+        ("evaluate --limit x", "--limit must be"),
+        ("evaluate --task x", "--task must be one of"),
+        ("evaluate --set benchmark.limit=x", "benchmark.limit must be"),
+        ("export --format onnx", "--format must be one of hf, gguf, mergekit"),
+        ("export --format onnx --out x", "--format must be one of"),
+        ("export --format mergekit --name x", "Use --out DIR"),
+    ],
+)
+def test_an_error_names_what_was_given(words, name, capsys, tiny):
+    command, *options = words.split()
+    code, output = run(capsys, command, tiny, "--block", "2:1", *options)
+    assert code == 2
+    assert name in output.err
+    assert len(output.err.strip().splitlines()) == 1
+
+
+def test_healing_takes_questions_and_leaves_the_recipe_its_name(tiny):
+    heal = ["heal", tiny, "--block", "1:1"]
+    asked = main.request([*heal, "--task", "boolq", "--limit", "7"])
+    assert (asked.benchmark.task, asked.benchmark.limit) == ("boolq", 7)
+    assert asked.recipe == "distill"
+    assert main.request([*heal, "--task", "none"]).benchmark is None
+
+
+def test_a_mergekit_recipe_is_written_to_a_folder(capsys, tiny, tmp_path):
+    options = ("--block", "2:1", "--format", "mergekit", "--out", tmp_path / "recipe")
+    code, output = run(capsys, "export", tiny, *options)
+    assert code == 0, output.err
+    assert (tmp_path / "recipe" / "mergekit.yaml").is_file()

@@ -79,7 +79,7 @@ def test_a_misspelt_name_gets_the_nearest_one(words, nearest, monkeypatch, capsy
 
 
 def test_number_of_questions_below_all_names_the_option_for_all():
-    with pytest.raises(SpecError, match=r"benchmark.limit must be 1..1,000,000, not -5\."):
+    with pytest.raises(SpecError, match=r"--limit must be 1..1,000,000, not -5\."):
         command_line.request(["evaluate", "starter", "--limit", "-5"])
 
 

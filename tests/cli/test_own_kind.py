@@ -160,7 +160,7 @@ def test_its_refusals_are_one_sentence_and_exit_code_2(capsys):
     assert main.main(["count", "starter", "--word", "x", "--repeat", "0"]) == 2
     assert capsys.readouterr().err == "Counting takes at least one time.\n"
     assert main.main(["count", "starter", "--word", "x", "--repeat", "often"]) == 2
-    assert capsys.readouterr().err == 'times must be a whole number, not "often".\n'
+    assert capsys.readouterr().err == '--repeat must be a whole number, not "often".\n'
 
 
 def test_the_help_is_there_without_a_heavy_library():

@@ -45,12 +45,12 @@ def arguments() -> Iterator[Bad]:
         (
             "no whole number",
             ("sweep", "starter", "--max-n=1.5"),
-            "max_n must be a whole number, not 1.5.",
+            "--max-n must be a whole number, not 1.5.",
         ),
         (
             "a number out of bounds",
             ("distances", "starter", "--seq-len", "15"),
-            "seq_len must be 16..1,048,576, not 15.",
+            "--seq-len must be 16..1,048,576, not 15.",
         ),
         ("no block", ("evaluate", "starter", "--block=1-2"), "A block is written START:SIZE"),
         (

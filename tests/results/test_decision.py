@@ -127,6 +127,19 @@ def test_no_number_of_questions_decides_a_change_at_the_tolerance():
     assert "More questions cannot decide this" in decision._measure(accuracy(-6, 0), None)
 
 
+@pytest.mark.parametrize(
+    ("few", "least"),
+    [
+        (accuracy(-9, 5, n=19), "at least 20 questions (now 19)"),
+        (judged(LOSS, 0.1, 0.0, -0.3, 0.3, True, 7, None), "at least 8 texts (now 7)"),
+    ],
+)
+def test_too_few_questions_or_texts_give_no_plan(few, least):
+    assert few.position == OPEN
+    assert few.needed is None
+    assert least in decision._measure(few, None)
+
+
 def test_the_tolerance_refuses_negative_numbers():
     with pytest.raises(SpecError, match=r"accepted accuracy drop is -1.*at least 0 \(default: 3\)"):
         Tolerance(points=-1)

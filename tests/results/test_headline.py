@@ -13,7 +13,7 @@ from analysis.results import evidence
 from analysis.results.compared.speed import timed
 from analysis.results.evidence import ESTIMATED, MEASURED, RECOVERY, SPEED
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.words import headline
+from analysis.results.words import headline, risks
 from tests.support import fakes
 
 CUT = next(point.block for point in fakes.sweep().points if point.n == 8)
@@ -118,6 +118,31 @@ def test_an_insignificant_change_is_called_so():
     assert "100 ARC-Easy questions, would need about" in said
     assert "drops" not in said
     assert "rises" not in said
+
+
+def test_three_questions_give_no_number_that_would_be_needed():
+    made = curve(49, 3.0)
+    points = [replace(p, acc=[2 / 3, 1 / 3][p.block == CUT], n_samples=3) for p in made.points]
+    given = [answers(round(3 * p.acc), 3) for p in points]
+    said = sentence(CUT, [replace(made, points=points, questions=given)])
+    assert "Accuracy is not significantly different (95 % CI " in said
+    assert "3 ARC-Easy questions)" in said, "no plan follows"
+
+
+def test_a_score_without_that_of_the_unpruned_model_is_stated():
+    made = curve(30, 4.5)
+    without = replace(
+        made,
+        points=[p for p in made.points if p.n],
+        questions=made.questions[1:],
+        text_losses=made.text_losses[1:],
+    )
+    said = verdict(CUT, [without])
+    expected = "ccuracy is 30.0 %, but that of the unpruned model is not measured"
+    assert f"A{expected} on 100 ARC-Easy questions." in headline.sentence(said)
+    assert f"a{expected}" in headline.clause(said.quantity(ACCURACY))
+    assert any(f"A{expected}" in risk for risk in risks.unknown(said))
+    assert not any("loss is 0." in risk.lower() for risk in risks.unknown(said))
 
 
 def test_speed_between_measured_points_is_read_from_the_line():

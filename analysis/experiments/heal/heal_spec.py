@@ -83,7 +83,7 @@ class HealSpec(Spec):
     asked_defaults: ClassVar[Mapping[str, str]] = {
         "quantization": "by the model's size, none with --dtype",
         "recipe": "distill",
-        **dict.fromkeys(("seed", "steps", "texts", "seq-len"), "set by --recipe"),
+        **dict.fromkeys(("seed", "steps", "texts", "seq-len", "task", "limit"), "set by --recipe"),
     }
 
     block: Annotated[Removal, Option()]
@@ -102,7 +102,9 @@ class HealSpec(Spec):
     next documents of the same draw choose the strength of the instant heal and validate the
     training (`HealResult.validations`). Text of the same kind would only measure how well that kind
     was learned."""
-    benchmark: Annotated[BenchmarkSpec | None, Part(only=())] = field(default_factory=BenchmarkSpec)
+    benchmark: Annotated[BenchmarkSpec | None, Part(only=("task", "limit"))] = field(
+        default_factory=BenchmarkSpec
+    )
     """Questions asked of the unpruned, pruned and healed model; None to skip them."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """Also measure generated text of the unpruned, pruned and healed model (default: as the recipe

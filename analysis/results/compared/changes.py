@@ -26,6 +26,9 @@ from analysis.results.stored.reading import (
 )
 
 NOT_SEEN = "not significantly different"
+MIN_PLANNED = {True: 20, False: 8}
+"""Smallest number of questions (True) or texts (False) from which more are planned; the spread of
+fewer is not known well enough."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,20 @@ def remark(change: Change, quantity: str) -> str:
     return ""
 
 
+def least_planned(quantity: str) -> int:
+    """Return the number of questions or texts from which the needed number is stated."""
+    return MIN_PLANNED[quantity in (ACCURACY, ACC_NORM)]
+
+
+def plan(change: Change, quantity: str) -> str:
+    """Return how many questions or texts a change that is not significant needs, to put behind it;
+    "" if more do not help or too few are measured for a plan.
+    """
+    if change.needed is None or change.n < least_planned(quantity) or change.needed <= change.n:
+        return ""
+    return f", would need about {two_digits(change.needed)}"
+
+
 def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
     """Describe a difference: its size, interval, pairing and significance.
 
@@ -175,11 +192,7 @@ def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -
     evidence += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
     if change.is_significant:
         return evidence
-    needed = (
-        f", would need about {two_digits(change.needed)}"
-        if change.needed is not None and change.needed > change.n
-        else ""
-    )
+    needed = plan(change, quantity)
     return f"{evidence}: {NOT_SEEN} (n = {change.n:,} {material}{needed})"
 
 

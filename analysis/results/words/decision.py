@@ -10,7 +10,7 @@ from analysis.core.blocks import Removal
 from analysis.core.record import Spec
 from analysis.core.units import duration, two_digits
 from analysis.results import verdict
-from analysis.results.compared import recovery
+from analysis.results.compared import changes, recovery
 from analysis.results.evidence import ESTIMATED, SIZE, SPEED, Evidence, Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.verdict import (
@@ -135,7 +135,7 @@ def _sentence(judged: Judged) -> str:
     quantity = judged.quantity
     name = quantity.name.capitalize()
     if quantity.change is None:
-        return f"{name} is not measured{f' on {quantity.material}' if quantity.material else ''}."
+        return f"{headline.capital(headline.clause(quantity))}."
     text = (
         f"{name} change {value_in_words(quantity)} ({interval_in_words(quantity)},"
         f" {quantity.material})"
@@ -187,13 +187,20 @@ def _measure(judged: Judged, available: int | None) -> str:
     name = quantity.name
     noun = "questions" if quantity.name == ACCURACY else "texts"
     if quantity.change is None:
-        return f"Measure the {name}{f' on {quantity.material}' if quantity.material else ''}."
+        whose = "" if quantity.after is None else " of the unpruned model"
+        on = f" on {quantity.material}" if quantity.material else ""
+        return f"Measure the {name}{whose}{on}."
     if quantity.state == ESTIMATED:
         return "Measure the loss of this block on the selected texts."
     if judged.caveat and name == ACCURACY:
         return "Choose a dataset on which the unpruned model is above chance."
     if judged.caveat:
         return "Measure the healed model on another kind of text than it trained on."
+    least = changes.least_planned(name)
+    if quantity.change.n < least:
+        return (
+            f"Measure at least {least} {noun} (now {quantity.change.n}); fewer decide too little."
+        )
     if judged.needed is None:
         return (
             f"More {noun} cannot decide this if the {name} change stays at the tolerance. Change"

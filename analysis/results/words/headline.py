@@ -2,12 +2,12 @@
 
 import math
 
-from analysis.core.units import number, two_digits
+from analysis.core.units import number
 from analysis.core.units import size as size_in_words
 from analysis.results.compared import changes, recovery
 from analysis.results.compared.changes import NOT_SEEN, Change
 from analysis.results.evidence import ESTIMATED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence, Quantity
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 
 UNITS = {ACCURACY: (100, 1, "points"), LOSS: (1, 2, "nats/token"), SPEED: (100, 0, "%")}
 """Factor, decimals and unit of a change."""
@@ -24,9 +24,9 @@ def sentence(evidence: Evidence) -> str:
     size, speed, *rest = (
         clause(evidence.quantity(name)) for name in (SIZE, SPEED, ACCURACY, LOSS, RECOVERY)
     )
-    speed = f" and {speed}" if speed.endswith(("faster", "slower")) else f". {_capital(speed)}"
+    speed = f" and {speed}" if speed.endswith(("faster", "slower")) else f". {capital(speed)}"
     parts = (f"Removing {evidence.removed.brief()} makes the model {size}{speed}", *rest)
-    return " ".join(f"{_capital(part)}." for part in parts)
+    return " ".join(f"{capital(part)}." for part in parts)
 
 
 def verdict(evidence: Evidence) -> str:
@@ -44,7 +44,7 @@ def verdict(evidence: Evidence) -> str:
 
 def _brief(quantity: Quantity) -> str:
     if quantity.change is None:
-        return f"{_unmeasured(quantity)} is not measured"
+        return unmeasured(quantity)
     source = (
         " on other texts" if quantity.state == ESTIMATED else ""
     )  # those of the loss-increase map
@@ -75,11 +75,7 @@ def clause(quantity: Quantity) -> str:
         return "smaller" if change is None else f"{-100 * change.difference:.0f} % smaller"
     if change is None:
         on = f" on {quantity.material}" if quantity.material else ""
-        return (
-            "its speed is not measured"
-            if name == SPEED
-            else f"{_unmeasured(quantity)} is not measured{on}"
-        )
+        return "its speed is not measured" if name == SPEED else unmeasured(quantity, on)
     if name == SPEED:
         about = "about " if quantity.state == ESTIMATED else ""
         way = (
@@ -90,9 +86,15 @@ def clause(quantity: Quantity) -> str:
     return _moved(name, change, quantity.material)
 
 
-def _unmeasured(quantity: Quantity) -> str:
-    """Return the name of what is not measured: the change if only the pruned model is scored."""
-    return quantity.name if quantity.after is None else f"the change of {quantity.name}"
+def unmeasured(quantity: Quantity, on: str = "") -> str:
+    """Return what is missing for a change of accuracy or loss: the score, or that of the unpruned
+    model.
+    """
+    if not isinstance(quantity.after, Reading) or quantity.after.quantity != quantity.name:
+        return f"{quantity.name} is not measured{on}"
+    unit = " nats/token" if quantity.name == LOSS else ""
+    value = f"{quantity.after.number()}{unit}"
+    return f"{quantity.name} is {value}, but that of the unpruned model is not measured{on}"
 
 
 def value_in_words(quantity: Quantity) -> str:
@@ -130,11 +132,7 @@ def _moved(name: str, change: Change, material: str) -> str:
     material += "" if change.paired else ", not paired"
     material += changes.remark(change, name)
     if not change.is_significant:
-        needed = (
-            ""
-            if (change.needed or 0) <= change.n
-            else f", would need about {two_digits(change.needed or 0)}"
-        )
+        needed = changes.plan(change, name)
         return f"{moved} (95 % CI {change.ends(digits, size)}, {material}{needed})"
     low, high = sorted(abs(end) for end in (change.low, change.high))
     return (
@@ -161,5 +159,6 @@ def _change(name: str, change: Change) -> str:
     return f"{name} {verb[name, is_more]} {amount} {unit}"
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """Return a sentence with a capital letter."""
     return f"{text[:1].upper()}{text[1:]}"

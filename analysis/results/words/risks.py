@@ -5,9 +5,9 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results.compared import changes, cliff, generations
 from analysis.results.compared.changes import Change
 from analysis.results.compared.scores_of_block import QuantityScores
-from analysis.results.evidence import RECOVERY, SPEED, Evidence
+from analysis.results.evidence import RECOVERY, SPEED, Evidence, Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.words import heals
+from analysis.results.words import headline, heals
 
 _NEAR = 1
 """Maximum distance of a block from the cliff, in layers, that counts as next to it."""
@@ -29,7 +29,7 @@ def unknown(evidence: Evidence) -> list[str]:
         if name in evidence.missing and evidence.heal is not None:
             unknowns.append(f"{name.capitalize()} of the healed model is not measured.")
         elif name in evidence.missing:
-            unknowns.append(_unmeasured(evidence.selected.measured(name)))
+            unknowns.append(_unmeasured(evidence.quantity(name), evidence.selected.measured(name)))
     if SPEED in evidence.missing:
         unknowns.append("Speed without this block is not measured.")
     if RECOVERY in evidence.missing:
@@ -39,11 +39,11 @@ def unknown(evidence: Evidence) -> list[str]:
     return [*unknowns, "Other tasks, other languages and long texts are not measured."]
 
 
-def _unmeasured(measured: QuantityScores) -> str:
+def _unmeasured(quantity: Quantity, measured: QuantityScores) -> str:
     on = f" on {measured.condition.material_in_words()}" if measured.condition else ""
     elsewhere = list(dict.fromkeys(cost.condition.on_what() for cost in measured.elsewhere))[:2]
     also = f", only on {' and on '.join(elsewhere)}" if elsewhere else ""
-    return f"{measured.quantity.capitalize()} is not measured{on}{also}."
+    return f"{headline.capital(headline.unmeasured(quantity, on))}{also}."
 
 
 def _generated(evidence: Evidence) -> tuple[float, Change | None] | None:

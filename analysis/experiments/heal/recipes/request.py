@@ -12,7 +12,7 @@ from analysis.core.errors import CorruptResultError, RecipeError
 from analysis.core.experiment import EXPERIMENTS
 from analysis.core.index import ResultFilter
 from analysis.data import gallery
-from analysis.data.spec import CorpusSpec, GenerationSpec
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get
@@ -247,7 +247,21 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
             spec.validation if "validation" in settings else judged_by(corpus, spec.validation)
         )
         spec = replace(spec, corpus=corpus, validation=validation)
+    if "benchmark" in options:
+        spec = replace(spec, benchmark=_asked_of(spec.benchmark, options["benchmark"]))
     return spec.as_control() if options.get("control") else spec
+
+
+def _asked_of(
+    benchmark: BenchmarkSpec | None, options: Mapping[str, Any] | None
+) -> BenchmarkSpec | None:
+    """Return the questions of a recipe with the given fields; None for no questions."""
+    if options is None:
+        return None
+    base = benchmark or BenchmarkSpec()
+    if options.get("task", base.task) != base.task:  # subset and protocol belong to the other task
+        base = BenchmarkSpec(limit=base.limit, seed=base.seed)
+    return replace(base, identity="", **options)
 
 
 def _size(model: ModelSpec) -> int:
