@@ -45,9 +45,25 @@ def first_map() -> None:
     if _jobs_of_first_map():
         st.fragment(_pending_map, run_every="1s")()
         return
+    model = state.current_model()
     st.info("This model has no distance map yet. Choose texts and click **Compute map**.")
+    failed = _last_failure(model)
+    if failed is not None:
+        st.error(words.plain(f"{failed.label} failed: {failed.error}", most=600))
     with st.container(border=True, width=560):
-        _map_form(state.current_model(), None, "first-map")
+        _map_form(model, None, "first-map")
+
+
+def _last_failure(model: ModelSpec) -> jobs.Job | None:
+    """Return the last job that was to measure a map or curve of a model, if it failed."""
+    asked = (
+        job
+        for job in service.jobs.list_jobs()
+        if job.kind in ("distances", "sweep")
+        and job.asks(lambda spec: spec.model.source == model.source)
+    )
+    last = next(asked, None)
+    return last if last is not None and last.state == jobs.FAILED else None
 
 
 def _jobs_of_first_map() -> list[jobs.Job]:

@@ -39,6 +39,7 @@ _HINTS = {
     ),
 }
 _REVISION = "source-revision-"
+_TYPED = "source-typed"
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _ALL_GPUS = "cuda:all"
 _MAX_ROWS = 6
@@ -74,11 +75,13 @@ def show() -> ModelSpec | None:
             help=help_text,
             key=f"source-{kind}",
             persist_state="session",
+            on_change=_note_typed,
+            args=(f"source-{kind}",),
         ).strip()
         state.choose_option(
             "source", "" if source == current.source else source
         )  # a reload keeps it
-        if source and _is_refused(source, kind):
+        if source and (_is_refused(source, kind) or (kind == KINDS[1] and _is_absent(source))):
             source = ""
     revision = _revision(source, current) if kind == KINDS[1] else None
     dtype_column, device_column, quantization_column = st.columns(3)
@@ -129,6 +132,42 @@ def _is_refused(source: str, kind: str) -> bool:
     if why:
         st.error(words.message(why))
     return bool(why)
+
+
+def _note_typed(key: str) -> None:
+    """Remember what was typed: the Hub is not asked for an id that only an address names."""
+    st.session_state[_TYPED] = st.session_state[key].strip()
+
+
+def _exists(id: str, endpoint: str) -> bool:
+    """Return True once the Hub has named a model, or its files are on this machine.
+
+    Raises:
+        HubError: if the Hub does not have it, or cannot be asked.
+    """
+    if hub.cache.recall(hub.repository.MODEL, id, None) is None:
+        hub.repository.look(id)
+    return True
+
+
+_known_ids = start.Looks(_exists)
+
+
+def _is_absent(id: str) -> bool:
+    """Show below the field why the Hub does not have an id that was typed there, if so."""
+    if st.session_state.get(_TYPED) != id or access.why_not_start() is not None:
+        return False
+    try:
+        is_known = _known_ids.of(id, constants.ENDPOINT)
+    except LayerscopeError as error:
+        st.error(words.message(str(error)))
+        return True
+    if is_known is None:
+        start.await_answer(
+            lambda: _known_ids.of(id, constants.ENDPOINT),
+            lambda: st.caption("Asking the Hub for this model…"),
+        )
+    return False
 
 
 def _revision(source: str, current: ModelSpec) -> str | None:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -22,6 +23,7 @@ from analysis.core.record import Spec
 from analysis.data import gallery
 from analysis.results.words import glossary
 from pages.components.shared import state, stored_results, words
+from pages.web.visitors import base_path
 
 _INSIDE = "inside-frame"
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -57,6 +59,14 @@ def navigation() -> Page:
     explore = st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:")
 
     def to_explore() -> None:
+        if unknown := _unknown_page():
+            st.title("Page not found", anchor=False)
+            st.error(
+                f"This dashboard has no page **{words.plain(unknown)}**. Choose one in the menu, or"
+                " check the address."
+            )
+            st.page_link(explore, label="Open Explore", icon=":material/grid_on:")
+            return
         st.switch_page(explore, query_params=st.query_params.to_dict())
 
     return st.navigation(
@@ -73,6 +83,14 @@ def navigation() -> Page:
         ],
         position="top" if state.presenting() else "sidebar",
     )
+
+
+def _unknown_page() -> str:
+    """Return the last part of an address that names no page; "" for the bare address of the
+    server, which ends in a slash.
+    """
+    path = urlsplit(st.context.url or "").path
+    return "" if f"{path}/" == base_path() else unquote(path.rpartition("/")[2])
 
 
 def places() -> tuple[Place, Place]:

@@ -21,6 +21,13 @@ def test_page_without_a_map_names_the_next_step(app):
     assert at.title[0].value == "Explore"
 
 
+def test_a_failed_first_map_keeps_its_reason_on_the_page_until_the_next_run(app, job):
+    job(DistanceSpec(), jobs.FAILED, "The map", error="The Hub shows no model org/x.")
+    assert "The map failed: The Hub shows no model org/x." in read(app().error[0].value)
+    job(DistanceSpec(), jobs.CANCELLED, "The map")
+    assert not app().error
+
+
 def test_precomputed_results_are_on_screen_and_badged(app, precomputed):
     precomputed(fakes.distances())
     precomputed(fakes.sweep())

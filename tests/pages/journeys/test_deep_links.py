@@ -45,3 +45,18 @@ def test_every_page_has_a_document_of_its_own(served):
         assert answer.headers["cache-control"] == "no-cache"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
     page.context.close()
+
+
+def test_an_address_of_no_page_says_so_and_leads_to_the_pages(served):
+    page = served.visitor()
+    page.goto(f"{served.address}/foo")
+    expect(page.get_by_role("dialog").get_by_text("Page not found")).to_be_visible()
+    page.get_by_role("dialog").get_by_role(
+        "button", name="Close"
+    ).click()  # Streamlit's own dialog, which ends with its main page
+    expect(page.get_by_text("This dashboard has no page foo.")).to_be_visible()
+    page.get_by_role("link", name="Open Explore").click()
+    expect(page.get_by_role("heading", name="Explore", exact=True)).to_be_visible()
+    page.goto(f"{served.address}/")
+    expect(page.get_by_role("heading", name="Explore", exact=True)).to_be_visible()
+    page.context.close()
