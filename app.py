@@ -38,7 +38,7 @@ def draw() -> None:
 
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    documents = document.routes(title.lower() for title in frame.PAGES)
+    documents = document.routes(["", *map(str.lower, frame.PAGES)])
     app = st.App(
         __file__,
         middleware=server.middleware(phone.is_public),

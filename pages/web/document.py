@@ -1,4 +1,6 @@
-"""The HTML document of each page, which names the address of the server.
+"""The HTML document of each page, which has the style and the address of the server.
+
+The style comes with the document because what is drawn before it would move.
 
 To Streamlit's client `/model` may be the page `model`, or an app below that path. It asks both
 addresses, and the first two requests of each link to a page fail. `window.__streamlit`, which
@@ -19,6 +21,8 @@ from starlette.routing import Route
 
 from pages.web.visitors import base_path
 
+STYLE = Path(__file__).parents[1] / "assets" / "app.css"
+"""Style of all pages."""
 _INDEX = Path(streamlit.__file__).with_name("static") / "index.html"
 _HEAD = "<head>"
 # The folder of the page's address: a proxy may serve the dashboard below a path that only the
@@ -40,9 +44,11 @@ def routes(pages: Iterable[str]) -> list[Route]:
     """Return the routes of the documents of pages.
 
     Args:
-        pages: last parts of their addresses, such as `model`.
+        pages: last parts of their addresses, such as `model`; "" for the bare address.
     """
-    index = _INDEX.read_text(encoding="utf-8").replace(_HEAD, _HEAD + _ADDRESS + _HISTORY, 1)
+    style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+    ahead = _HEAD + _ADDRESS + _HISTORY + style
+    index = _INDEX.read_text(encoding="utf-8").replace(_HEAD, ahead, 1)
 
     def show(request: Request) -> HTMLResponse:
         return HTMLResponse(index, headers={"Cache-Control": "no-cache"})

@@ -23,12 +23,14 @@ from analysis.core.record import Spec
 from analysis.data import gallery
 from analysis.results.words import glossary
 from pages.components.shared import state, stored_results, words
+from pages.web import document
 from pages.web.visitors import base_path
 
 _INSIDE = "inside-frame"
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
 _log = logging.getLogger("layerscope.pages")
-_STYLE = _ASSETS / "app.css"
+SIDEBAR_WIDTH = 272
+"""Initial width of the sidebar in pixels, as `app.css` has it."""
 _PRESENTER = _ASSETS / "presenter.css"
 Place = contextlib.AbstractContextManager
 
@@ -42,7 +44,7 @@ def configure() -> None:
         page_title="Layerscope",
         page_icon=str(_ASSETS / "mark.svg"),
         layout="wide",
-        initial_sidebar_state=272,
+        initial_sidebar_state=SIDEBAR_WIDTH,
         menu_items={
             "About": (
                 f"Layerscope {__version__} shows how many layers you can remove from a language"
@@ -50,7 +52,7 @@ def configure() -> None:
             )
         },
     )
-    st.html(_STYLE)
+    st.html(document.STYLE)  # again, for addresses of no page, which have another document
     st.logo(_ASSETS / "wordmark.svg", size="large", icon_image=_ASSETS / "mark.svg")
 
 
