@@ -6,16 +6,18 @@ it takes and returns are imported from where they are defined: requests, results
 `FoundResult`, `Evidence`.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from analysis import hub, jobs, stored_answers
-from analysis.core import blocks, disk, index, store
+from analysis.core import blocks, disk, host, index, store
 from analysis.core.disk import free_bytes
 from analysis.core.errors import (
     CorruptResultError,
@@ -28,7 +30,7 @@ from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.index import ResultFilter, names
 from analysis.core.index_table import committed
-from analysis.core.progress import OnProgress, ignore
+from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Result, Spec
 from analysis.core.serving import Serving
 from analysis.core.store import StoredResult
@@ -37,9 +39,11 @@ from analysis.experiments.heal.remaining import EXTENSION, too_short
 from analysis.jobs.queue.job import DONE, LOCAL, Job
 from analysis.models.source import location, remote
 from analysis.models.source.location import depth
-from analysis.models.source.model_spec import InspectResult, ModelSpec
+from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.compared import durations, runs
+from analysis.results.compared.durations import Duration
 from analysis.results.compared.runs import StoredModel
 from analysis.results.evidence import stored as evidence
 from analysis.results.library import (
@@ -61,6 +65,8 @@ __all__ = [
     "committed",
     "curves_on_same_questions",
     "datasets",
+    "Plan",
+    "expected_duration",
     "disk_use",
     "evidence",
     "find",
@@ -75,6 +81,7 @@ __all__ = [
     "n_of_other_weights",
     "names",
     "nearest",
+    "plan",
     "of_here",
     "read_all",
     "refresh",
@@ -173,13 +180,74 @@ def _check_minutes(request: HealSpec, model: ModelSpec) -> None:
     block = (("block", blocks.written(request.block)),)
     if any(run.origin == "" and run.result.unpruned for run in find("heal", model, having=block)):
         return  # stored parts take no time
-    entry = next(
-        (entry for kind in ("sweep", "distances") for entry in find(kind, model, most=1)), None
-    )
-    facts = {} if entry is None else {model.source: entry.result.model}
-    least = durations.expected(request, facts, [timed.result for timed in of_here("heal")])
+    least = durations.expected(request, _stored_facts(model), _timed(request))
     if least is not None and least.low_s > EXTENSION * 60 * (request.minutes or 0.0):
         raise too_short(request, least.low_s)
+
+
+def _stored_facts(model: ModelSpec) -> dict[str, ModelFacts]:
+    """Return the sizes of a model by its source, from a stored result; empty without one."""
+    kinds = ("sweep", "distances", "inspect")
+    entry = next((entry for kind in kinds for entry in find(kind, model, most=1)), None)
+    return {} if entry is None else {model.source: entry.result.model}
+
+
+def _timed(request: Spec) -> list[Result]:
+    """Return the results of this machine that may have measured the work of a request."""
+    timed = []
+    for kind in durations.SOURCES.get(request.kind, (request.kind,)):
+        for entry in of_here(kind):
+            with contextlib.suppress(CorruptResultError):
+                timed.append(entry.result)
+    return timed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a request before it is computed."""
+
+    stored: Result | None
+    """Stored result that answers it; None if it must be computed."""
+    duration: Duration | None
+    """Expected duration of the computation, once its models are loaded; None if it is not known."""
+    nearest: tuple[Nearest, ...]
+    """Stored results under other conditions, the most similar first, if none answers."""
+
+
+@hub.cache.asked_once()
+def plan(request: Spec) -> Plan:
+    """Return what answers a request, or how long its computation takes; nothing is computed.
+
+    Raises:
+        LayerscopeError: if the request is impossible, or a file of it cannot be read.
+    """
+    answer = stored(request)
+    if answer is not None:
+        return Plan(answer, None, ())
+    _check_inputs(request)
+    return Plan(None, expected_duration(request), tuple(stored_answers.nearest(request)))
+
+
+def expected_duration(request: Spec) -> Duration | None:
+    """Return the expected duration of a request without stored parts, once its models are loaded;
+    None if it is not known.
+
+    It follows from results that this machine has measured, or else from the speed of its processor.
+    """
+    facts = dict[str, ModelFacts]()
+    for model in request.nested():
+        if isinstance(model, ModelSpec):
+            facts |= _stored_facts(model) or _facts_of_configuration(model)
+    return durations.expected(request, facts, _timed(request), host.flop_per_s)
+
+
+def _facts_of_configuration(model: ModelSpec) -> dict[str, ModelFacts]:
+    """Return the sizes of a model by its source, from its files; empty if they cannot be used,
+    which the computation reports.
+    """
+    with contextlib.suppress(LayerscopeError):
+        return {model.source: resolve_name("analysis.models.loading.planning:plan")(model).facts}
+    return {}
 
 
 @hub.cache.asked_once()
@@ -201,7 +269,8 @@ def run(
             the next run resumes.
         workers: number of processes that share the request.
         load: returns the loader of models (default: one that keeps no model in memory).
-        on_unanswered: called with the nearest stored results before anything is computed.
+        on_unanswered: called with the nearest stored results before anything is computed; the
+            expected duration then follows as a message.
 
     Raises:
         SpecError: if so many processes cannot share the request.
@@ -212,8 +281,11 @@ def run(
     if result is not None:
         return result
     _check_inputs(request)
-    if on_unanswered is not None:
+    if on_unanswered is not None and not isinstance(request, InspectSpec):
+        store.check_writable()
         on_unanswered(stored_answers.nearest(request))
+        takes = durations.sentence(request, expected_duration(request))
+        on_progress(Progress("", message=takes))
     return jobs.answered(
         request,
         workers,

@@ -11,7 +11,6 @@ from plotly.graph_objs import Figure, Scatter
 
 from analysis.charts.look import PATH, colour_bar, finish, palette, unchecked
 from analysis.charts.selected import marked, rings
-from analysis.core import stats
 from analysis.core.blocks import ATTENTION, Block, Removal, single_parts
 from analysis.experiments.maps import metrics
 from analysis.experiments.maps.damage_spec import DamageResult
@@ -51,11 +50,7 @@ def distance_read_outs(
         (result.mean if is_own_metric else result.others[metric])[:max_size], start=1
     ):
         for start, value in enumerate(row):
-            ends = (
-                _ends(value, result.stderr[n - 1][start], result.n_texts, ".4f")
-                if is_own_metric
-                else ""
-            )
+            ends = _ends(result.interval(Block(start, n)), ".4f") if is_own_metric else ""
             texts[Block(start, n)] = (*_about(Block(start, n), result), f"{value:.4f}", ends)
     words = "distance %{customdata[6]}" + (
         ", 95 % interval %{customdata[7]}" if is_own_metric else ""
@@ -71,7 +66,7 @@ def damage_read_outs(result: DamageResult) -> ReadOuts:
             if value is None:
                 continue
             n_texts = result.n_measured[n - 1][start]
-            ends = _ends(value, result.stderr[n - 1][start], n_texts, "+.3f")
+            ends = _ends(result.interval(Block(start, n)), "+.3f")
             texts[Block(start, n)] = (
                 *_about(Block(start, n), result),
                 f"{value:+.3f}",
@@ -86,9 +81,8 @@ def damage_read_outs(result: DamageResult) -> ReadOuts:
     return ReadOuts(_ABOUT.format(words), texts)
 
 
-def _ends(value: float, stderr: float | None, n: int, digits: str) -> str:
-    """Return both ends of the 95 % interval of a mean."""
-    ends = stats.mean_interval(value, stderr, n)
+def _ends(ends: tuple[float, float] | None, digits: str) -> str:
+    """Return both ends of a 95 % interval."""
     return f"{ends[0]:{digits}} to {ends[1]:{digits}}" if ends else "not known"
 
 

@@ -24,7 +24,6 @@ from analysis.charts.look import (
     translucent,
     with_interval,
 )
-from analysis.core import stats
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
@@ -101,9 +100,7 @@ def best_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 3
         hover = []
         for best in result.best:
             value = getattr(best, field)
-            error = result.stderr[best.n - 1][best.start]
-            n_texts = result.n_measured[best.n - 1][best.start] if is_damage else result.n_texts
-            number = with_interval(value, stats.mean_interval(value, error, n_texts), digits)
+            number = with_interval(value, result.interval(best.block), digits)
             share = f"<b>{escape(run.name)}</b>, {best.n / result.n_layers:.0%} of the layers"
             values.append(value)
             hover.append(

@@ -12,7 +12,7 @@ from typing import Any
 from analysis.cli import lines, requests
 from analysis.cli.bar import Bar
 from analysis.cli.options import Extra
-from analysis.cli.running import from_backend, queue, quiet_libraries, run
+from analysis.cli.running import from_backend, plan, queue, quiet_libraries, run
 from analysis.cli.stdout import write
 from analysis.core import escapes, output
 from analysis.core.bounds import one_of
@@ -23,7 +23,8 @@ from analysis.jobs.queue.job import LOCAL
 
 
 def answer(options: argparse.Namespace) -> None:
-    """Run the request of a subcommand in this process or as a job, and print its result.
+    """Run the request of a subcommand in this process or as a job, and print its result, or its
+    plan.
 
     Raises:
         SpecError: if a file of the result is combined with --detach.
@@ -33,6 +34,9 @@ def answer(options: argparse.Namespace) -> None:
     shards = getattr(options, "workers", 1)
     option, write_file = printer.file
     path = getattr(options, option.strip("-").replace("-", "_")) if option else None
+    if getattr(options, "plan", False):
+        plan(spec, options)
+        return
     if options.detach:
         if path is not None:
             raise SpecError(

@@ -52,6 +52,13 @@ _DETACH: Extra = (
     "--detach",
     {"action": "store_true", "help": "Run as a background job (default: off)."},
 )
+_PLAN: Extra = (
+    "--plan",
+    {
+        "action": "store_true",
+        "help": "Print what is stored and how long the rest takes, and compute nothing.",
+    },
+)
 _WORKERS_HELP = "Number of processes that share the work (default: 1)."
 _WORKERS: Extra = ("--workers", {"metavar": "N", "type": int, "default": 1, "help": _WORKERS_HELP})
 _MEMORY = (
@@ -138,11 +145,22 @@ def subcommands() -> tuple[Subcommand, ...]:
         Subcommand(
             printer.name or kind,
             EXPERIMENTS[kind].spec,
-            (*printer.extras, _DETACH, run_on, *([_WORKERS] if EXPERIMENTS[kind].shards else [])),
+            (
+                *printer.extras,
+                *_plans(printer),
+                _DETACH,
+                run_on,
+                *([_WORKERS] if EXPERIMENTS[kind].shards else []),
+            ),
             printer.optional,
         )
         for kind, printer in printers.items()
     )
+
+
+def _plans(printer: answers.Printer) -> list[Extra]:
+    """Return the option for the plan of a request, if its command takes it."""
+    return [_PLAN] if printer.command is answers.answer else []
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pkgutil import resolve_name
 from typing import Any
 
@@ -19,6 +20,7 @@ from analysis.core.errors import BusyError
 from analysis.core.progress import Progress
 from analysis.core.record import Spec
 from analysis.jobs.queue.job import Job
+from analysis.results.compared import durations
 from analysis.stored_answers import Nearest
 
 _POLL_INTERVAL_S = 0.5
@@ -36,13 +38,36 @@ def run(spec: Spec, command_line: Callable[[Spec], str], shards: int = 1) -> Any
     with Bar() as bar:
 
         def list_nearest(results: Sequence[Nearest]) -> None:
-            commands = [command_line(near.request) for near in results if _is_same_cut(spec, near)]
-            if commands:
-                bar(Progress("", message="Stored under other conditions:"))
-            for command in commands:
-                bar(Progress("", message=f"  {command}"))
+            for line in nearest_lines(spec, results, command_line):
+                bar(Progress("", message=line))
 
         return service.run(spec, bar, workers=shards, load=_loader, on_unanswered=list_nearest)
+
+
+def nearest_lines(
+    spec: Spec, results: Sequence[Nearest], command_line: Callable[[Spec], str]
+) -> list[str]:
+    """Return the commands of stored results of the same removed layers under other conditions, as
+    lines with a title; none without any.
+    """
+    commands = [command_line(near.request) for near in results if _is_same_cut(spec, near)]
+    title = ["Stored under other conditions:"] if commands else []
+    return [*title, *(f"  {command}" for command in commands)]
+
+
+def plan(spec: Spec, options: argparse.Namespace) -> None:
+    """Print whether a stored result answers a request, or how long its computation takes."""
+    planned = service.plan(spec)
+    nearest = nearest_lines(spec, planned.nearest, options.command_line)
+    answer = "A stored result answers this at once."
+    if planned.stored is None:
+        answer = durations.sentence(spec, planned.duration)
+    data = {
+        "is_stored": planned.stored is not None,
+        "duration": None if planned.duration is None else asdict(planned.duration),
+        "nearest": [options.command_line(near.request) for near in planned.nearest],
+    }
+    write(options, data, [answer, *nearest])
 
 
 def _is_same_cut(spec: Spec, near: Nearest) -> bool:

@@ -6,8 +6,10 @@ import functools
 import importlib.util
 import os
 import platform
+import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from analysis.core import units
@@ -20,6 +22,9 @@ VIEWER = (
     " `pip install -r requirements.txt` to measure models."
 )
 """Error message if torch is not installed."""
+_MATRIX = 1024
+"""Rows of the timed matrices; smaller ones do not reach the speed of larger ones."""
+_PRODUCTS = 5
 _LOOKS = 5000
 """Spin count of a waiting OpenMP thread, about 0.1 ms."""
 
@@ -100,6 +105,20 @@ def processor() -> str:
 
 
 @functools.cache
+@functools.cache
+def flop_per_s() -> float:
+    """Return the floating-point operations per second of a matrix product in float32 on this
+    machine's processor, the best of some; it takes a fraction of a second.
+    """
+    matrix = np.ones((_MATRIX, _MATRIX), np.float32)
+    seconds = []
+    for _ in range(_PRODUCTS):
+        started = time.perf_counter()
+        matrix @ matrix
+        seconds.append(time.perf_counter() - started)
+    return float(2 * _MATRIX**3 / min(seconds))
+
+
 def cpuinfo(key: str) -> str:
     """Return an entry of the first CPU in /proc/cpuinfo; "" on other systems."""
     with contextlib.suppress(OSError):

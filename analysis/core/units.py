@@ -52,6 +52,23 @@ def size(n_bytes: float, *, exact: bool = False) -> str:
     )
 
 
+def span(low: float, high: float) -> str:
+    """Return a range of seconds in rounded words: 310, 395 -> "5-7 min"; 41, 58 -> "40-60 s"."""
+    if high < 100:
+        ends = [
+            max(1, round(value)) if high < 10 else max(5, 5 * round(value / 5))
+            for value in (low, high)
+        ]
+        unit = "s"
+    elif high < 100 * 60:
+        ends = [max(1, round(value / 60)) for value in (low, high)]
+        unit = "min"
+    else:
+        ends = [max(1, round(value / 3600)) for value in (low, high)]
+        unit = "h"
+    return f"{ends[0]} {unit}" if ends[0] == ends[1] else f"{ends[0]}-{ends[1]} {unit}"
+
+
 def two_digits(count: int) -> str:
     """Round a count up to two significant digits: 873 -> "880", 1565 -> "1,600"."""
     unit = 10 ** max(0, math.floor(math.log10(max(count, 1))) - 1)

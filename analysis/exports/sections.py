@@ -11,7 +11,6 @@ from analysis.charts import kinds
 from analysis.charts import maps as map_figures
 from analysis.charts import selected as mark
 from analysis.charts import speed as speed_figures
-from analysis.core import stats
 from analysis.core.blocks import Block, PartSet, Removal
 from analysis.core.experiment import Experiment
 from analysis.core.record import Result, Spec
@@ -144,7 +143,7 @@ def of_removal(
     if maps and isinstance(cut, Block):
         row = cut.size - 1
         mean = maps[0].mean[row][cut.start]
-        ends = stats.mean_interval(mean, maps[0].stderr[row][cut.start], maps[0].n_texts)
+        ends = maps[0].interval(cut)
         rows.append(
             ["distance", f"{mean:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")]
         )

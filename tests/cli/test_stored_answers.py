@@ -1,12 +1,14 @@
 """Answers from stored measurements that contain the request, and the nearest stored conditions."""
 
+import contextlib
+import json
 import shutil
 from dataclasses import replace
 
 import pytest
 
 from analysis import service
-from analysis.cli.main import command_line, request
+from analysis.cli.main import command_line, main, request
 from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
@@ -177,3 +179,28 @@ def test_a_committed_evaluation_with_an_adapter_is_its_healing_runs():
     assert answer.point.loss == heal.healed.loss
     assert answer.point.acc == heal.healed.acc
     assert store.find(heal.adapter) is not None
+
+
+def planned(capsys, *words):
+    assert main([*words, "--plan", "--json", "-"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_plan_says_what_is_stored_and_computes_nothing(curve, capsys, monkeypatch):
+    monkeypatch.setattr(service.jobs, "answered", lambda *request, **options: pytest.fail("ran"))
+    words = command_line(curve.spec).split()[3:]
+    assert planned(capsys, *words) == {"is_stored": True, "duration": None, "nearest": []}
+    more = planned(capsys, *words, "--limit", "15")
+    assert not more["is_stored"]
+    assert 0 < more["duration"]["low_s"] <= more["duration"]["high_s"]
+    assert more["nearest"] == [command_line(curve.spec)]
+
+
+def test_the_duration_is_told_before_anything_is_computed(curve, capsys, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        service.jobs, "answered", lambda *request, **options: told.append(capsys.readouterr().err)
+    )
+    with contextlib.suppress(AttributeError):  # of the missing result
+        main([*command_line(curve.spec).split()[3:], "--limit", "15"])
+    assert "Takes about" in told[0]

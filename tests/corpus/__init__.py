@@ -42,6 +42,9 @@ class Answered:
             "Converting ",
             "loading the model",
             "reading questions and texts",
+            "Takes about ",
+            "Takes up to ",
+            "How long this takes ",
         )
         told = (
             line for line in self.err.splitlines() if line.strip() and not line.startswith(reports)

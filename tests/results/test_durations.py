@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from analysis.core import host
-from analysis.data.spec import BenchmarkSpec
+from analysis.data.spec import BenchmarkSpec, GenerationSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal.heal_result import JunctionReport
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
@@ -107,6 +109,42 @@ def test_more_of_everything_but_question_text_pairs_takes_longer(curve):
         fakes.FACTS, other_parameters=fakes.FACTS.other_parameters + fakes.FACTS.n_parameters
     )
     assert grid(curve, facts={"starter": large}).low_s == pytest.approx(2 * one.low_s)
+
+
+def evaluated(curve, **changes):
+    spec = EvaluateSpec(ModelSpec(), benchmark=replace(BenchmarkSpec(), limit=200))
+    return durations.expected(replace(spec, **changes), FACTS, [curve] * 2)
+
+
+def test_an_evaluation_takes_the_share_of_a_curve_that_it_scores(curve):
+    one = evaluated(curve)
+    assert one.low_s == pytest.approx(curve.wall_s / len(curve.points), rel=0.01)
+    assert evaluated(curve, loss_corpus=None).low_s < one.low_s
+    assert evaluated(curve, generation=GenerationSpec()) is None
+
+
+def test_a_curve_takes_its_map_too(curve):
+    points = {"model": ModelSpec(), "max_n": 15}
+    assert durations.expected(SweepSpec(**points), FACTS, [curve]) is None, "no map was timed"
+    with_map = durations.expected(
+        SweepSpec(**points), FACTS, [curve, replace(fakes.distances(), versions=HERE, wall_s=50.0)]
+    )
+    without = durations.expected(SweepSpec(strategy="deepest", **points), FACTS, [curve])
+    assert with_map.high_s - without.high_s > 40
+
+
+def test_the_processor_estimates_what_nothing_has_measured(curve):
+    def found(model, results=()):
+        return durations.expected(DistanceSpec(model), FACTS, results, lambda: 1e11)
+
+    plain = found(ModelSpec(device="cpu"))
+    assert plain.n == 0
+    assert plain.low_s < DistanceSpec().flop(fakes.FACTS) / 1e11 < plain.high_s
+    assert "estimated from the speed of this processor" in durations.sentence(DistanceSpec(), plain)
+    assert found(ModelSpec(device="cpu", quantization="4bit")) is None
+    assert found(ModelSpec(device="cuda")) is None
+    measured = replace(fakes.distances(), versions=HERE)
+    assert found(ModelSpec(), [measured]).n == 1
 
 
 def test_a_grid_is_unknown_if_one_of_its_precisions_was_not_measured_here(curve):

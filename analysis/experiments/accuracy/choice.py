@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.core.progress import OnProgress, Progress, Stages
-from analysis.core.record import Spec
 from analysis.data import corpora, decontamination, questions
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps import damage, distance_map
@@ -33,13 +32,6 @@ _ALL_QUESTIONS = 1000
 """Tokens of a question of ARC-Easy, and the assumed number of questions without a limit."""
 
 
-def rests_on(spec: SweepSpec) -> list[Spec]:
-    """Return the requests whose results a resolved sweep chooses its layers from."""
-    maps: list[Spec] = [spec.distances] if needs(spec.strategy, MAP, INFLUENCE) else []
-    damaged = [spec.damage.distances, spec.damage] if spec.damage is not None else []
-    return [*maps, *damaged, *([spec.search] if spec.search is not None else [])]
-
-
 def _work(spec: SweepSpec, facts: ModelFacts) -> dict[str, float]:
     """Return the planned work of a resolved sweep and of what it chooses its layers from, by phase,
     in FLOPs.
@@ -51,7 +43,7 @@ def _work(spec: SweepSpec, facts: ModelFacts) -> dict[str, float]:
     )
     n_cuts = len(spec.blocks) or (n_layers // 2 if spec.max_n is None else spec.max_n)
     planned = dict.fromkeys((distance_map.PHASE, damage.PHASE, search.PHASE, SCORES), 0.0)
-    for request in rests_on(spec):
+    for request in spec.rests_on:
         experiment: Any = {DistanceSpec: distance_map, DamageSpec: damage, SearchSpec: search}[
             type(request)
         ]

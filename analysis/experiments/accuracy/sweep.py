@@ -75,4 +75,4 @@ class SweepShards(MeasurementShards):
     @staticmethod
     def before(spec: SweepSpec) -> Sequence[Spec]:
         """Return the experiments that its strategy chooses from."""
-        return choice.rests_on(spec)
+        return spec.rests_on

@@ -103,6 +103,16 @@ class SweepSpec(Spec):
             return self.search.corpus
         return self.distances.corpus if needs(self.strategy, MAP, INFLUENCE) else None
 
+    @property
+    def rests_on(self) -> list[Spec]:
+        """Requests whose results the layers are chosen from."""
+        damage = self.damage or usual_damage(self)
+        search = self.search or usual_search(self)
+        maps: list[Spec] = [self.distances] if needs(self.strategy, MAP, INFLUENCE) else []
+        if damage is not None:
+            maps += [damage.distances, damage]
+        return maps if search is None else [*maps, search]
+
     def chosen_in_words(self) -> str:
         """Return the texts that the layers are chosen on, in a sentence; "" without any."""
         corpus = self.chosen_on

@@ -71,14 +71,7 @@ def run(
 def work(spec: DamageSpec, facts: ModelFacts) -> float:
     """Return the planned work of a request without its map in FLOPs; 0 if its result is stored."""
     stored = DamageResult.load(spec)
-    n_layers = facts.n_layers
-    blocks = blocks_up_to(spec.max_size or n_layers // 2, n_layers)
-    flop = facts.flop(n_layers + sum(n_layers - block.stop for block in blocks), 1 + len(blocks))
-    return (
-        0.0
-        if stored is not None and stored.complete
-        else spec.corpus.n_texts * spec.corpus.seq_len * flop
-    )
+    return 0.0 if stored is not None and stored.complete else spec.flop(facts)
 
 
 def _ready(

@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from analysis.core.blocks import Block, check_count
+from analysis.core import stats
+from analysis.core.blocks import Block, blocks_up_to, check_count
 from analysis.core.bounds import MOST_LAYERS, Bound, Count, Figure, Loss, NonNegative
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
@@ -17,7 +18,7 @@ from analysis.experiments.maps.distance_spec import (
     INTERVAL_COLUMNS,
     Best,
     DistanceSpec,
-    interval_ends,
+    ends_of,
     texts_read,
 )
 from analysis.models.source import resolving
@@ -50,6 +51,16 @@ class DamageSpec(Spec):
     def check_depth(self, n_layers: int) -> None:
         """Check the largest size."""
         check_count(self.max_size or 1, n_layers, "max-size 1")
+
+    def flop(self, facts: ModelFacts) -> float:
+        """Return the floating-point operations of a measurement without stored parts and without
+        the distance map.
+        """
+        n_layers = facts.n_layers
+        blocks = blocks_up_to(self.max_size or n_layers // 2, n_layers)
+        after = sum(n_layers - block.stop for block in blocks)  # layers behind each block
+        tokens = self.corpus.n_texts * self.corpus.seq_len
+        return tokens * facts.flop(n_layers + after, 1 + len(blocks))
 
 
 def resolve(spec: DamageSpec) -> DamageSpec:
@@ -195,6 +206,17 @@ class DamageResult(Result):
             rows=rows,
         )
 
+    def interval(self, block: Block) -> tuple[float, float] | None:
+        """Return the 95 % interval of the loss increase without a block over texts by Student's t;
+        None without one.
+        """
+        row = block.size - 1
+        increase = self.increase[row][block.start]
+        if increase is None:
+            return None
+        n_texts = self.n_measured[row][block.start]
+        return stats.mean_interval(increase, self.stderr[row][block.start], n_texts)
+
     def _row(self, block: Block) -> dict[str, Any]:
         row = block.size - 1
         start = block.start
@@ -204,9 +226,7 @@ class DamageResult(Result):
             "block": block.describe(),
             "increase": self.increase[row][start],
             "stderr": self.stderr[row][start],
-            **interval_ends(
-                self.increase[row][start], self.stderr[row][start], self.n_measured[row][start]
-            ),
+            **ends_of(self.interval(block)),
             "n_texts": self.n_measured[row][start],
             "rank_correlation": self.rank_correlation_by_size[row],
         }

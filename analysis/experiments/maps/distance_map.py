@@ -58,11 +58,7 @@ def run(
 
 def work(spec: DistanceSpec, facts: ModelFacts) -> float:
     """Return the planned work of a request in FLOPs; 0 if its map is stored."""
-    return (
-        0.0
-        if stored_map(spec)
-        else spec.corpus.n_texts * spec.corpus.seq_len * facts.flop(facts.n_layers, 0)
-    )
+    return 0.0 if stored_map(spec) else spec.flop(facts)
 
 
 def stored_map(spec: DistanceSpec) -> DistanceResult | None:

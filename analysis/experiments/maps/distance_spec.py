@@ -18,7 +18,7 @@ from analysis.core.store import StoredResult
 from analysis.core.table import Column, Table
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps.metrics import METRICS
+from analysis.experiments.maps.metrics import METRICS, possible
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
@@ -36,6 +36,10 @@ class DistanceSpec(Spec):
 
     def __post_init__(self) -> None:
         one_of("metric", self.metric, METRICS)
+
+    def flop(self, facts: ModelFacts) -> float:
+        """Return the floating-point operations of a measurement without stored parts."""
+        return self.corpus.n_texts * self.corpus.seq_len * facts.flop(facts.n_layers, 0)
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,17 @@ class DistanceResult(Result):
     """Distances of all pairs of depths per text by metric, (n_texts, L+1, L+1), float64; None in
     precomputed results."""
 
+    def interval(self, block: Block) -> tuple[float, float] | None:
+        """Return the 95 % interval of a block's mean over texts by Student's t, within the range of
+        the metric; None without one.
+        """
+        row = block.size - 1
+        ends = stats.mean_interval(
+            self.mean[row][block.start], self.stderr[row][block.start], self.n_texts
+        )
+        least, most = possible(self.spec.metric)
+        return None if ends is None else (max(ends[0], least), min(ends[1], most))
+
     def tables(self) -> dict[str, Table]:
         """Return a table of all blocks, and one of the most similar block of each size."""
         distances = [
@@ -135,7 +150,7 @@ class DistanceResult(Result):
             "block": block.describe(),
             "distance": self.mean[row][start],
             "stderr": self.stderr[row][start],
-            **interval_ends(self.mean[row][start], self.stderr[row][start], self.n_texts),
+            **ends_of(self.interval(block)),
             "wins": self.wins[row][start] if self.wins else None,
             **{metric: rows[row][start] for metric, rows in self.others.items()},
         }
@@ -180,9 +195,9 @@ INTERVAL_COLUMNS = (
 """The standard error of a mean over texts, and the ends of its 95 % interval."""
 
 
-def interval_ends(mean: float | None, stderr: float | None, n: int) -> dict[str, float | None]:
-    """Return the ends of a mean's interval by Student's t; (None, None) if there is none."""
-    low, high = (None if mean is None else stats.mean_interval(mean, stderr, n)) or (None, None)
+def ends_of(interval: tuple[float, float] | None) -> dict[str, float | None]:
+    """Return the ends of an interval as columns of a table; None without one."""
+    low, high = interval or (None, None)
     return {"low": low, "high": high}
 
 

@@ -1,20 +1,32 @@
 """Expected durations on this machine: planned work over the rates of stored results that were
 measured here.
 
-Work is in FLOPs or in a proportional quantity. The duration is unknown if no stored result has
-measured a kind of work on this machine. A running job estimates its remaining time itself
-(`core.progress.Stages`).
+Work is in FLOPs. Where no stored result has measured a kind of work on this machine, the speed of
+its processor may estimate it; otherwise the duration is unknown. A running job estimates its
+remaining time itself (`core.progress.Stages`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis.core import host
+from analysis.core.record import Spec
+from analysis.core.units import span
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.sweep_spec import (
+    EvaluateResult,
+    EvaluateSpec,
+    SweepResult,
+    SweepSpec,
+)
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal import remaining
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import question_tokens
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
@@ -25,8 +37,18 @@ _SHARED = 0.2
 """Share of the slowest rate below which a result is ignored, since it reused scores of others."""
 _OWN = 0.9
 """Minimum share of sets that a search measured itself for its time to count."""
-_CURVE = "curve"
-_SEARCH = "search"
+_SCORES = "scores"
+"""Kind of work of questions and texts, whatever asks them."""
+_OF_PEAK = (0.5, 4.0)
+"""Smallest and largest time of a model's FLOP, in times of one of a float32 matrix product.
+bfloat16 takes half of it on some processors, and short rows take longer."""
+SOURCES = {
+    "grid": ("sweep",),
+    "evaluate": ("evaluate", "sweep"),
+    "sweep": ("sweep", "evaluate", "distances", "damage", "search"),
+    "damage": ("damage", "distances"),
+}
+"""Kinds of results that have measured the work of a kind of request; others measure their own."""
 
 
 @dataclass(frozen=True)
@@ -36,41 +58,67 @@ class Duration:
     low_s: float
     high_s: float
     n: int
-    """Number of results of this machine behind it."""
+    """Number of results of this machine behind it; 0 if the processor's speed estimates a part."""
+
+    def in_words(self) -> str:
+        """Return the duration and its source: "about 5-7 min here, by 3 earlier measurements"."""
+        source = "estimated from the speed of this processor"
+        if self.n:
+            source = f"by {self.n} earlier {'measurement' if self.n == 1 else 'measurements'}"
+        return f"about {span(self.low_s, self.high_s)} here, {source}"
 
 
 def expected(
-    spec: HealSpec | GridSpec | SearchSpec, facts: Mapping[str, ModelFacts], results: Sequence[Any]
+    spec: Spec,
+    facts: Mapping[str, ModelFacts],
+    results: Sequence[Any],
+    processor: Callable[[], float] | None = None,
 ) -> Duration | None:
-    """Return the duration of a request without stored parts; None if a part of its work was not
-    measured on this machine.
+    """Return the duration of a request without stored parts; None if it is not known.
 
     Of a healing run that is bounded by minutes, it is the duration of all but the training.
 
     Args:
-        spec: a healing run, a grid or a search, before its models are resolved.
+        spec: the request, before its models are resolved.
         facts: sizes of models by their source.
-        results: healing runs, curves or searches, of any model and machine.
+        results: results of any kind, model and machine.
+        processor: returns the FLOP/s of this machine's processor (`host.flop_per_s`), which
+            estimates work that no result has measured here; None to leave it unknown.
     """
     low = 0.0
     high = 0.0
     timed = list[list[tuple[str, float]]]()
-    models = spec.models if isinstance(spec, GridSpec) else (spec.model,)
-    if any(model.source not in facts for model in models):
+    models = [part for part in spec.nested() if isinstance(part, ModelSpec)]
+    if not models or any(model.source not in facts for model in models):
         return None
     for model in models:
         size = facts[model.source]
-        for kind, amount in _work(spec, size).items():
+        work = _work(spec, size)
+        if work is None:
+            return None
+        for kind, amount in work.items():
             rates = _timed(kind, model, size, results)
-            if not rates:
-                return None
             seconds = [rate for _, rate in rates]
+            if not rates and processor is not None and _is_plain(model):
+                seconds = [share / processor() for share in _OF_PEAK]
+            if not seconds:
+                return None
             low = low + min(seconds) * amount
             high = high + max(seconds) * amount
             timed.append(rates)
     n = min(map(len, timed))
     unsure = _UNSURE if n == 1 else 0.0
     return Duration((1 - unsure) * low, (1 + unsure) * high, n)
+
+
+def sentence(spec: Spec, duration: Duration | None) -> str:
+    """Return how long a request takes, in a sentence."""
+    if isinstance(spec, HealSpec) and spec.minutes is not None:
+        most = remaining.EXTENSION * spec.minutes
+        return f"Takes up to {spec.minutes:g} minutes, at most {most:g} if they prove too short."
+    if duration is None:
+        return "How long this takes here is not known."
+    return f"Takes {duration.in_words()}."
 
 
 def within(
@@ -100,37 +148,79 @@ def within(
     return replace(spec, models=spec.models[:1], max_n=0)
 
 
-def _work(spec: HealSpec | GridSpec | SearchSpec, facts: ModelFacts) -> dict[str, float]:
-    """Return the amount of each kind of work that a request does with one model."""
-    if isinstance(spec, HealSpec):
-        return {kind: tokens * facts.n_parameters for kind, tokens in remaining.work(spec).items()}
+def _work(spec: Spec, facts: ModelFacts) -> dict[str, float] | None:
+    """Return the amount of each kind of work that a request does with one model, in FLOPs; None if
+    it is not known.
+    """
+    if isinstance(spec, DistanceSpec):
+        return {spec.kind: spec.flop(facts)}
+    if isinstance(spec, DamageSpec):
+        return {spec.kind: spec.flop(facts), spec.distances.kind: spec.distances.flop(facts)}
     if isinstance(spec, SearchSpec):
-        return {_SEARCH: takes(spec, facts).flop}
-    # Each set of questions and each set of texts is scored once.
-    cuts = 1 + (facts.n_layers // 2 if spec.max_n is None else min(spec.max_n, facts.n_layers - 1))
-    ways = len(spec.cells()) // (len(spec.models) * len(spec.benchmarks) * len(spec.loss_corpora))
-    tokens = sum(map(question_tokens, spec.benchmarks))
-    tokens += sum(corpus.n_texts * corpus.seq_len for corpus in spec.loss_corpora)
-    return {_CURVE: float(ways * cuts * tokens * facts.n_parameters)}
+        return {spec.kind: takes(spec, facts).flop}
+    if isinstance(spec, HealSpec):
+        tokens = remaining.work(spec)
+        return {kind: 2 * amount * facts.n_parameters for kind, amount in tokens.items()}
+    if isinstance(spec, GridSpec):
+        return {_SCORES: _flop_of_grid(spec, facts)}
+    if not isinstance(spec, SweepSpec | EvaluateSpec) or spec.generation is not None:
+        return None
+    scored = _flop_of_scores(spec.benchmark, spec.loss_corpus, facts)
+    if isinstance(spec, EvaluateSpec):
+        return {_SCORES: scored}
+    n_points = 1 + (len(spec.blocks) or _largest(spec.max_n, facts))
+    work = {_SCORES: n_points * scored}
+    for request in spec.rests_on:
+        work |= _work(request, facts) or {}
+    return work
+
+
+def _largest(max_n: int | None, facts: ModelFacts) -> int:
+    """Return the largest number of removed layers of a curve."""
+    return facts.n_layers // 2 if max_n is None else min(max_n, facts.n_layers - 1)
+
+
+def _flop_of_scores(
+    benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None, facts: ModelFacts
+) -> float:
+    """Return the FLOPs of one model on questions and texts."""
+    tokens = question_tokens(benchmark)
+    if corpus is not None:
+        tokens += corpus.n_texts * corpus.seq_len
+    return 2.0 * tokens * facts.n_parameters
+
+
+def _flop_of_grid(spec: GridSpec, facts: ModelFacts) -> float:
+    """Return the FLOPs of one model of a grid, which scores each material once."""
+    n_sets = len(spec.models) * len(spec.benchmarks) * len(spec.loss_corpora)
+    ways = len(spec.cells()) // n_sets
+    scored = sum(_flop_of_scores(benchmark, None, facts) for benchmark in spec.benchmarks)
+    scored += sum(_flop_of_scores(None, corpus, facts) for corpus in spec.loss_corpora)
+    return ways * (1 + _largest(spec.max_n, facts)) * scored
 
 
 def _measured(result: Any) -> dict[str, tuple[float, float]]:
-    """Return seconds and amount of each kind of work of a finished result; empty if it reused most
+    """Return seconds and FLOPs of each kind of work of a finished result; empty if it reused most
     of its scores.
     """
+    spec = result.spec
+    facts = result.model
     if isinstance(result, HealResult):
-        n_parameters = result.model.n_parameters
         return {
-            kind: (seconds, tokens * n_parameters)
+            kind: (seconds, 2 * tokens * facts.n_parameters)
             for kind, (seconds, tokens) in remaining.measured(result).items()
         }
     if isinstance(result, SearchResult):
         is_own = result.n_measured >= _OWN * result.n_sets > 0
-        return {_SEARCH: (result.wall_s, takes(result.spec, result.model).flop)} if is_own else {}
-    if result.spec.generation is not None:
+        return {spec.kind: (result.wall_s, takes(spec, facts).flop)} if is_own else {}
+    if isinstance(result, DistanceResult | DamageResult):
+        return {spec.kind: (result.wall_s, spec.flop(facts))}
+    if not isinstance(result, SweepResult | EvaluateResult) or spec.generation is not None:
         return {}
-    tokens = question_tokens(result.spec.benchmark, result.n_questions) + sum(result.text_tokens)
-    return {_CURVE: (result.wall_s, float(tokens * len(result.points) * result.model.n_parameters))}
+    n_points = len(result.points) if isinstance(result, SweepResult) else 1
+    questions = result.questions[0] if isinstance(result, SweepResult) else result.questions
+    tokens = question_tokens(spec.benchmark, len(questions)) + sum(result.text_tokens)
+    return {_SCORES: (result.wall_s, 2.0 * tokens * n_points * facts.n_parameters)}
 
 
 def _timed(
@@ -153,6 +243,12 @@ def _timed(
                 rates.append((result.model.name, seconds / work))
     rates = [rate for rate in rates if rate[0] == facts.name] or rates
     return [rate for rate in rates if rate[1] > _SHARED * max(seconds for _, seconds in rates)]
+
+
+def _is_plain(model: ModelSpec) -> bool:
+    """Return whether a model is computed unquantized by the processor."""
+    on_processor = model.device == "cpu" or (model.device == "auto" and host.cards() == 0)
+    return model.quantization == "none" and on_processor
 
 
 def _computes_alike(requested: ModelSpec, measured: ModelSpec) -> bool:

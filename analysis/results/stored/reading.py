@@ -351,7 +351,7 @@ def of_damage(result: DamageResult, block: Block) -> Reading | None:
     if value is None:
         return None
     n = result.n_measured[index][block.start]
-    low, high = stats.mean_interval(value, result.stderr[index][block.start], n) or (None, None)
+    low, high = result.interval(block) or (None, None)
     condition = _condition(
         result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.core import blocks, index, stats
+from analysis.core import blocks, index
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnknownRequestError
 from analysis.core.experiment import EXPERIMENTS, additions
@@ -146,13 +146,7 @@ def key_figure(result: MeasuredResult) -> KeyFigure:
         if best is None:
             return KeyFigure(name, None)
         value = best.distance if isinstance(best, Best) else best.increase
-        measured = (
-            result.n_texts
-            if isinstance(result, DistanceResult)
-            else result.n_measured[n - 1][best.start]
-        )
-        ends = stats.mean_interval(value, result.stderr[n - 1][best.start], measured)
-        return KeyFigure(name, value, *(ends or ()))
+        return KeyFigure(name, value, *(result.interval(best.block) or ()))
     points = [
         point for point in _points(result) if point.n == n or not isinstance(result, SweepResult)
     ]

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps import distance_spec
@@ -118,10 +117,8 @@ def blocks_of(distances: DistanceResult, size: int = 1) -> list[MeasuredPoint]:
     texts; fractions of pi.
     """
     points = []
-    for start, (value, error) in enumerate(
-        zip(distances.mean[size - 1], distances.stderr[size - 1], strict=True)
-    ):
-        low, high = stats.mean_interval(value, error, distances.n_texts) or (value, value)
+    for start, value in enumerate(distances.mean[size - 1]):
+        low, high = distances.interval(Block(start, size)) or (value, value)
         points.append(MeasuredPoint(start, value, low, high))
     return points
 

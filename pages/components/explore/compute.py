@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from analysis import service
-from analysis.core import blocks
+from analysis.core import blocks, units
 from analysis.core.blocks import Removal, removal
 from analysis.core.errors import BlockRangeError
 from analysis.data import corpora
@@ -208,7 +208,7 @@ def _say_search(model: ModelSpec, distances: DistanceResult, searching: list[str
         estimate = (
             ""
             if duration is None
-            else f" It takes about {words.span(duration.low_s, duration.high_s)} here."
+            else f" It takes about {units.span(duration.low_s, duration.high_s)} here."
         )
         st.caption(
             f"{words.plain(name)}, up to n = {max_n}:"

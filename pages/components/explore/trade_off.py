@@ -231,7 +231,7 @@ def _actions(comparison: Comparison, model: ModelSpec) -> None:
         duration = (
             "duration unknown"
             if lasts is None
-            else f"about {words.span(lasts.low_s, lasts.high_s)}"
+            else f"about {units.span(lasts.low_s, lasts.high_s)}"
         )
         if grid is not None and start.button(
             f"Measure missing points ({duration})",

@@ -7,6 +7,7 @@ from typing import cast
 import streamlit as st
 
 from analysis import service
+from analysis.core import units
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import EXTENSION
@@ -132,7 +133,7 @@ def expected_in_words(spec: HealSpec, duration: Duration | None) -> words.Markdo
     return (
         "duration unknown"
         if duration is None
-        else f"about {words.span(duration.low_s, duration.high_s)}"
+        else f"about {units.span(duration.low_s, duration.high_s)}"
     )
 
 
@@ -157,7 +158,7 @@ def say_expected(spec: HealSpec, facts: ModelFacts) -> None:
 
 def _too_short(minutes: float, duration: Duration) -> words.Markdown:
     """Return that a requested time is extended, or is too short even then."""
-    least = words.span(duration.low_s, duration.high_s)
+    least = units.span(duration.low_s, duration.high_s)
     sentence = f"{minutes:g} min are too short here: fit and scoring alone take about {least}."
     if duration.low_s > EXTENSION * 60 * minutes:
         return words.plain(f"{sentence} Choose a longer time, fewer questions or fewer texts.")

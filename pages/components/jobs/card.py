@@ -6,6 +6,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from analysis import service
+from analysis.core import units
 from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
 from analysis.jobs.queue import job as jobs
@@ -82,7 +83,7 @@ def progress_text(job: jobs.Job) -> str:
     if job.silent_s is not None:
         parts.append(f"no update for {words.duration(job.silent_s)}")
     elif job.left_s is not None:
-        parts.append(f"about {words.span(job.left_s, job.left_s)} left")
+        parts.append(f"about {units.span(job.left_s, job.left_s)} left")
     return " · ".join(part for part in parts if part)
 
 

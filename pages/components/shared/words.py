@@ -135,23 +135,6 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def span(low: float, high: float) -> str:
-    """Return a range of seconds in rounded words: 310, 395 -> "5-7 min"; 41, 58 -> "40-60 s"."""
-    if high < 100:
-        ends = [
-            max(1, round(value)) if high < 10 else max(5, 5 * round(value / 5))
-            for value in (low, high)
-        ]
-        unit = "s"
-    elif high < 100 * 60:
-        ends = [max(1, round(value / 60)) for value in (low, high)]
-        unit = "min"
-    else:
-        ends = [max(1, round(value / 3600)) for value in (low, high)]
-        unit = "h"
-    return f"{ends[0]} {unit}" if ends[0] == ends[1] else f"{ends[0]}-{ends[1]} {unit}"
-
-
 def counted(number: int, what: Literal["healing run", "layer", "job", "core"]) -> str:
     """1, "layer" -> "1 layer"; 3, "layer" -> "3 layers"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -6,7 +6,7 @@ The file is in this folder or in a package of yours.
 Every metric measures how much the layers l .. l+n-1 change the stream. Every map contains all
 metrics by name, so a new metric does not affect stored results:
 
-    @metric("chord", title="chord distance", unit="chord, 0 to 2", of=LAST)
+    @metric("chord", title="chord distance", unit="chord, 0 to 2", range=(0, 2))
     def chord(depths: "Depths") -> "Tensor":
         return (2 - 2 * depths.cosines).sqrt()
 
@@ -14,6 +14,7 @@ Pages, charts and the command line read a metric's description without loading t
 folder therefore imports nothing heavy: a tensor's own methods are enough.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Metric:
     """Tokens that count: `LAST` or `TOKENS`."""
     source: str = ""
     """Paper that proposed the metric, with section."""
+    range: tuple[float, float] = (0.0, math.inf)
+    """Smallest and largest possible distance."""
 
     def __post_init__(self) -> None:
         require(
@@ -83,13 +86,26 @@ def unit(name: str) -> str:
     return METRICS[name].unit if name in METRICS else name
 
 
+def possible(name: str) -> tuple[float, float]:
+    """Return the smallest and largest possible distance of a metric; any number if it is not
+    registered.
+    """
+    return METRICS[name].range if name in METRICS else (-math.inf, math.inf)
+
+
 def metric(
-    name: str, *, title: str, unit: str, of: str = LAST, source: str = ""
+    name: str,
+    *,
+    title: str,
+    unit: str,
+    of: str = LAST,
+    source: str = "",
+    range: tuple[float, float] = (0.0, math.inf),
 ) -> Callable[[Measure], Measure]:
     """Register a function as a metric.
 
     Args:
-        name, title, unit, of, source: as in `Metric`.
+        name, title, unit, of, source, range: as in `Metric`.
 
     Raises:
         SpecError: for a name that cannot be written everywhere, and for other tokens than those
@@ -97,7 +113,7 @@ def metric(
     """
 
     def register(measure: Measure) -> Measure:
-        METRICS.add(Metric(name, title, unit, measure, of, source))
+        METRICS.add(Metric(name, title, unit, measure, of, source, range))
         return measure
 
     return register

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     unit="distance, share of 180°",
     of=LAST,
     source="arXiv:2403.17887, equation (7)",
+    range=(0, 1),
 )
 @metric(
     "angular-tokens",
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     unit="distance over all tokens, share of 180°",
     of=TOKENS,
     source="arXiv:2403.17887, equation (7), defined there on the last token",
+    range=(0, 1),
 )
 def angular(depths: "Depths") -> "Tensor":
     """arccos(cos(x[l], x[l+n])) / pi, in [0, 1]; over all tokens the mean of their angles, not the
@@ -39,6 +41,7 @@ def angular(depths: "Depths") -> "Tensor":
     unit="cosine distance over all tokens",
     of=TOKENS,
     source="arXiv:2403.03853, equation (1), defined there on single layers",
+    range=(0, 2),
 )
 def cosine_tokens(depths: "Depths") -> "Tensor":
     """1 - cos(x[l], x[l+n]), in [0, 2]; its row n = 1 is the block influence of ShortGPT."""
