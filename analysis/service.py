@@ -96,6 +96,8 @@ __all__ = [
 
 MAX_WORKERS = 256
 """Maximum number of processes that share a request."""
+_SURELY = 0.25
+"""Share of the shortest time by the processor's speed that no machine falls below."""
 INSPECT_TIMEOUT_S = 300
 """Seconds that reading the configuration of a model may take."""
 
@@ -175,13 +177,16 @@ def _check_inputs(request: Spec) -> None:
 
 def _check_minutes(request: HealSpec, model: ModelSpec) -> None:
     """Refuse a time whose extension all but training takes up, by the rates that runs on this
-    machine measured; if none did, pass.
+    machine measured, or by the speed of its processor.
     """
     block = (("block", blocks.written(request.block)),)
     if any(run.origin == "" and run.result.unpruned for run in find("heal", model, having=block)):
         return  # stored parts take no time
-    least = durations.expected(request, _stored_facts(model), _timed(request))
-    if least is not None and least.low_s > EXTENSION * 60 * (request.minutes or 0.0):
+    least = durations.expected(request, _stored_facts(model), _timed(request), host.flop_per_s)
+    if least is None:
+        return
+    least_s = least.low_s if least.n else least.low_s * _SURELY
+    if least_s > EXTENSION * 60 * (request.minutes or 0.0):
         raise too_short(request, least.low_s)
 
 

@@ -23,7 +23,11 @@ class NotebookBar(bar.Bar):
             tqdm.write(progress.message)
         if self._bar is None and progress.total:
             self._bar = tqdm(
-                desc=progress.phase, total=progress.total, initial=progress.done, leave=False
+                desc=progress.phase,
+                total=progress.total,
+                initial=progress.done,
+                leave=False,
+                bar_format=bar.bar_format(progress.total),
             )
         if self._bar is not None:
             self._bar.total = progress.total

@@ -5,7 +5,7 @@ import time
 from typing import Any, Self
 
 from analysis.core import escapes, units
-from analysis.core.progress import REMAINING, Progress, how_far
+from analysis.core.progress import MAX_COUNT, REMAINING, Progress, how_far
 
 _LINE_INTERVAL_S = 10.0
 """Time after which a line is due, in seconds."""
@@ -15,8 +15,12 @@ _MIN_INTERVAL_S = 1.0
 """Minimum time between two lines, in seconds."""
 
 
-_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-"""Format of tqdm without its time left, which would be that of the phase alone."""
+def bar_format(total: int) -> str:
+    """Return the format of tqdm without its time left, which would be that of the phase alone, and
+    without units that are too many to mean anything.
+    """
+    counted = "{n_fmt}/{total_fmt} " if total < MAX_COUNT else ""
+    return "{l_bar}{bar}| " + counted + "[{elapsed}{postfix}]"
 
 
 def _left(progress: Progress) -> str:
@@ -47,13 +51,14 @@ class Bar:
             self._phase = progress.phase
             self._line_share = 0.0
             if progress.total and is_terminal:
-                options = {"unit": "B", "unit_scale": True} if "of_bytes" in progress.values else {}
+                is_transfer = "of_bytes" in progress.values
+                options = {"unit": "B", "unit_scale": True} if is_transfer else {}
                 self._bar = tqdm(
                     desc=escapes.visible(progress.phase),
                     total=progress.total,
                     file=sys.stderr,
                     leave=False,
-                    bar_format=_FORMAT,
+                    bar_format=bar_format(0 if is_transfer else progress.total),
                     **options,
                 )
         if self._is_news(progress.message):

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import functools
-import logging
 import sys
 import time
 import warnings
@@ -88,7 +87,6 @@ def quiet_libraries() -> None:
     from huggingface_hub.utils import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     disable_progress_bars()

@@ -41,7 +41,7 @@ def doing(name: str, inner: Progress) -> str:
     return ": ".join(part for part in (name, share) if part)
 
 
-_MAX_COUNT = 10_000
+MAX_COUNT = 10_000
 """Units of a phase from which on its progress is shown in percent."""
 
 
@@ -58,7 +58,7 @@ def how_far(done: int, total: int, values: Mapping[str, Any]) -> str:
         return f"{units.size(done)} of {units.size(total)}" + (
             f", {units.size(speed)}/s" if speed else ""
         )
-    if total < _MAX_COUNT:
+    if total < MAX_COUNT:
         return f"{done}/{total}"
     return f"{values.get(REMAINING, {}).get('share', min(1.0, done / total)):.0%}"
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from analysis.cli.bar import Bar
+from analysis.cli.bar import Bar, bar_format
 from analysis.core.progress import Progress
 
 
@@ -78,3 +78,9 @@ def test_time_left_of_all_stages_is_written_with_the_phase(clock, capsys):
         "scoring questions: 200/1000, about 5 min left in total",
         "scoring questions: 300/1000",
     ]
+
+
+def test_units_too_many_to_mean_anything_are_not_counted():
+    assert "{n_fmt}" in bar_format(200)
+    assert "{n_fmt}" not in bar_format(473_922)
+    assert "rate" not in bar_format(200)

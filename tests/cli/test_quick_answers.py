@@ -167,7 +167,7 @@ def test_a_configuration_that_names_no_depth_is_left_to_the_loader(config, tiny_
     assert depth(ModelSpec(str(folder))) is None
 
 
-def test_too_short_a_time_is_refused_by_the_rates_of_earlier_runs(tmp_path, monkeypatch):
+def test_too_short_a_time_is_refused_by_earlier_runs_or_the_processor(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     monkeypatch.setattr(host, "processor", lambda: "a test")
     fakes.sweep().save()
@@ -180,7 +180,12 @@ def test_too_short_a_time_is_refused_by_the_rates_of_earlier_runs(tmp_path, monk
         ):
             answer(request)
     monkeypatch.setattr(host, "processor", lambda: "another")
-    assert service.submit(request).spec == request, "no rate of this machine is known"
+    monkeypatch.setattr(host, "flop_per_s", lambda: 1e9)
+    request = replace(request, model=ModelSpec("starter", dtype="float32", device="cpu"))
+    with pytest.raises(RecipeError, match="are too short"):
+        service.submit(request)
+    monkeypatch.setattr(host, "flop_per_s", lambda: 1e18)
+    assert service.submit(request).spec == request, "a quick processor may have the time"
 
 
 _BROKEN = {

@@ -55,6 +55,16 @@ def test_a_what_if_restores_bit_for_bit(decoder):
     same(before, snapshot(decoder))
 
 
+def test_a_what_if_reads_no_deprecated_setting(decoder, monkeypatch):
+    monkeypatch.setattr(
+        transformers.configuration_utils.logger,
+        "warning_once",
+        lambda *message, **named: pytest.fail(str(message)),
+    )
+    with without_block(decoder, Block(1, 1)):
+        pass
+
+
 def test_it_restores_after_an_exception_and_when_nested(decoder):
     before = snapshot(decoder)
     depths = []

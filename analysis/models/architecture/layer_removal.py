@@ -129,12 +129,16 @@ def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dic
     return {}
 
 
+_DEPRECATED = {"torch_dtype", "use_return_dict"}
+"""Properties of every configuration that log a warning when they are read."""
+
+
 def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:
     """Return the per-layer lists that a configuration computes from other fields, such as
     `layer_types` of Jamba.
     """
     lists = {}
-    for name in dir(type(config)):
+    for name in sorted({*dir(type(config))} - _DEPRECATED):
         if isinstance(getattr(type(config), name, None), property):
             with contextlib.suppress(Exception):  # one that is not for this configuration
                 value = getattr(config, name)
