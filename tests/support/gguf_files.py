@@ -80,6 +80,16 @@ _LAYERS = {
             "ffn_gate.weight": ((_INNER, _WIDTH), _Q5),
         }
     ],
+    "gemma3": [
+        {
+            **_NORMS,
+            "post_attention_norm.weight": ((_WIDTH,), _F32),
+            "post_ffw_norm.weight": ((_WIDTH,), _F32),
+            **_HEAD_NORMS,
+            **_ATTENTION,
+            **_FEED_FORWARD,
+        }
+    ],
     "qwen3moe": [{**_NORMS, **_HEAD_NORMS, **_ATTENTION, **_EXPERT_PARTS}],
     "gpt2": [_GPT2],
     "lfm2": [
@@ -115,9 +125,13 @@ def write(
             f"{architecture}.feed_forward_length": _BLOCK,
         }
     for key, value in settings.items():
-        {list: written.add_array, int: written.add_uint32, float: written.add_float32}[type(value)](
-            key, value
-        )
+        add_setting = {
+            list: written.add_array,
+            int: written.add_uint32,
+            float: written.add_float32,
+            str: written.add_string,
+        }
+        add_setting[type(value)](key, value)
     for key, value in _tokens().items():
         add = (
             written.add_array
@@ -128,7 +142,7 @@ def write(
         )
         add(key, value)
     tensors = {"token_embd.weight": ((N_TOKENS, _WIDTH), _Q8)}
-    if architecture != "gemma2":  # whose head is its embeddings
+    if architecture not in ("gemma2", "gemma3"):  # whose head is its embeddings
         tensors["output.weight"] = ((N_TOKENS, _WIDTH), _Q8)
     tensors["token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"] = (
         (_WIDTH,),
@@ -187,8 +201,11 @@ def _settings(architecture: str) -> Iterator[tuple[str, Any]]:
         yield "lfm2.shortconv.l_cache", 3
     if architecture == "qwen3moe":
         yield from {"qwen3moe.expert_count": _EXPERTS, "qwen3moe.expert_used_count": 2}.items()
-    if architecture == "gemma2":
-        yield "gemma2.attention.sliding_window", 16
+    if architecture in ("gemma2", "gemma3"):
+        yield f"{architecture}.attention.sliding_window", 16
+    if architecture == "gemma3":
+        yield "gemma3.attention.sliding_window_pattern", 2
+    yield "general.size_label", "270M"
     yield f"{architecture}.context_length", 256
     yield f"{architecture}.block_count", N_LAYERS
     yield f"{architecture}.embedding_length", _WIDTH

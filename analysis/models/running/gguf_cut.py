@@ -23,6 +23,7 @@ from analysis.models.source.gguf_families import BLOCK
 from analysis.models.source.location import gguf_of
 
 _WRITTEN_BY_LIBRARY = ("general.architecture", "general.alignment")
+_SIZE_LABEL = "general.size_label"
 _NOT_PER_LAYER = ("rope.dimension_sections", "rope.scaling.factors")
 """Endings of the keys of arrays that may have as many entries as the model has layers, but are not
 one for each."""
@@ -60,6 +61,8 @@ def write(
         value = field.contents()
         kind = field.types[0]
         if key.startswith("GGUF.") or key in _WRITTEN_BY_LIBRARY:
+            continue
+        if key == _SIZE_LABEL and len(kept) < n_layers:  # that of the whole model
             continue
         if key == f"{family}.block_count":
             value = len(kept)

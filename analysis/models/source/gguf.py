@@ -241,6 +241,8 @@ class _HeaderReader:
             raise _BrokenError("it ends within its header")
 
 
+_PERIOD = "sliding_window_pattern"
+"""Ending of the key of the period of the attention types; every such layer has full attention."""
 _LARGEST_GEMMA = 62
 """Layers of Gemma 3 27B, the only size that scales queries by hidden size over heads."""
 _LLAMA_3 = {
@@ -271,6 +273,13 @@ def complete(config: Any, path: Path) -> None:
         size, int
     ):  # transformers assumes that of the released models
         config.head_dim = size
+    period = settings.get(f"{settings.get('general.architecture')}.attention.{_PERIOD}")
+    if type(period) is int and period > 0 and hasattr(config, "layer_types"):
+        # transformers assumes that of the released models here, too
+        config.layer_types = [
+            "sliding_attention" if (layer + 1) % period else "full_attention"
+            for layer in range(config.num_hidden_layers)
+        ]
     if config.model_type == "gemma3_text":
         is_largest = config.num_hidden_layers == _LARGEST_GEMMA
         config.query_pre_attn_scalar = (
