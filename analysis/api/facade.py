@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from analysis import service
 from analysis.api.bar import NotebookBar
 from analysis.api.result_view import ResultView
-from analysis.cli import requests
+from analysis.cli import main, requests
+from analysis.cli.running import nearest_lines
 from analysis.core import extensions
 from analysis.core.blocks import Removal
 from analysis.core.errors import ModelNotFoundError, SpecError
 from analysis.core.experiment import EXPERIMENTS
-from analysis.core.progress import ignore
+from analysis.core.progress import Progress, ignore
 from analysis.core.record import Spec
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
@@ -29,6 +30,7 @@ from analysis.models.loading import load, planning
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.verdict import DEFAULT
+from analysis.stored_answers import Nearest
 
 if TYPE_CHECKING:
     from analysis.api.front_sheet import FrontSheet
@@ -94,7 +96,12 @@ def run(spec: Spec, *, progress: bool = True) -> ResultView[Any]:
             f"Nothing runs a {type(spec).__name__}. Runnable kinds: {', '.join(EXPERIMENTS)}."
         )
     with NotebookBar() if progress else contextlib.nullcontext(ignore) as on_progress:
-        return ResultView(service.run(spec, on_progress, load=_warm))
+
+        def list_nearest(results: Sequence[Nearest]) -> None:
+            for line in nearest_lines(spec, results, main.command_line):
+                on_progress(Progress("", message=line))
+
+        return ResultView(service.run(spec, on_progress, load=_warm, on_unanswered=list_nearest))
 
 
 def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[ResultView[Any]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+import analysis as layerscope
 from analysis import service
 from analysis.cli.main import command_line, main, request
 from analysis.core import store
@@ -147,6 +148,16 @@ def test_the_nearest_requests_are_answered_and_lead_with_the_same_block(curve):
     assert near[0].request.block == block
     for each in near:
         assert service.stored(request(command_line(each.request).split()[3:])) is not None
+
+
+def test_python_lists_the_nearest_conditions_before_it_computes(curve, capsys, monkeypatch):
+    monkeypatch.setattr(service.jobs, "answered", lambda *request, **options: curve)
+    block = curve.points[2].block
+    layerscope.run(evaluation(curve, block, limit=500, n_texts=6))
+    said = "".join(capsys.readouterr())
+    assert "Stored under other conditions:" in said
+    assert "python -m analysis evaluate" in said
+    assert "Takes about" in said
 
 
 def test_the_readmes_commands_are_answered_by_committed_results():

@@ -25,6 +25,7 @@ from analysis.models.loading import load
 from analysis.models.running import adapters as models_adapter
 from analysis.models.running import pruning
 from analysis.models.running.pruning import without_block
+from analysis.models.source import identity
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import hub_id
 from tests.support import loud
@@ -210,6 +211,16 @@ def test_an_adapted_head_is_no_longer_tied_to_the_embeddings(tiny_folder):
     )
     assert not torch.equal(saved.get_output_embeddings().weight, embeddings)
     assert result.check.relative_difference < 1e-4
+
+
+def test_a_folder_with_its_healed_matrix_has_another_identity(spec, adapter, tmp_path):
+    model = ModelSpec(spec.source, dtype="float32", device="cpu")
+    pruned, healed, again = (
+        export.export(model, BLOCK, tmp_path / name, adapter=adapter if name == "healed" else None)
+        for name in ("pruned", "healed", "again")
+    )
+    assert identity.of_folder(pruned) == identity.of_folder(again)
+    assert identity.of_folder(pruned) != identity.of_folder(healed)
 
 
 def test_a_merge_that_went_wrong_leaves_no_folder(spec, adapter, monkeypatch, cache):
