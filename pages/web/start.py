@@ -7,6 +7,7 @@ a host's own proxy. This start takes Streamlit's options as flags or as environm
 
 import asyncio
 import contextlib
+import logging
 import runpy
 import sys
 from typing import Any
@@ -33,6 +34,10 @@ SPARE_FILES = 200
 MESSAGE_BYTES = 4 << 20
 """Maximum size of a message over a web socket: the states of all fields of a page."""
 _WANTED_FILES = 8192
+_CACHE_LOG = "streamlit.runtime.caching.cache_data_api"
+_EARLY = "No runtime found"
+"""Logger and message on cached functions that are imported before the server runs, as those of
+pages are."""
 
 
 @click.command()
@@ -41,6 +46,7 @@ _WANTED_FILES = 8192
 def start(entry: str, **options: Any) -> None:
     """Start the dashboard of ENTRY, a file whose `app` is a `st.App`."""
     bootstrap.load_config_options(options)
+    logging.getLogger(_CACHE_LOG).addFilter(lambda record: _EARLY not in record.getMessage())
     connections.is_bounded = True
     app = runpy.run_path(entry)["app"]
     sys.stdout.write(

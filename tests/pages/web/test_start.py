@@ -65,6 +65,12 @@ def test_foreign_pages_open_no_web_socket_and_nonsense_keeps_nobody_out(tmp_path
     assert len((tmp_path / "server.log").read_text()) < 2000
 
 
+def test_a_start_says_the_address_and_nothing_else(tmp_path):
+    with server.running(server.APP, tmp_path) as (process, port):
+        server.visit(port, lambda text: "Explore" in text)
+    assert (tmp_path / "server.log").read_text() == f"Layerscope: http://127.0.0.1:{port}/\n"
+
+
 def test_streamlit_run_refuses_a_network(tmp_path):
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", "0"]
     environment = {**os.environ, "LAYERSCOPE_CACHE": str(tmp_path), "LAYERSCOPE_MODE": "show"}
