@@ -96,7 +96,7 @@ __all__ = [
 
 MAX_WORKERS = 256
 """Maximum number of processes that share a request."""
-_SURELY = 0.25
+_NEVER_BELOW = 0.25
 """Share of the shortest time by the processor's speed that no machine falls below."""
 INSPECT_TIMEOUT_S = 300
 """Seconds that reading the configuration of a model may take."""
@@ -185,7 +185,7 @@ def _check_minutes(request: HealSpec, model: ModelSpec) -> None:
     least = durations.expected(request, _stored_facts(model), _timed(request), host.flop_per_s)
     if least is None:
         return
-    least_s = least.low_s if least.n else least.low_s * _SURELY
+    least_s = least.low_s if least.n else least.low_s * _NEVER_BELOW
     if least_s > EXTENSION * 60 * (request.minutes or 0.0):
         raise too_short(request, least.low_s)
 

@@ -330,7 +330,7 @@ def _rounded(questions: Sequence[QuestionScore]) -> list[QuestionScore]:
 
 def lean(result: Result) -> Result:
     """Return the part of a result that a first look needs."""
-    changes: dict[str, Any] = {name: None for name in _LEFT_OUT.get(result.kind, ())}
+    changes: dict[str, Any] = dict.fromkeys(_LEFT_OUT.get(result.kind, ()))
     if isinstance(result, SweepResult):
         changes["questions"] = [
             _rounded(cut) for cut in result.questions if result.spec.strategy in _WITH_ANSWERS

@@ -225,9 +225,8 @@ class Stages:
         part = progress.values.get(REMAINING)
         if not self._is_planned and (part is not None or self._part is not None):
             self._part = self._part if part is None else part
-            return self._on_progress(
-                replace(progress, values={**progress.values, REMAINING: self._part})
-            )
+            self._on_progress(replace(progress, values={**progress.values, REMAINING: self._part}))
+            return
         finished = progress.done / progress.total if progress.total else None
         if part is not None and progress.phase not in self.stages:
             finished = part["share"]

@@ -138,7 +138,7 @@ def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
         dtype=rng.choice(("auto", "bfloat16", "float32")),
     )
     every = walked(model)
-    curves = [one for one in library.find("sweep", model, any_precision=False)]
+    curves = list(library.find("sweep", model, any_precision=False))
     shown = rng.choice(curves) if curves and rng.random() < 0.7 else None
     ordered = sorted(every, key=lambda one: shown is None or one.spec.fingerprint() != shown.key)
     for removed in (None, *CUTS):

@@ -120,7 +120,7 @@ class DistanceResult(Result):
                 else []
             ),
         ]
-        columns = tuple([*distances, *map(Column, self.others)])
+        columns = (*distances, *map(Column, self.others))
         blocks = [
             Block(start, n) for n, row in enumerate(self.mean, start=1) for start in range(len(row))
         ]

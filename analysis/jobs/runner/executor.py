@@ -90,7 +90,8 @@ class Executor(ABC):
             try:
                 run_task = self.open(index)
             except Exception as error:
-                return self._give_up(error)
+                self._give_up(error)
+                return
             self._count(1)
             self._work(run_task)
             self._count(-1)
@@ -102,7 +103,8 @@ class Executor(ABC):
             try:
                 answer = json.loads(run_task(json.dumps(task)))
             except WorkerLost as error:
-                return future.set_exception(error)
+                future.set_exception(error)
+                return
             except Exception as error:
                 future.set_exception(error)
             else:
