@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from analysis.core.bounds import MOST_EXACT, shown
 from analysis.core.errors import SpecError
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
@@ -273,7 +274,7 @@ POINTS = "points"
 NATS = "nats"
 """Goals, by the options of the command: memory of the weights, times the speed of the reference,
 accuracy points and nats per token that may be lost."""
-_LIMITS = {BYTES: (0, math.inf), SPEED: (1, math.inf), POINTS: (0, 100), NATS: (0, math.inf)}
+_LIMITS = {BYTES: (0, MOST_EXACT), SPEED: (1, math.inf), POINTS: (0, 100), NATS: (0, math.inf)}
 RULE = (
     "Rule: the lowest loss that meets the goal (without losses, the highest accuracy), or for an"
     " accepted drop the smallest model. Of statistically tied models the order is unpruned,"
@@ -340,9 +341,10 @@ def of_limits(**limits: float | None) -> list[Goal]:
     for kind, value in limits.items():
         least, most = _LIMITS[kind]
         if value is not None and not least < value < most:
-            upper = "finite" if most == math.inf else f"below {most}"
+            upper = "finite" if most == math.inf else f"below {most:,}"
+            given = shown(value) if isinstance(value, int) else f"{value:g}"
             raise SpecError(
-                f"--{kind} must be above {least} and {upper}, not {value:g}. Give another number."
+                f"--{kind} must be above {least} and {upper}, not {given}. Give another number."
             )
     return [Goal(kind, float(value)) for kind, value in limits.items() if value is not None]
 

@@ -91,6 +91,8 @@ def test_python_answers_a_goal_in_the_words_of_the_front(cache):
         model.goal(3, speed=1.2)
     with pytest.raises(SpecError, match="--nats must be above 0 and finite"):
         model.goal(nats=math.nan)
+    with pytest.raises(SpecError, match="--bytes must be above 0 and below .* of 401 digits"):
+        verdict.of_limits(bytes=10**400)
     assert [goal.kind for goal in verdict.usual_goals(model.front().content.comparison)] == [
         BYTES,
         SPEED,

@@ -223,8 +223,12 @@ def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, l
     """Yield the cuts of stored sweeps and evaluations of a model without adapters."""
     for swept in SweepResult.all_of(model):
         if swept.spec.model == model:
-            writings = swept.writings or [None] * len(swept.points)
-            parts = zip(swept.points, swept.questions, swept.text_losses, writings, strict=True)
+            # Answers, losses and writings are empty in results that did not keep them.
+            n_points = len(swept.points)
+            questions = swept.questions or [[]] * n_points
+            text_losses = swept.text_losses or [[]] * n_points
+            writings = swept.writings or [None] * n_points
+            parts = zip(swept.points, questions, text_losses, writings, strict=True)
             yield (
                 swept.spec,
                 [(point.block, answers, losses, wrote) for point, answers, losses, wrote in parts],

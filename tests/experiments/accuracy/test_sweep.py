@@ -192,6 +192,14 @@ def test_evaluations_and_sweeps_of_one_cut_share_their_scores(sweep_spec, asked)
     assert len(asked) == 60 * 3
 
 
+def test_a_stored_curve_without_its_losses_gives_its_answers(sweep_spec, asked):
+    stored = sweep.run(sweep_spec)
+    dataclasses.replace(stored, text_losses=[]).save()
+    asked.clear()
+    longer = dataclasses.replace(sweep_spec, max_n=2)
+    assert sweep.run(longer).points[1].acc == stored.points[1].acc
+
+
 def test_other_questions_texts_or_code_are_not_taken_over(sweep_spec, asked, monkeypatch):
     sweep.run(asking(sweep_spec, 12))
     sweep.run(
