@@ -84,7 +84,6 @@ def test_a_wrong_path_is_refused_without_asking_the_hub(app, folder, kind, sourc
     ("kind", "source"),
     [
         ("GGUF file", "Qwen/Qwen2.5-GGUF/qwen2.5-q4_k_m.gguf"),
-        ("Hub id", "Qwen/Qwen2.5-0.5B"),
         ("Folder", "/nowhere"),
     ],
 )

@@ -98,25 +98,25 @@ def test_a_search_that_fails_says_why(app, monkeypatch, loopback):
     assert "too many requests" in texts(searched(app, monkeypatch, refuse))
 
 
-def typed(app, id, **query):
+def typed(app, monkeypatch, id):
     """The page after an id is typed and the Hub has answered."""
-    choice._known_ids = Looks(choice._exists)
-    at = app("pages/model.py", **query)
+    monkeypatch.setattr(choice, "_known_ids", Looks(choice._exists))
+    at = app("pages/model.py")
     at.segmented_control(key="source-kind").set_value("Hub id").run()
     at.text_input(key="source-Hub id").set_value(id).run()
     wait_for(lambda: next(iter(choice._known_ids._answers.values()))[0].done(), 10)
     return at.run()
 
 
-def test_an_id_that_the_hub_does_not_have_is_refused_below_the_field(app, loopback):
-    at = typed(app, "org/nothing")
+def test_an_id_that_the_hub_does_not_have_is_refused_below_the_field(app, loopback, monkeypatch):
+    at = typed(app, monkeypatch, "org/nothing")
     assert "The Hub shows no model org/nothing" in at.error[0].value.replace("\\", "")
     assert "Check this model" not in [button.label for button in at.button]
 
 
-def test_an_id_that_the_hub_has_can_be_checked(app, loopback):
+def test_an_id_that_the_hub_has_can_be_checked(app, loopback, monkeypatch):
     loopback.add("org/model", FILES)
-    at = typed(app, "org/model")
+    at = typed(app, monkeypatch, "org/model")
     assert not at.error
     assert "Check this model" in [button.label for button in at.button]
 
