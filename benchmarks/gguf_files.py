@@ -30,7 +30,7 @@ from analysis.models.loading.load import WarmModels
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import front
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score.score import ACCURACY, LOSS
 from benchmarks.gallery import QUESTIONS, Measurements, heal, lean
 from benchmarks.work import say, use_empty_cache
 
@@ -115,7 +115,7 @@ def _print_table(model: ModelSpec) -> None:
                 else f"{form.pace.tokens_per_s:.1f}"
             )
             scores = [
-                f"{form.readings[name].value:.3f}" if name in form.readings else ""
+                f"{form.scores[name].value:.3f}" if name in form.scores else ""
                 for name in (LOSS, ACCURACY)
             ]
             name = f"{removed}{', healed' if form.repair else ''}"

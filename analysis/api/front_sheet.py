@@ -9,7 +9,7 @@ from analysis.cli.main import command_line
 from analysis.core.errors import SpecError
 from analysis.results import verdict
 from analysis.results.compared.front import SIZE, SPEED
-from analysis.results.stored.reading import ACCURACY
+from analysis.results.score.score import ACCURACY
 from analysis.results.words.front_table import FrontAnswer
 from analysis.results.words.goals import Answer
 

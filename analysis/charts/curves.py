@@ -32,8 +32,9 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.strategies import DRAW, needs
-from analysis.results.compared import changes, cliff
-from analysis.results.compared.changes import Change
+from analysis.results.compared import cliff
+from analysis.results.score import changes
+from analysis.results.score.changes import Change
 
 
 def accuracy_curve(

@@ -18,7 +18,7 @@ from analysis.results.compared.candidates import (
     Candidate,
 )
 from analysis.results.compared.front import SIZE, Front
-from analysis.results.stored.reading import ACCURACY, BITS
+from analysis.results.score.score import ACCURACY, BITS
 from analysis.results.verdict import Goal
 from analysis.results.words import goals
 
@@ -71,7 +71,7 @@ def trade_off(
             "showlegend": False,
             "mode": "lines",
             "x": [_x(candidate, by) for candidate in best],
-            "y": [candidate.readings[front.quantity].value for candidate in best],
+            "y": [candidate.scores[front.quantity].value for candidate in best],
             "line": {"color": colours.marker, "width": 1, "dash": "2px,3px", "shape": "hv"},
             "hoverinfo": "skip",
         }
@@ -118,7 +118,7 @@ def trade_off(
     else:  # better is up on both
         y |= {
             "autorange": "reversed",
-            **_log("y", [candidate.readings[front.quantity].value for candidate in drawn]),
+            **_log("y", [candidate.scores[front.quantity].value for candidate in drawn]),
         }
     figure = finish(
         Figure(data),
@@ -181,7 +181,7 @@ def _points(
     models: Sequence[Candidate], by: str, shade: str, symbol: str, front: Front
 ) -> dict[str, Any]:
     """Return the markers of one series."""
-    read = [candidate.readings[front.quantity] for candidate in models]
+    read = [candidate.scores[front.quantity] for candidate in models]
     ends = [known_ends(measured.low, measured.high) for measured in read]
     return {
         "type": "scatter",
@@ -200,17 +200,17 @@ def describe(candidate: Candidate, front: Front) -> list[str]:
     """Return the lines that describe a model: variant, quality, changes against the reference and
     size.
     """
-    reading = candidate.readings[front.quantity]
-    digits = ".1%" if reading.quantity == ACCURACY else ".3f"
+    score = candidate.scores[front.quantity]
+    digits = ".1%" if score.quantity == ACCURACY else ".3f"
     ends = (
         ""
-        if reading.low is None
-        else f", 95 % interval {reading.low:{digits}} to {reading.high:{digits}}"
+        if score.low is None
+        else f", 95 % interval {score.low:{digits}} to {score.high:{digits}}"
     )
     changes = goals.effects(candidate) if candidate.changes else []
     return [
         candidate.description,
-        f"{reading.value:{digits}}{ends}",
+        f"{score.value:{digits}}{ends}",
         *changes,
         f"{candidate.memory / _MEGABYTE:,.0f} MB",
     ]

@@ -10,7 +10,7 @@ from plotly.graph_objs import Figure
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.strategies import STRATEGIES
-from analysis.results.stored import reading
+from analysis.results.score import score
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ class Measure:
     """Format of texts beside points."""
     unit: str
     quantity: str
-    """Quantity whose difference from the unpruned model is shown, as in `Reading.quantity`."""
+    """Quantity whose difference from the unpruned model is shown, as in `Score.quantity`."""
 
     def value(self, point: Point | None) -> float | None:
         """Return the number; None if it was not measured."""
@@ -398,12 +398,10 @@ class Measure:
         )
 
 
-ACCURACY = Measure(
-    "acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions", reading.ACCURACY
-)
-LOSS = Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts", reading.LOSS)
+ACCURACY = Measure("acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions", score.ACCURACY)
+LOSS = Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts", score.LOSS)
 BITS = Measure(
-    "bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts", reading.LOSS
+    "bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts", score.LOSS
 )
 """Loss for models with different vocabularies; within one model its difference corresponds to one
 in nats per token."""

@@ -15,7 +15,7 @@ from analysis.core.blocks import Removal
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.results.compared.generations import Generations
 from analysis.results.compared.scores_of_block import Selected
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score.score import ACCURACY, LOSS
 
 UNMEASURED = "Not measured for this selection"
 NAME = "selected"
@@ -63,10 +63,10 @@ def of_scores(selected: Selected) -> dict[str, list[tuple[float, float]]]:
     removed = selected.removed
     if removed is None:
         return {}
-    measured = {quantity: selected.measured(quantity).reading for quantity in (ACCURACY, LOSS)}
+    measured = {quantity: selected.measured(quantity).score for quantity in (ACCURACY, LOSS)}
     return {
-        quantity: [] if reading is None else [(removed.size, reading.value)]
-        for quantity, reading in measured.items()
+        quantity: [] if score is None else [(removed.size, score.value)]
+        for quantity, score in measured.items()
     }
 
 

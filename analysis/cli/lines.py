@@ -125,7 +125,7 @@ def _verdicts(result: Any, cuts: Sequence[Any]) -> list[str]:
     """Return a sentence on savings, cost and recovery for each removal whose accuracy or loss is
     known.
     """
-    from analysis.results.stored.reading import ACCURACY, LOSS
+    from analysis.results.score.score import ACCURACY, LOSS
     from analysis.results.words import headline
 
     model = result.spec.model

@@ -21,8 +21,8 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.evidence import Evidence
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS, Reading, Readings
+from analysis.results.score import stored_scores
+from analysis.results.score.score import ACCURACY, LOSS, Score, Scores, measured_on
 from analysis.results.words import headline
 from analysis.results.words import heals as judgement
 
@@ -72,7 +72,7 @@ def of(
     cut = evidence.removed
     is_scored = evidence.heal is not None or (heal is None and adapter is None)
     scores = {
-        name: value for name in (ACCURACY, LOSS) if is_scored and (value := evidence.reading(name))
+        name: value for name in (ACCURACY, LOSS) if is_scored and (value := evidence.score(name))
     }
     hub_id = remote.hub_id(model)
     exhibit = gallery.exhibit(model.source)
@@ -142,7 +142,7 @@ def _use(file: str) -> str:
     return "\n".join(f"    {line}".rstrip() for line in lines)
 
 
-def _evaluated(score: Reading, model: ModelSpec) -> "EvalResult":
+def _evaluated(score: Score, model: ModelSpec) -> "EvalResult":
     """Return a score of this very model with all that it depends on."""
     from huggingface_hub import EvalResult
 
@@ -238,21 +238,17 @@ def _scores(evidence: Evidence) -> list[str]:
     return ["## Scores", scores(models).markdown(), text(evidence.scored.measured_on())]
 
 
-def models_of(evidence: Evidence) -> list[tuple[str, Readings]]:
+def models_of(evidence: Evidence) -> list[tuple[str, Scores]]:
     """Return the scores of the unpruned, the pruned and the healed model by name, as far as they
     are measured.
     """
     if evidence.heal is not None:
-        return [(name, reading.of_heal(evidence.heal, name)) for name in evidence.heal.models]
+        return [(name, stored_scores.of_heal(evidence.heal, name)) for name in evidence.heal.models]
     measured = [evidence.selected.measured(name) for name in (ACCURACY, LOSS)]
-    pruned = {each.quantity: each.reading for each in measured if each.reading}
+    pruned = {each.quantity: each.score for each in measured if each.score}
     unpruned = {each.quantity: each.unpruned for each in measured if each.unpruned}
     return (
-        [
-            (name, readings)
-            for name, readings in (("unpruned", unpruned), ("pruned", pruned))
-            if readings
-        ]
+        [(name, scores) for name, scores in (("unpruned", unpruned), ("pruned", pruned)) if scores]
         if pruned
         else []
     )
@@ -275,7 +271,7 @@ def _judgement(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
     ]
 
 
-def scores(models: Sequence[tuple[str, Readings]], *, with_condition: bool = False) -> TextTable:
+def scores(models: Sequence[tuple[str, Scores]], *, with_condition: bool = False) -> TextTable:
     """Return scores of models as a table, each under its name, with the condition if it is not the
     same for all.
     """
@@ -287,21 +283,21 @@ def scores(models: Sequence[tuple[str, Readings]], *, with_condition: bool = Fal
         "questions",
     ]
     rows = []
-    for name, readings in models:
-        cut = next(iter(readings.values())).cut
+    for name, scores in models:
+        cut = next(iter(scores.values())).cut
         row = [
             name,
-            *([reading.measured_on(readings)] if with_condition else []),
+            *([measured_on(scores)] if with_condition else []),
             str(len(cut.layers) if cut else 0),
         ]
         for quantity in (ACCURACY, LOSS):
-            score = readings.get(quantity)
+            score = scores.get(quantity)
             row += ["–", "–"] if score is None else [_with_interval(score), str(score.condition.n)]
         rows.append(row)
     return TextTable([*heads, "loss, nats/token", "texts"], rows)
 
 
-def _with_interval(score: Reading) -> str:
+def _with_interval(score: Score) -> str:
     ends = (
         "" if score.low is None or score.high is None else f" ({score.low:.3f} to {score.high:.3f})"
     )

@@ -40,8 +40,8 @@ from analysis.results.compared import (
 )
 from analysis.results.compared import speed as timing
 from analysis.results.evidence import Evidence
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score import stored_scores
+from analysis.results.score.score import ACCURACY, LOSS, measured_on
 from analysis.results.words import front_table
 from analysis.results.words import heals as judgement
 from analysis.results.words.front_table import FrontAnswer
@@ -148,12 +148,12 @@ def of_removal(
             ["distance", f"{mean:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")]
         )
     models = card.models_of(evidence)
-    conditions = {score.condition for _, readings in models for score in readings.values()}
+    conditions = {score.condition for _, scores in models for score in scores.values()}
     for heal in (heal for heal in heals if heal.is_of(cut)):
         # A healed model stands below the unpruned model of its own condition.
-        scored = [(name, reading.of_heal(heal, name)) for name in heal.models]
+        scored = [(name, stored_scores.of_heal(heal, name)) for name in heal.models]
         is_alike = all(
-            score.condition in conditions for _, readings in scored for score in readings.values()
+            score.condition in conditions for _, scores in scored for score in scores.values()
         )
         models += [
             (f"{name}, {heal.spec.recipe}", scores)
@@ -443,7 +443,7 @@ def of_evaluations(
 ) -> Section:
     """Return the section of single evaluations."""
     adapters = ["yes" if result.spec.adapter else "no" for result in results]
-    on = [reading.measured_on(reading.of_evaluate(result)) for result in results]
+    on = [measured_on(stored_scores.of_evaluate(result)) for result in results]
     table = points.table([result.point for result in results], adapter=adapters, on=on).titled(
         on="measured on"
     )

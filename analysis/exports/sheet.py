@@ -25,8 +25,8 @@ from analysis.results.compared.material_filter import ANY as ANY_MATERIAL
 from analysis.results.compared.material_filter import Filter, MaterialFilter, SameMaterial
 from analysis.results.evidence import UNKNOWN, Evidence
 from analysis.results.evidence import stored as stored_evidence
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score import stored_scores
+from analysis.results.score.score import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult
 from analysis.results.verdict import DEFAULT, Tolerance
 from analysis.results.words import decision, front_table
@@ -53,7 +53,7 @@ class CurveFilter(MaterialFilter):
         """Return the filter for the dataset of a curve."""
         benchmark = sweep.spec.benchmark
         corpus = sweep.spec.loss_corpus
-        conditions = reading.conditions_of(sweep)
+        conditions = stored_scores.conditions_of(sweep)
         questions_on = conditions.get(ACCURACY)
         texts_on = conditions.get(LOSS)
         return cls(
@@ -364,7 +364,11 @@ def material_filter(curve: SweepResult | None) -> Filter:
     """Return exactly the questions and texts of the curve on screen, for the front; any without
     one.
     """
-    return ANY_MATERIAL if curve is None else SameMaterial.of(reading.conditions_of(curve).values())
+    return (
+        ANY_MATERIAL
+        if curve is None
+        else SameMaterial.of(stored_scores.conditions_of(curve).values())
+    )
 
 
 def _curve_on(dataset: CurveFilter, model: ModelSpec) -> FoundResult:

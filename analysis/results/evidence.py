@@ -23,18 +23,20 @@ from analysis.models.source import sizes
 from analysis.models.source.model_spec import AUTO, ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
-from analysis.results.compared import changes, recovery, scores_of_block
-from analysis.results.compared.changes import Change
+from analysis.results.compared import recovery, scores_of_block
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.compared.speed import decode_speed, timed, timed_instead
-from analysis.results.stored import reading, summaries
-from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
+from analysis.results.score import changes, stored_scores
+from analysis.results.score.changes import Change
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY, LOSS, Score
+from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
 
 SIZE = "size"
 SPEED = "speed"
 RECOVERY = "recovery"
-"""Quantities besides `reading.ACCURACY` and `reading.LOSS`."""
+"""Quantities besides ACCURACY and LOSS."""
 EXACT = "exact"
 MEASURED = "measured"
 ESTIMATED = "estimated"
@@ -57,9 +59,9 @@ class Quantity:
 
     Of a recovery the share of the loss increase. None if it is not measured.
     """
-    before: Reading | float | None = None
+    before: Score | float | None = None
     """Value of the unpruned model: also bytes or tokens per second."""
-    after: Reading | float | None = None
+    after: Score | float | None = None
     """Value of the judged model."""
     material: str = ""
     """Questions or texts in words, the selected ones if nothing is measured."""
@@ -125,13 +127,13 @@ class Evidence:
         """Return one quantity by its name."""
         return self._quantities[name]
 
-    def reading(self, name: str) -> Reading | None:
+    def score(self, name: str) -> Score | None:
         """Return the accuracy or loss of the judged model under the condition; None if it is not
         measured.
         """
         if self.heal is not None:
-            return reading.of_heal(self.heal, "healed").get(name)
-        return self.selected.measured(name).reading
+            return stored_scores.of_heal(self.heal, "healed").get(name)
+        return self.selected.measured(name).score
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
@@ -164,7 +166,7 @@ class Evidence:
             for heal in self.heals
             if heal.is_of(self.removed) and len(heal.models) == len(_MODELS)
         ]
-        return [heal for heal in finished if reading.of_heal(heal, "healed")]
+        return [heal for heal in finished if stored_scores.of_heal(heal, "healed")]
 
     @property
     def scored(self) -> Any:
@@ -181,7 +183,7 @@ class Evidence:
         for result in (
             self.results if lines is None else ()
         ):  # a table of methods has none, a curve on its questions may
-            condition = reading.conditions_of(result).get(ACCURACY)
+            condition = stored_scores.conditions_of(result).get(ACCURACY)
             if (
                 condition
                 and questions
@@ -198,13 +200,13 @@ class Evidence:
 
     def _source(self, name: str) -> Any:
         """Return the first result that holds the score of the pruned model."""
-        measured = self.selected.measured(name).reading
+        measured = self.selected.measured(name).score
         if measured is None:
             return None
         holding = (
             result
             for result in self.results
-            if any(readings.get(name) == measured for readings in reading.of_all(result))
+            if any(scores.get(name) == measured for scores in stored_scores.of_all(result))
         )
         return next(holding, None)
 
@@ -212,13 +214,14 @@ class Evidence:
         measured = self.selected.measured(name)
         if self.heal is not None:
             before, after = (
-                reading.of_heal(self.heal, model).get(name) for model in ("unpruned", "healed")
+                stored_scores.of_heal(self.heal, model).get(name)
+                for model in ("unpruned", "healed")
             )
             change = changes.of_heal(self.heal, name)
             result = self.heal
         else:
             before = measured.unpruned
-            after = measured.reading
+            after = measured.score
             change = measured.change
             result = self._source(name)
         if change is None or after is None:
@@ -232,13 +235,13 @@ class Evidence:
         return Quantity(name, MEASURED, change, before, after, material, on, result)
 
     @cached_property
-    def _map(self) -> tuple[DamageResult, Reading] | None:
+    def _map(self) -> tuple[DamageResult, Score] | None:
         """Return the loss-increase map that estimates the loss of the pruned model, and its
         value.
         """
         if self.heal is not None or not isinstance(self.removed, Block):
             return None
-        values = ((damage, reading.of_damage(damage, self.removed)) for damage in self.damage)
+        values = ((damage, stored_scores.of_damage(damage, self.removed)) for damage in self.damage)
         return next(((damage, value) for damage, value in values if value is not None), None)
 
     def _mapped(self) -> Quantity:
@@ -251,9 +254,7 @@ class Evidence:
         )
         return Quantity(LOSS, ESTIMATED, change, None, value, material, on, damage, self._request())
 
-    def _unmeasured(
-        self, name: str, condition: Condition | None, after: Reading | None
-    ) -> Quantity:
+    def _unmeasured(self, name: str, condition: Condition | None, after: Score | None) -> Quantity:
         if self.heal is not None:
             return Quantity(name, request=self.heal.spec)
         return Quantity(
@@ -348,7 +349,7 @@ class Evidence:
             if share is None
             else Change(share.share, share.low, share.high, True, share.n, None)
         )
-        condition = next(iter(reading.of_heal(heal, "healed").values())).condition
+        condition = next(iter(stored_scores.of_heal(heal, "healed").values())).condition
         on = f"recipe {heal.spec.recipe}, {condition.precision_in_words()}"
         return Quantity(RECOVERY, MEASURED, change, on=on, result=heal)
 

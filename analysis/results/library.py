@@ -20,8 +20,11 @@ from analysis.models.source import identity as identities
 from analysis.models.source.adapter_config import result_name
 from analysis.models.source.model_spec import AUTO, DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.models.source.weights_format import IN_LLAMA_CPP
-from analysis.results.stored import pack_list, reading, summaries
-from analysis.results.stored.reading import ACCURACY, LOSS, SCORED
+from analysis.results.score import stored_scores
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY, LOSS
+from analysis.results.score.stored_scores import SCORED
+from analysis.results.stored import pack_list, summaries
 from analysis.results.stored.result import FoundResult, of_entry
 
 
@@ -159,7 +162,7 @@ def _scoring(model: ModelSpec, kinds: tuple[str, ...]) -> ResultFilter:
 
 def _conditions(entry: FoundResult) -> dict[str, str]:
     """Return the keys of a result's conditions by quantity."""
-    conditions = reading.conditions_of(entry.result)
+    conditions = stored_scores.conditions_of(entry.result)
     return {
         name: summaries.condition_key(name, conditions[name])
         for name in _CONDITION_COLUMNS
@@ -265,7 +268,7 @@ def in_each_precision(model: ModelSpec, *, most: int) -> list[FoundResult]:
 
 
 def measured_on(
-    model: ModelSpec, conditions: Sequence[reading.Condition], most: int = 2000
+    model: ModelSpec, conditions: Sequence[Condition], most: int = 2000
 ) -> list[FoundResult]:
     """Return scores of any model on the same questions or texts as these conditions, in any
     precision, strongest first.

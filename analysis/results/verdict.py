@@ -15,7 +15,7 @@ from analysis.core.errors import SpecError
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.results.compared import candidates, changes, recovery
+from analysis.results.compared import candidates, recovery
 from analysis.results.compared.candidates import (
     BOTH,
     HEALED,
@@ -26,10 +26,11 @@ from analysis.results.compared.candidates import (
     UNPRUNED,
     Candidate,
 )
-from analysis.results.compared.changes import Change
 from analysis.results.compared.front import SIZE, Comparison, Front
 from analysis.results.evidence import ESTIMATED, Evidence, Quantity
-from analysis.results.stored.reading import ACCURACY, LOSS, Reading
+from analysis.results.score import changes
+from analysis.results.score.changes import Change
+from analysis.results.score.score import ACCURACY, LOSS, Score
 
 WITHIN = "within the tolerance"
 OUTSIDE = "outside the tolerance"
@@ -189,7 +190,7 @@ def _caveat(evidence: Evidence, name: str) -> str:
         return ""
     if name == LOSS and heal is not None and recovery.is_judged_by_its_own_kind(heal):
         return "the healing run trained on this kind of text, so its loss cannot support a go."
-    low = quantity.before.low if isinstance(quantity.before, Reading) else None
+    low = quantity.before.low if isinstance(quantity.before, Score) else None
     if name == ACCURACY and baseline is not None and low is not None and low <= baseline[0]:
         return (
             f"the unpruned model is not significantly above {baseline[1]}, so these questions"
@@ -263,7 +264,7 @@ def price(candidate: Candidate, by: str) -> float | None:
 
 def badness(candidate: Candidate, quantity: str) -> float:
     """Return the value of a candidate so that more is worse, for any quantity."""
-    return candidate.readings[quantity].value * (-1 if quantity == ACCURACY else 1)
+    return candidate.scores[quantity].value * (-1 if quantity == ACCURACY else 1)
 
 
 # Goals
@@ -430,7 +431,7 @@ def _undecided(
             if n is not None and n <= _MOST_TIMES * change.n:
                 decidable.append((n, candidate))
     n, first = min(decidable, key=lambda pair: pair[0], default=(0, None))
-    material = None if first is None else first.readings[goal.quantity].condition.material
+    material = None if first is None else first.scores[goal.quantity].condition.material
     if (
         isinstance(material, BenchmarkSpec)
         and not material.is_file

@@ -12,7 +12,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results import verdict
 from analysis.results.compared import front
 from analysis.results.compared.front import SIZE, SPEED
-from analysis.results.stored.reading import ACCURACY
+from analysis.results.score.score import ACCURACY
 from analysis.results.verdict import BYTES, Goal
 from tests.support import fakes
 
@@ -39,12 +39,12 @@ def test_each_variant_has_one_point_a_size_with_its_interval(found, by):
     }
     assert len(drawn) == len({one.memory for one in candidates.values()})
     for trace, place in drawn:
-        measured = candidates[trace.customdata[place]].readings[ACCURACY]
+        measured = candidates[trace.customdata[place]].scores[ACCURACY]
         assert trace.y[place] + trace.error_y.array[place] == pytest.approx(measured.high)
         assert trace.y[place] - trace.error_y.arrayminus[place] == pytest.approx(measured.low)
     (line,) = [trace for trace in figure.data if trace.name == "best measured"]
     assert list(line.y) == [
-        candidate.readings[ACCURACY].value for candidate in verdict.best(found, by)
+        candidate.scores[ACCURACY].value for candidate in verdict.best(found, by)
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from analysis.charts import curves, data
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results.compared import changes
+from analysis.results.score import changes
 from tests.support import fakes
 
 

@@ -11,7 +11,7 @@ from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import DrawnRun
 from analysis.experiments.accuracy.points import Lines
 from analysis.experiments.maps.distance_spec import Best
-from analysis.results.compared import changes
+from analysis.results.score import changes
 from tests.support import fakes
 
 

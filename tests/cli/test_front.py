@@ -140,9 +140,7 @@ def test_real_runs_in_two_precisions_stand_on_one_front(tiny_folder, tmp_path, m
     assert whole.disk.value >= whole.memory > quantized.memory
     gaps = [
         b - a
-        for a, b in zip(
-            whole.readings["loss"].losses, quantized.readings["loss"].losses, strict=True
-        )
+        for a, b in zip(whole.scores["loss"].losses, quantized.scores["loss"].losses, strict=True)
     ]
     change = quantized.changes["loss"]
     assert change.paired

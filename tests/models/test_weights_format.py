@@ -10,8 +10,8 @@ from analysis.models.loading import planning
 from analysis.models.source import weights_format
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
-from analysis.results.compared import changes
-from analysis.results.stored import reading
+from analysis.results.score import changes, stored_scores
+from analysis.results.score.score import ACCURACY
 from tests.support import fakes, gguf_files
 
 
@@ -70,15 +70,13 @@ def test_condition_names_the_format_and_compares_with_older_ones():
         sweep,
         spec=replace(sweep.spec, model=replace(sweep.spec.model, identity="", source="/models/a")),
     )
-    readings = [
-        reading.of_sweep(one, one.points[5].block)[reading.ACCURACY] for one in (sweep, new)
-    ]
-    assert [one.condition.weights for one in readings] == ["Q4_1", "Q4_1"]
-    assert readings[0].condition.on_what() == "100 ARC-Easy questions, bfloat16 from Q4_1 weights"
+    scores = [stored_scores.of_sweep(one, one.points[5].block)[ACCURACY] for one in (sweep, new)]
+    assert [one.condition.weights for one in scores] == ["Q4_1", "Q4_1"]
+    assert scores[0].condition.on_what() == "100 ARC-Easy questions, bfloat16 from Q4_1 weights"
     assert (
-        reading.of_sweep(elsewhere, elsewhere.points[5].block)[reading.ACCURACY].condition.weights
+        stored_scores.of_sweep(elsewhere, elsewhere.points[5].block)[ACCURACY].condition.weights
         == ""
     )
-    conditions = [one.condition for one in readings]
+    conditions = [one.condition for one in scores]
     assert conditions[0] == replace(conditions[1], weights="")
-    assert changes.change(*readings).difference == 0
+    assert changes.change(*scores).difference == 0

@@ -23,8 +23,8 @@ from analysis.exports import card, report, sheet
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import evidence, library, verdict
 from analysis.results.evidence import ESTIMATED, MEASURED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, BITS, LOSS
+from analysis.results.score import stored_scores
+from analysis.results.score.score import ACCURACY, BITS, LOSS
 from analysis.results.verdict import DEFAULT, NATS, POINTS, Goal
 from analysis.results.words import front_table, headline
 from pages.components.shared import selection
@@ -44,12 +44,12 @@ def measured_blocks(model):
     scored.
     """
     models = (
-        readings
-        for kind in reading.SCORED
+        scores
+        for kind in stored_scores.SCORED
         for result in library.of(kind, model)
-        for readings in reading.of_all(result)
+        for scores in stored_scores.of_all(result)
     )
-    cuts = {measured.cut for readings in models for measured in readings.values()}
+    cuts = {measured.cut for scores in models for measured in scores.values()}
     return sorted((cut for cut in cuts if isinstance(cut, Block)), key=str)
 
 
@@ -60,7 +60,7 @@ def curves_of(model):
 
 @functools.cache
 def scores_of(model):
-    return [entry for kind in reading.SCORED for entry in library.find(kind, model)]
+    return [entry for kind in stored_scores.SCORED for entry in library.find(kind, model)]
 
 
 def selections(n):
@@ -165,7 +165,7 @@ def _agrees_with_numbers(found: Evidence, numbers) -> None:
 def _agrees_with_card(found: Evidence, text: str) -> None:
     results = {result.metric_type: result for result in ModelCard(text).data.eval_results or ()}
     for name in (ACCURACY, LOSS):
-        score = found.reading(name)
+        score = found.score(name)
         assert (name in results) == (score is not None)
         if score is not None:
             args = results[name].metric_args
@@ -199,8 +199,8 @@ def _agrees_with_pages(found: Evidence, curve) -> None:
     ):  # no curve has these questions: the page lists their scores under their own condition
         for name in (ACCURACY, LOSS):
             listed = [cost.condition for cost in on_page.selected.measured(name).elsewhere]
-            score = found.reading(name)
-            assert score in (None, on_page.reading(name)) or score.condition in listed, (
+            score = found.score(name)
+            assert score in (None, on_page.score(name)) or score.condition in listed, (
                 name,
                 found.removed,
             )
@@ -263,7 +263,7 @@ def test_fronts_have_the_values_of_the_sheet(model, python, mcp, monkeypatch):
         # condition.
         if not isinstance(candidate.cut, Block) or candidate.repair or candidate.is_file:
             continue
-        for name, score in candidate.readings.items():
+        for name, score in candidate.scores.items():
             shown = next(
                 (
                     each
@@ -276,7 +276,7 @@ def test_fronts_have_the_values_of_the_sheet(model, python, mcp, monkeypatch):
                 assert name == BITS
                 continue
             found, row = evidence.stored(candidate.cut, model, shown=shown), rows[candidate.id]
-            told = found.reading(name)
+            told = found.score(name)
             field = {ACCURACY: "acc", LOSS: "loss"}[name]
             assert (row[field], row[f"{field}_low"], row[f"{field}_high"]) == (
                 told.value,

@@ -7,7 +7,7 @@ import pytest
 from analysis.core.blocks import Block
 from analysis.models.source import sizes
 from analysis.results.compared import block_values
-from analysis.results.stored import reading
+from analysis.results.score import stored_scores
 from tests.support import fakes
 
 
@@ -42,12 +42,12 @@ def test_damage_equals_the_reading_of_each_block():
     assert found is not None
     assert len(found.values) == 15, "larger blocks were not measured"
     for block in (Block(7, 5), Block(0, 1), Block(15, 15)):
-        read = reading.of_damage(damage, block)
+        read = stored_scores.of_damage(damage, block)
         assert found.values[block.size - 1][block.start] == pytest.approx(read.value, abs=1e-4)
         assert found.halves[block.size - 1][block.start] == pytest.approx(
             (read.high - read.low) / 2, abs=1e-4
         )
-    assert found.on == reading.of_damage(damage, Block(7, 5)).condition.on_what()
+    assert found.on == stored_scores.of_damage(damage, Block(7, 5)).condition.on_what()
 
 
 def test_only_blocks_with_most_texts_are_given_while_damage_grows():

@@ -20,7 +20,7 @@ from analysis.results.compared import candidates, disk, files, unmeasured
 from analysis.results.compared.candidates import is_same_model
 from analysis.results.compared.front import SIZE, SPEED, compare
 from analysis.results.compared.material_filter import MaterialFilter
-from analysis.results.stored.reading import ACCURACY, BITS, LOSS
+from analysis.results.score.score import ACCURACY, BITS, LOSS
 from analysis.results.verdict import BYTES, POINTS, Goal
 from analysis.results.words import goals
 from tests.support import fakes
@@ -138,7 +138,7 @@ def test_every_form_is_paired_with_the_unpruned_float32_model(found):
             change = one.changes[LOSS]
             assert change.paired
             assert change.difference == pytest.approx(
-                one.readings[LOSS].value - found.reference.readings[LOSS].value
+                one.scores[LOSS].value - found.reference.scores[LOSS].value
             )
             assert one.changes[ACCURACY].paired
     assert of(found, "8bit").changes[LOSS].is_significant
@@ -174,7 +174,7 @@ def test_front_agrees_with_brute_force(quantity, by):
         return one.memory if by == SIZE else -(1 + one.pace.gain.value)
 
     def badness(one):
-        return one.readings[quantity].value * (-1 if quantity == ACCURACY else 1)
+        return one.scores[quantity].value * (-1 if quantity == ACCURACY else 1)
 
     expected = {
         one.id
@@ -205,11 +205,11 @@ def brute(found, goal):
         return found.reference if fits else None
     best = fits[0]
     for one in fits:
-        if one.readings[BITS].value < best.readings[BITS].value:
+        if one.scores[BITS].value < best.scores[BITS].value:
             best = one
     equal = []
     for one in fits:
-        pairs = zip(one.readings[LOSS].losses, best.readings[LOSS].losses, strict=True)
+        pairs = zip(one.scores[LOSS].losses, best.scores[LOSS].losses, strict=True)
         gaps = [a - b for a, b in pairs]
         if (
             one is best or not min(gaps) > 0
@@ -336,7 +336,7 @@ def test_other_questions_stand_apart_and_can_be_asked_for():
     assert [one.n for one in compare(both).elsewhere] == [40]
     compared = compare(both, material_filter=MaterialFilter(limit=40))
     assert {
-        one.readings[ACCURACY].condition.n for one in compared.forms if ACCURACY in one.readings
+        one.scores[ACCURACY].condition.n for one in compared.forms if ACCURACY in one.scores
     } == {40}
 
 
@@ -436,7 +436,7 @@ def test_lowest_loss_answers_among_equally_small_models():
     equal = [candidate for candidate in found.forms if candidate.cut and candidate.cut.size == 2]
     assert len({candidate.memory for candidate in equal}) == 1 < len(equal)
     chosen = goals.answer(found, Goal(POINTS, 50)).candidate
-    assert chosen is min(equal, key=lambda candidate: candidate.readings[LOSS].value)
+    assert chosen is min(equal, key=lambda candidate: candidate.scores[LOSS].value)
 
 
 def test_model_of_exactly_the_limit_fits():
@@ -470,7 +470,7 @@ def test_healed_form_has_the_numbers_of_one_run():
     )
     for order in ([first, second], [second, first]):
         (form,) = [candidate for candidate in compare(order).forms if candidate.repair]
-        assert (form.readings[ACCURACY].value, form.readings[LOSS].value) in [
+        assert (form.scores[ACCURACY].value, form.scores[LOSS].value) in [
             (0.46, 3.1),
             (0.3, 2.0),
         ]
@@ -500,7 +500,7 @@ def test_small_gain_never_reads_as_none(found):
 def test_no_other_that_meets_the_goal_beats_the_answer(monkeypatch):
     """Another model ties with everything, and a healed model beats the pruned one."""
     pruned, healed, other = (
-        SimpleNamespace(kind=kind, memory=1, readings={LOSS: SimpleNamespace(value=value)})
+        SimpleNamespace(kind=kind, memory=1, scores={LOSS: SimpleNamespace(value=value)})
         for kind, value in (("pruned", 4.0), ("healed", 3.8), ("other model", 3.5))
     )
     monkeypatch.setattr(

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.core.blocks import Block, PartSet
 from analysis.results.compared import comparable
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score.score import ACCURACY, LOSS
 from tests.support import fakes
 
 

@@ -12,9 +12,9 @@ from analysis.core.blocks import Block
 from analysis.core.errors import SpecError
 from analysis.experiments.accuracy.points import Lines, QuestionScore
 from analysis.results import evidence, verdict
-from analysis.results.compared.changes import Change
 from analysis.results.evidence import Quantity
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score.changes import Change
+from analysis.results.score.score import ACCURACY, LOSS
 from analysis.results.verdict import GO, MORE, OPEN, OUTSIDE, STOP, WITHIN, Judged, Tolerance
 from analysis.results.words import decision
 from tests.support import fakes

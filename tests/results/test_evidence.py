@@ -9,8 +9,8 @@ from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
 from analysis.results import evidence as of_block
 from analysis.results.compared import answers
+from analysis.results.score.score import ACCURACY, LOSS
 from analysis.results.stored import evidence
-from analysis.results.stored.reading import ACCURACY, LOSS
 from tests.support import fakes
 
 

@@ -13,7 +13,7 @@ from analysis.experiments.speed.speed_spec import LLAMA_CPP
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import files, front
 from analysis.results.compared.front import compare
-from analysis.results.stored.reading import LOSS
+from analysis.results.score.score import LOSS
 from analysis.results.verdict import BYTES, Goal
 from analysis.results.words import front_table, goals
 from tests.support import fakes
@@ -93,8 +93,8 @@ def test_llama_cpp_has_the_file_the_cut_file_and_the_healed_file(compared):
         "pruned and quantized",
         "healed",
     ]
-    assert unpruned.readings[LOSS].value == compared.reference.readings[LOSS].value
-    assert mended.readings[LOSS].value == 3.5
+    assert unpruned.scores[LOSS].value == compared.reference.scores[LOSS].value
+    assert mended.scores[LOSS].value == 3.5
     assert len({one.id for one in compared.candidates}) == len(compared.candidates)
 
 

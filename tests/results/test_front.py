@@ -8,7 +8,7 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results import verdict
 from analysis.results.compared import front
-from analysis.results.stored.reading import ACCURACY
+from analysis.results.score.score import ACCURACY
 from tests.support import fakes
 
 

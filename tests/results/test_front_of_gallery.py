@@ -11,8 +11,8 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import front, unmeasured
 from analysis.results.compared.material_filter import SameMaterial
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score import stored_scores
+from analysis.results.score.score import ACCURACY, LOSS
 from pages.components.explore import savings
 from pages.components.shared.cuts import Cut
 from tests.support import fakes
@@ -25,16 +25,14 @@ def test_every_method_of_a_table_is_a_candidate(cache, source):
     tables = library.of("methods", ModelSpec(source))
     for table in tables:
         compared = front.of_model(
-            ModelSpec(source), SameMaterial.of(reading.conditions_of(table).values())
+            ModelSpec(source), SameMaterial.of(stored_scores.conditions_of(table).values())
         )
         losses = {
-            candidate.readings[LOSS].value
-            for candidate in compared.forms
-            if LOSS in candidate.readings
+            candidate.scores[LOSS].value for candidate in compared.forms if LOSS in candidate.scores
         }
-        scored = reading.of_all(table)
+        scored = stored_scores.of_all(table)
         assert len(scored) == 1 + sum(not cell.error for cell in table.cells)
-        assert {readings[LOSS].value for readings in scored} <= losses
+        assert {scores[LOSS].value for scores in scored} <= losses
         alike = [candidate for candidate in compared.forms if candidate.model == table.spec.model]
         assert all(
             candidate.changes[ACCURACY].paired

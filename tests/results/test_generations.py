@@ -10,7 +10,7 @@ from analysis.core.blocks import Block
 from analysis.data.spec import GenerationSpec
 from analysis.results import evidence
 from analysis.results.compared import generations
-from analysis.results.stored.reading import ACCURACY
+from analysis.results.score.score import ACCURACY
 from tests.support import fakes
 
 
@@ -77,6 +77,6 @@ def test_evaluation_that_only_generated_is_no_score_of_its_block(cache):
     own = fakes.generating(block, "text")
     point = replace(own.point, acc=None, acc_norm=None, loss=None, n_samples=0, n_texts=0)
     replace(own, spec=replace(own.spec, benchmark=None, loss_corpus=None), point=point).save()
-    assert evidence.stored(block, fakes.MODEL, facts=fakes.FACTS).reading(ACCURACY) is None
+    assert evidence.stored(block, fakes.MODEL, facts=fakes.FACTS).score(ACCURACY) is None
     fakes.evaluate(block).save()
-    assert evidence.stored(block, fakes.MODEL, facts=fakes.FACTS).reading(ACCURACY).value == 0.37
+    assert evidence.stored(block, fakes.MODEL, facts=fakes.FACTS).score(ACCURACY).value == 0.37

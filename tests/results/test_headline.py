@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import evidence
 from analysis.results.compared.speed import timed
 from analysis.results.evidence import ESTIMATED, MEASURED, RECOVERY, SPEED
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score.score import ACCURACY, LOSS
 from analysis.results.words import headline, risks
 from tests.support import fakes
 

@@ -10,7 +10,7 @@ import pytest
 from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.data.spec import CorpusSpec
 from analysis.results.compared import quality_costs
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score.score import ACCURACY, LOSS
 from tests.support import fakes
 
 OWN = LayerSet((2, 9, 10, 11, 12))

@@ -169,7 +169,7 @@ def test_scores_of_a_block_open_few_of_many_results(monkeypatch):
     selected = scores_of_block.select(
         Block(11, 5), [one.result for one in found], shown=shown.result
     )
-    assert selected.loss.reading is not None
+    assert selected.loss.score is not None
     assert len({key for _, key, *_ in read}) <= 25
 
 

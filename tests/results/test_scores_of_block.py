@@ -8,8 +8,8 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.results.compared import scores_of_block
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY
+from analysis.results.score import stored_scores
+from analysis.results.score.score import ACCURACY
 from tests.support import fakes
 
 OTHER = Block(3, 5)
@@ -33,8 +33,8 @@ def own(n: int) -> Block:
 
 def test_another_block_of_the_same_size_has_no_scores():
     found = scores_of_block.select(OTHER, [fakes.sweep()])
-    assert found.accuracy.reading is None
-    assert found.loss.reading is None
+    assert found.accuracy.score is None
+    assert found.loss.score is None
     assert found.accuracy.unpruned is not None
     assert found.accuracy.change is None
 
@@ -43,7 +43,7 @@ def test_a_block_is_found_in_any_result_of_the_condition():
     curve = fakes.sweep(answers=True)
     alone = fakes.evaluate(OTHER, curve=curve)
     found = scores_of_block.select(OTHER, [curve, alone], shown=curve)
-    assert found.accuracy.reading.value == alone.point.acc
+    assert found.accuracy.score.value == alone.point.acc
     assert found.accuracy.change.difference == pytest.approx(alone.point.acc - curve.points[0].acc)
 
 
@@ -61,10 +61,10 @@ def test_a_block_is_found_in_any_result_of_the_condition():
 def test_scores_of_another_condition_stand_elsewhere(other):
     shown = replace(fakes.sweep(), points=fakes.sweep().points[:3])
     found = scores_of_block.select(own(8), [shown, other], shown=shown)
-    assert found.accuracy.condition == reading.conditions_of(shown)[ACCURACY]
-    assert found.accuracy.reading is None
+    assert found.accuracy.condition == stored_scores.conditions_of(shown)[ACCURACY]
+    assert found.accuracy.score is None
     assert [cost.condition for cost in found.accuracy.elsewhere] == [
-        reading.conditions_of(other)[ACCURACY]
+        stored_scores.conditions_of(other)[ACCURACY]
     ]
 
 
@@ -80,7 +80,7 @@ def test_the_condition_is_that_of_the_result_on_screen():
 def test_a_healed_model_scores_no_block():
     heal = fakes.heal()
     found = scores_of_block.select(heal.spec.block, [heal], shown=heal)
-    assert found.loss.reading.value == heal.pruned.loss
+    assert found.loss.score.value == heal.pruned.loss
     assert found.loss.unpruned.value == heal.unpruned.loss
 
 
@@ -92,5 +92,5 @@ def test_scores_of_a_file_never_select_the_condition():
     file = replace(alone, spec=replace(alone.spec, adapter="adapters/a", as_file=True))
     assert (
         scores_of_block.select(OTHER, [file, curve]).accuracy.condition
-        == reading.conditions_of(curve)[ACCURACY]
+        == stored_scores.conditions_of(curve)[ACCURACY]
     )

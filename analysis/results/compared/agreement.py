@@ -16,8 +16,8 @@ from analysis.core.errors import CorruptResultError
 from analysis.core.units import number
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.results.compared.changes import Change
-from analysis.results.stored.reading import of_damage
+from analysis.results.score.changes import Change
+from analysis.results.score.stored_scores import of_damage
 
 _FEWEST = 4
 """Minimum number of independent blocks for an interval of a rank correlation."""

@@ -10,8 +10,9 @@ from analysis.core.blocks import Removal
 from analysis.core.table import Column, Table
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, Condition
+from analysis.results.score import stored_scores
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY
 
 LOST = "lost"
 GAINED = "gained"
@@ -102,8 +103,8 @@ def stored_answers(
         condition: the dataset, the number of questions and the precision.
     """
     for result in results:
-        for readings in reading.of_all(result):
-            score = readings.get(ACCURACY)
+        for scores in stored_scores.of_all(result):
+            score = scores.get(ACCURACY)
             if (
                 score is None
                 or score.repair

@@ -8,7 +8,8 @@ from analysis.data import corpora
 from analysis.experiments.maps import metrics
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.results.stored import reading
+from analysis.results.score import stored_scores
+from analysis.results.score.score import Score
 
 _DIGITS = 4
 """Decimals of all numbers, which keep the data of a hundred layers small."""
@@ -84,7 +85,7 @@ def _of_damage(damage: DamageResult) -> OverBlocks | None:
     max_texts = max((n for row in damage.n_measured for n in row if n), default=None)
     read = [
         [
-            reading.of_damage(damage, Block(start, size)) if n == max_texts else None
+            stored_scores.of_damage(damage, Block(start, size)) if n == max_texts else None
             for start, n in enumerate(row)
         ]
         for size, row in enumerate(damage.n_measured, start=1)
@@ -101,7 +102,7 @@ def _of_damage(damage: DamageResult) -> OverBlocks | None:
     )
 
 
-def _half(measured: reading.Reading | None) -> float | None:
+def _half(measured: Score | None) -> float | None:
     if measured is None or measured.low is None or measured.high is None:
         return None
     return round((measured.high - measured.low) / 2, _DIGITS)

@@ -20,12 +20,19 @@ from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.models.source.weights_format import IN_LLAMA_CPP
-from analysis.results.compared import changes
-from analysis.results.compared.changes import Change
 from analysis.results.compared.disk import Bytes, on_disk
 from analysis.results.compared.speed import DecodePace, SpeedGain
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Readings
+from analysis.results.score import changes, score, stored_scores
+from analysis.results.score.changes import Change
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import (
+    ACCURACY,
+    BITS,
+    CONTROL,
+    LOSS,
+    Scores,
+    in_bits,
+)
 
 KINDS = ("unpruned", "quantized", "pruned", "pruned and quantized", "healed", "other model")
 """Kinds of a candidate, from the fewest changes on. A healed one may be quantized, too."""
@@ -59,7 +66,7 @@ class Candidate:
     counts as merged."""
     disk: Bytes | None
     """Bytes on disk; None if they are not known."""
-    readings: Readings
+    scores: Scores
     """Accuracy, loss, and the loss in bits per byte."""
     changes: Mapping[str, Change] = field(default_factory=dict)
     """Changes against the reference by quantity, without those that are not measured."""
@@ -100,7 +107,7 @@ class Candidate:
     @property
     def condition(self) -> Condition:
         """Return the condition of its first quantity."""
-        return next(iter(self.readings.values())).condition
+        return next(iter(self.scores.values())).condition
 
     @property
     def precision(self) -> str:
@@ -169,11 +176,11 @@ def _stem(name: str) -> str:
 
 
 def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> list[Candidate]:
-    """Return one candidate for each form, with the readings of the strongest results on the chosen
+    """Return one candidate for each form, with the scores of the strongest results on the chosen
     materials.
 
-    A reading with its answers is preferred, so that changes are paired if possible. A healed form
-    has the readings of one run, that with the most quantities. An evaluation of an adapter counts
+    A score with its answers is preferred, so that changes are paired if possible. A healed form
+    has the scores of one run, that with the most quantities. An evaluation of an adapter counts
     as a run of the healing run that made it.
 
     Args:
@@ -182,34 +189,32 @@ def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> lis
         is_other: whether they are of another model than the requested one.
     """
     heals = [result for result in results if result.spec.kind == "heal"]
-    recipes = {heal.spec.fingerprint(): reading.repair_of(heal) for heal in heals}
-    runs: dict[tuple[str, str, Removal | None, str], list[tuple[Any, Readings]]] = {}
+    recipes = {heal.spec.fingerprint(): stored_scores.repair_of(heal) for heal in heals}
+    runs: dict[tuple[str, str, Removal | None, str], list[tuple[Any, Scores]]] = {}
     for result in results:
-        for form_readings in reading.of_all(result):
+        for form_scores in stored_scores.of_all(result):
             on_chosen = {
                 quantity: replace(
-                    measured := form_readings[quantity],
+                    measured := form_scores[quantity],
                     repair=recipes.get(measured.repair, measured.repair),
                 )
                 for quantity, wanted in chosen.items()
                 if wanted is not None
-                and quantity in form_readings
-                and is_on(form_readings[quantity].condition, wanted)
+                and quantity in form_scores
+                and is_on(form_scores[quantity].condition, wanted)
             }
             first = next(iter(on_chosen.values()), None)
             if first is not None and first.repair != CONTROL:
                 key = (first.condition.model, first.condition.precision, first.cut, first.repair)
                 runs.setdefault(key, []).append((result, on_chosen))
     forms = [_form(of_key, is_healed=bool(key[-1])) for key, of_key in runs.items()]
-    losses = [
-        (result.model.vocab_size, readings[LOSS]) for result, readings in forms if LOSS in readings
-    ]
+    losses = [(result.model.vocab_size, scores[LOSS]) for result, scores in forms if LOSS in scores]
     rates = {
         (size, loss.tokens): loss.tokens_per_byte
         for size, loss in losses
         if loss.tokens and loss.tokens_per_byte
     }
-    return [_candidate(result, readings, rates, is_other=is_other) for result, readings in forms]
+    return [_candidate(result, scores, rates, is_other=is_other) for result, scores in forms]
 
 
 def is_on(condition: Condition, wanted: Condition) -> bool:
@@ -217,17 +222,17 @@ def is_on(condition: Condition, wanted: Condition) -> bool:
     return (condition.material, condition.n) == (wanted.material, wanted.n)
 
 
-def _form(runs: Sequence[tuple[Any, Readings]], *, is_healed: bool) -> tuple[Any, Readings]:
-    """Return the readings of one form with the result that they come from first, from all runs of
+def _form(runs: Sequence[tuple[Any, Scores]], *, is_healed: bool) -> tuple[Any, Scores]:
+    """Return the scores of one form with the result that they come from first, from all runs of
     it, strongest first.
     """
     if is_healed:
         return max(runs, key=lambda run: len(run[1]))
-    merged: Readings = {}
-    for result, readings in sorted(runs, key=lambda run: run[0].spec.kind == "methods"):
+    merged: Scores = {}
+    for result, scores in sorted(runs, key=lambda run: run[0].spec.kind == "methods"):
         # Tables of methods count last, so that other panels show the same value.
         is_table = result.spec.kind == "methods"
-        for quantity, measured in readings.items():
+        for quantity, measured in scores.items():
             if quantity not in merged or (
                 not is_table and measured.is_pairable > merged[quantity].is_pairable
             ):
@@ -237,7 +242,7 @@ def _form(runs: Sequence[tuple[Any, Readings]], *, is_healed: bool) -> tuple[Any
 
 def _candidate(
     result: Any,
-    readings: Readings,
+    scores: Scores,
     rates: Mapping[tuple[int, tuple[int, ...]], float],
     *,
     is_other: bool,
@@ -246,21 +251,21 @@ def _candidate(
 
     Args:
         result: the strongest result of the form.
-        readings: of the form.
+        scores: of the form.
         rates: tokens per byte by the size of the vocabulary and the tokens of the texts, for losses
             without bits per byte.
         is_other: whether it is another model than the requested one.
     """
-    first = next(iter(readings.values()))
+    first = next(iter(scores.values()))
     model = result.spec.model
-    loss = readings.get(LOSS)
+    loss = scores.get(LOSS)
     if (
         loss is not None
         and loss.bits_per_byte is None
         and (rate := rates.get((result.model.vocab_size, loss.tokens)))
     ):
         loss = replace(loss, bits_per_byte=loss.value * rate / math.log(2), tokens_per_byte=rate)
-    bits = None if loss is None else reading.in_bits(loss)
+    bits = None if loss is None else in_bits(loss)
     memory = sizes.weight_bytes(result.model, first.cut, model.dtype, model.quantization)
     if memory is None:  # results of older versions lack the sizes of quantized layers
         memory = int(
@@ -280,7 +285,7 @@ def _candidate(
         disk=on_disk(
             model, result.model, first.condition.weights, memory if not is_whole else None
         ),
-        readings=readings | ({BITS: bits} if bits else {}),
+        scores=scores | ({BITS: bits} if bits else {}),
         adapter=(result.spec.adapter or "") if getattr(result.spec, "as_file", False) else "",
     )
 
@@ -296,7 +301,7 @@ def reference_of(forms: Sequence[Candidate], identity: str) -> Candidate | None:
 
     def rank(candidate: Candidate) -> tuple[Any, ...]:
         return (
-            (ACCURACY in candidate.readings) + (LOSS in candidate.readings),
+            (ACCURACY in candidate.scores) + (LOSS in candidate.scores),
             candidate.weights in sizes.DTYPE_BYTES,
             DTYPES.index(candidate.model.dtype) if candidate.model.dtype in DTYPES else -1,
             candidate.model.identity == identity,
@@ -325,10 +330,10 @@ def changes_from(reference: Candidate | None, candidate: Candidate) -> dict[str,
     if reference is None or candidate.id == reference.id:
         return {}
     by_quantity: dict[str, Change] = {}
-    for quantity, measured in candidate.readings.items():
+    for quantity, measured in candidate.scores.items():
         if quantity == BITS and LOSS in by_quantity:
             by_quantity[BITS] = _scaled(
-                by_quantity[LOSS], measured.value / candidate.readings[LOSS].value
+                by_quantity[LOSS], measured.value / candidate.scores[LOSS].value
             )
         elif (change := difference(candidate, reference, quantity)) is not None:
             by_quantity[quantity] = change
@@ -341,10 +346,10 @@ def difference(candidate: Candidate, reference: Candidate, quantity: str) -> Cha
 
     It is paired by question, and by text only if both models have the same tokens.
     """
-    if quantity not in candidate.readings or quantity not in reference.readings:
+    if quantity not in candidate.scores or quantity not in reference.scores:
         return None
-    after = candidate.readings[quantity]
-    before = reference.readings[quantity]
+    after = candidate.scores[quantity]
+    before = reference.scores[quantity]
     same_tokens = have_same_tokens(candidate, reference, quantity)
     if not is_on(after.condition, before.condition) or (quantity == LOSS and not same_tokens):
         return None
@@ -357,8 +362,8 @@ def have_same_tokens(first: Candidate, second: Candidate, quantity: str) -> bool
     same tokens.
     """
     same_vocabulary = first.facts.vocab_size == second.facts.vocab_size
-    return same_vocabulary and reading.have_same_tokens(
-        first.readings[quantity], second.readings[quantity]
+    return same_vocabulary and score.have_same_tokens(
+        first.scores[quantity], second.scores[quantity]
     )
 
 

@@ -16,8 +16,9 @@ from analysis.core.blocks import Block, PartSet
 from analysis.experiments.accuracy.points import Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.strategies import BLOCKS, DRAW, needs
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, Condition
+from analysis.results.score import stored_scores
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY
 
 _CELLS = (0.5, -0.5, 1.0, 0.0)
 """Value of a question in (pruned - unpruned / 2): right in both, only in the unpruned, only in the
@@ -110,7 +111,7 @@ def locate(sweep: SweepResult) -> Cliff | None:
         answer, and with several removed blocks of one size.
     """
     scored = [point for point in sweep.points if point.acc is not None]
-    read = reading.of_sweep(sweep, None).get(ACCURACY)
+    read = stored_scores.of_sweep(sweep, None).get(ACCURACY)
     if sweep.lines is None or read is None or len(scored) < 2 or scored[0].n:
         return None
     ns = [point.n for point in scored]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from analysis.core.blocks import PartSet
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS, Reading, Readings, Scored
+from analysis.results.score import stored_scores
+from analysis.results.score.score import ACCURACY, LOSS, Score, Scores, have_same_tokens
+from analysis.results.score.stored_scores import Scored
 from analysis.results.stored.summaries import MeasuredResult, texts_read
 
 
@@ -26,12 +27,12 @@ def is_comparable(sweep: SweepResult, other: Scored, quantity: str) -> bool:
     """
     if _has_other_sublayers(sweep, other):
         return False
-    sweep_reading = reading.of_sweep(sweep, None).get(quantity)
+    sweep_score = stored_scores.of_sweep(sweep, None).get(quantity)
     other_reading = _drawn(other).get(quantity)
     return (
-        sweep_reading is not None
+        sweep_score is not None
         and other_reading is not None
-        and sweep_reading.condition == other_reading.condition
+        and sweep_score.condition == other_reading.condition
     )
 
 
@@ -47,7 +48,7 @@ def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
             if name in _drawn(heal) and not is_comparable(sweep, heal, name)
         ]
         if unlike:
-            unpruned = reading.of_heal(heal, "unpruned")
+            unpruned = stored_scores.of_heal(heal, "unpruned")
             healed = _drawn(heal)
             scores = " and ".join(_scores(healed[name], unpruned.get(name)) for name in unlike)
             model = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
@@ -70,11 +71,11 @@ def same_tokens(first: MeasuredResult, second: MeasuredResult) -> bool:
     and bits per byte.
     """
     losses = (
-        next((readings.get(LOSS) for readings in reading.of_all(result)), None)
+        next((scores.get(LOSS) for scores in stored_scores.of_all(result)), None)
         for result in (first, second)
     )
     same_vocabulary = first.model.vocab_size == second.model.vocab_size
-    return same_texts(first, second) and same_vocabulary and reading.have_same_tokens(*losses)
+    return same_texts(first, second) and same_vocabulary and have_same_tokens(*losses)
 
 
 def _has_other_sublayers(sweep: SweepResult, other: Scored) -> bool:
@@ -83,17 +84,17 @@ def _has_other_sublayers(sweep: SweepResult, other: Scored) -> bool:
     return isinstance(cut, PartSet) and all(point.block != cut for point in sweep.points)
 
 
-def _scores(healed: Reading, unpruned: Reading | None) -> str:
+def _scores(healed: Score, unpruned: Score | None) -> str:
     reference = "" if unpruned is None else f" (unpruned: {unpruned.number()})"
     return f"{healed.in_words()} on {healed.condition.on_what()}{reference}"
 
 
-def _drawn(result: Scored) -> Readings:
+def _drawn(result: Scored) -> Scores:
     """Return the scores of a result that are drawn on a curve."""
     if isinstance(result, SweepResult):
-        return reading.of_sweep(result, None)
+        return stored_scores.of_sweep(result, None)
     return (
-        reading.of_evaluate(result)
+        stored_scores.of_evaluate(result)
         if isinstance(result, EvaluateResult)
-        else reading.of_heal(result, "healed")
+        else stored_scores.of_heal(result, "healed")
     )

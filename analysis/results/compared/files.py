@@ -44,15 +44,13 @@ def with_files(forms: Sequence[Candidate], speeds: Sequence[SpeedResult]) -> lis
             if form.cut is None and form.disk is not None and form.disk.how == MEASURED:
                 size = form.disk.value
             if size and not isinstance(form.cut, PartSet):
-                readings = {
-                    name: replace(
-                        reading, condition=replace(reading.condition, precision=IN_LLAMA_CPP)
-                    )
-                    for name, reading in form.readings.items()
+                scores = {
+                    name: replace(score, condition=replace(score.condition, precision=IN_LLAMA_CPP))
+                    for name, score in form.scores.items()
                 }
                 yield replace(
                     form,
-                    readings=readings,
+                    scores=scores,
                     memory=size,
                     disk=Bytes(size, MEASURED),
                     is_quantized=True,

@@ -23,8 +23,9 @@ from analysis.results.compared.material_filter import (
     SameMaterial,
 )
 from analysis.results.compared.speed import Paces
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Reading
+from analysis.results.score import stored_scores
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY, BITS, CONTROL, LOSS, Score
 
 SIZE = "size"
 SPEED = "speed"
@@ -75,17 +76,17 @@ class Comparison:
         """Return the quantity to choose by: the loss, in bits per byte if every loss is known so,
         else the accuracy.
         """
-        losses = [candidate for candidate in self.candidates if LOSS in candidate.readings]
+        losses = [candidate for candidate in self.candidates if LOSS in candidate.scores]
         if not losses:
             return ACCURACY
-        return BITS if all(BITS in candidate.readings for candidate in losses) else LOSS
+        return BITS if all(BITS in candidate.scores for candidate in losses) else LOSS
 
     def front(self, quantity: str) -> Front | None:
         """Return the front of a quantity; None if no candidate has it.
 
         A loss per token of a model with another tokenizer is not on it. Bits per byte are.
         """
-        having = [candidate for candidate in self.candidates if quantity in candidate.readings]
+        having = [candidate for candidate in self.candidates if quantity in candidate.scores]
         if not having:
             return None
         if quantity == LOSS:
@@ -96,10 +97,10 @@ class Comparison:
             ]
         first = (
             self.reference
-            if self.reference is not None and quantity in self.reference.readings
+            if self.reference is not None and quantity in self.reference.scores
             else having[0]
         )
-        return Front(quantity, first.readings[quantity].condition, tuple(having))
+        return Front(quantity, first.scores[quantity].condition, tuple(having))
 
 
 def is_rival(model: ModelSpec, named: Collection[str]) -> bool:
@@ -277,7 +278,7 @@ def _check(material_filter: MaterialFilter, alone: Comparison) -> None:
 
 
 def _is_on_all(curve: SweepResult, chosen: Chosen) -> bool:
-    measured = reading.conditions_of(curve)
+    measured = stored_scores.conditions_of(curve)
     pairs = [(measured.get(name), wanted) for name, wanted in chosen.items() if wanted is not None]
     return bool(pairs) and all(
         condition is not None and is_on(condition, wanted) for condition, wanted in pairs
@@ -288,15 +289,15 @@ def _conditions(quantity: str, results: Sequence[Any]) -> list[Condition]:
     """Return one condition for each material of a quantity: the most forms first, then the most
     questions or texts.
     """
-    by_material: dict[tuple[Material, int], list[Reading]] = {}
-    for readings in (readings for result in results for readings in reading.of_all(result)):
-        measured = readings.get(quantity)
+    by_material: dict[tuple[Material, int], list[Score]] = {}
+    for scores in (scores for result in results for scores in stored_scores.of_all(result)):
+        measured = scores.get(quantity)
         if measured is not None and measured.repair != CONTROL:
             by_material.setdefault((measured.condition.material, measured.condition.n), []).append(
                 measured
             )
 
-    def rank(measured: list[Reading]) -> tuple[int, int]:
+    def rank(measured: list[Score]) -> tuple[int, int]:
         forms = {
             (each.condition.model, each.condition.precision, each.cut, each.repair)
             for each in measured

@@ -1,12 +1,12 @@
 """Filters of questions and texts: by the options of a command, or equal to those of given
-readings.
+scores.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.results.stored.reading import Condition
+from analysis.results.score.condition import Condition
 
 Material = BenchmarkSpec | CorpusSpec
 
@@ -57,7 +57,7 @@ ANY = MaterialFilter()
 
 @dataclass(frozen=True)
 class SameMaterial:
-    """Filter of the questions and texts of given readings. Without readings on texts, any texts
+    """Filter of the questions and texts of given scores. Without scores on texts, any texts
     match, and so for questions.
     """
 

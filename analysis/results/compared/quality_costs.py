@@ -8,10 +8,10 @@ from typing import Any
 
 from analysis.core.blocks import Removal, blocks_up_to, shape
 from analysis.experiments.maps.damage_spec import DamageResult
-from analysis.results.compared import changes
-from analysis.results.compared.changes import Change
-from analysis.results.stored import reading
-from analysis.results.stored.reading import DAMAGE, LOSS, Condition, Reading
+from analysis.results.score import changes, stored_scores
+from analysis.results.score.changes import Change
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import DAMAGE, LOSS, Score
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,15 @@ class Cost:
     """Change of a pruned model from the unpruned one, both measured under the same condition."""
 
     cut: Removal
-    reading: Reading
-    """Reading of the pruned model; of a loss-increase map, the increase."""
+    score: Score
+    """Score of the pruned model; of a loss-increase map, the increase."""
     change: Change
     """Change against the unpruned model: nats per token, or a share of questions."""
 
     @property
     def condition(self) -> Condition:
         """Return the condition that it holds for."""
-        return self.reading.condition
+        return self.score.condition
 
 
 def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[Cost]:
@@ -43,15 +43,15 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
         The cost of each removal under each condition, from the first result that has it. Without an
         unpruned model under the same condition there is no cost.
     """
-    readings = [measured for result in results for measured in _readings(result, quantity)]
-    unpruned: dict[Condition, Reading] = {}
-    for measured in readings:
+    scores = [measured for result in results for measured in _scores(result, quantity)]
+    unpruned: dict[Condition, Score] = {}
+    for measured in scores:
         if measured.cut is None:
             unpruned.setdefault(measured.condition, measured)
     costs: dict[tuple[Removal, Condition], Cost] = {}
     wanted_shape = (0, 0, like) if isinstance(like, int) else shape(like)
     candidates = [
-        *readings,
+        *scores,
         *(
             _damages(results, wanted_shape[2])
             if quantity == LOSS and wanted_shape[:2] == (0, 0)
@@ -74,17 +74,17 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
     return list(costs.values())
 
 
-def _readings(result: Any, quantity: str) -> Iterator[Reading]:
-    """Yield the readings of the unpruned and the pruned models of a result."""
-    matching = [readings[quantity] for readings in reading.of_all(result) if quantity in readings]
+def _scores(result: Any, quantity: str) -> Iterator[Score]:
+    """Yield the scores of the unpruned and the pruned models of a result."""
+    matching = [scores[quantity] for scores in stored_scores.of_all(result) if quantity in scores]
     yield from (measured for measured in matching if not measured.repair)
 
 
-def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:
+def _damages(results: Sequence[Any], n: int) -> Iterator[Score]:
     for result in results:
         if isinstance(result, DamageResult):
             for block in blocks_up_to(n, result.n_layers):
-                increase = reading.of_damage(result, block) if block.size == n else None
+                increase = stored_scores.of_damage(result, block) if block.size == n else None
                 if increase is not None:
                     yield increase
 

@@ -11,9 +11,8 @@ from analysis.core.intervals import Interval
 from analysis.core.units import duration, number
 from analysis.data import corpora
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.results.compared import changes
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score import changes, stored_scores
+from analysis.results.score.score import ACCURACY, LOSS
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,10 @@ def of(result: HealResult) -> Recovery | None:
         the kind of text that it trained on. Also None with fewer than four texts, or without a
         significant loss increase of the pruned model.
     """
-    readings = [
-        reading.of_heal(result, model).get(LOSS) for model in ("unpruned", "pruned", "healed")
+    scores = [
+        stored_scores.of_heal(result, model).get(LOSS) for model in ("unpruned", "pruned", "healed")
     ]
-    unpruned, pruned, healed = readings
+    unpruned, pruned, healed = scores
     if (
         result.spec.control
         or is_judged_by_its_own_kind(result)
@@ -127,9 +126,9 @@ def loss_in_words(result: HealResult) -> str:
         return f"{recovery.in_words()}, measured on {recovery.n} texts of {recovery.texts}"
     if is_judged_by_its_own_kind(result):
         return "was evaluated on the kind of text that it trained on, so no recovery is stated"
-    if LOSS not in reading.of_heal(result, "healed"):
+    if LOSS not in stored_scores.of_heal(result, "healed"):
         return "has no measured loss"
-    n = reading.of_heal(result, "healed")[LOSS].condition.n
+    n = stored_scores.of_heal(result, "healed")[LOSS].condition.n
     if n < stats.MIN_TEXTS:
         return f"has no stated recovery: fewer than {stats.MIN_TEXTS} texts give no interval"
     return f"has no loss increase to recover (not significant, n = {n} texts)"

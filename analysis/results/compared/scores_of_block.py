@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.blocks import Removal
-from analysis.results.compared import changes, quality_costs
-from analysis.results.compared.changes import Change
+from analysis.results.compared import quality_costs
 from analysis.results.compared.quality_costs import Cost
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading, conditions_of
+from analysis.results.score import changes, stored_scores
+from analysis.results.score.changes import Change
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY, LOSS, Score
+from analysis.results.score.stored_scores import conditions_of
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,11 @@ class QuantityScores:
     """One quantity of the selected block and of the unpruned model under the selected condition."""
 
     quantity: str
-    """`reading.ACCURACY` or `reading.LOSS`."""
+    """ACCURACY or LOSS."""
     condition: Condition | None
     """The selected condition; None if none is selected."""
-    unpruned: Reading | None
-    reading: Reading | None
+    unpruned: Score | None
+    score: Score | None
     """Score of the selected block; None if it is not measured under this condition."""
     elsewhere: tuple[Cost, ...]
     """Changes of the same block under other conditions, strongest evidence first."""
@@ -33,9 +35,7 @@ class QuantityScores:
     @property
     def change(self) -> Change | None:
         """Return the selected block minus the unpruned model; None if either is not measured."""
-        return (
-            changes.change(self.unpruned, self.reading) if self.unpruned and self.reading else None
-        )
+        return changes.change(self.unpruned, self.score) if self.unpruned and self.score else None
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Selected:
         """Return the scores of one quantity.
 
         Args:
-            quantity: `reading.ACCURACY` or `reading.LOSS`.
+            quantity: ACCURACY or LOSS.
         """
         return self.accuracy if quantity == ACCURACY else self.loss
 
@@ -86,14 +86,14 @@ def select(removed: Removal | None, results: Sequence[Any], *, shown: Any = None
 def _scores(result: Any, removed: Removal | None) -> bool:
     return any(
         measured.cut == removed and not measured.repair
-        for readings in reading.of_all(result)
-        for measured in readings.values()
+        for scores in stored_scores.of_all(result)
+        for measured in scores.values()
     )
 
 
 def by_block(
     results: Sequence[Any], quantity: str, condition: Condition
-) -> dict[Removal | None, Reading]:
+) -> dict[Removal | None, Score]:
     """Return the score of every block under a condition, with None for the unpruned model; healed
     models are ignored.
 
@@ -102,27 +102,27 @@ def by_block(
 
     Args:
         results: curves, evaluations and heals of one model, strongest evidence first.
-        quantity: `reading.ACCURACY` or `reading.LOSS`.
+        quantity: ACCURACY or LOSS.
         condition: condition of all scores.
     """
-    readings_by_block: dict[Removal | None, Reading] = {}
+    scores_by_block: dict[Removal | None, Score] = {}
     for result in sorted(results, key=lambda result: result.spec.kind == "methods"):
         is_table = result.spec.kind == "methods"
-        for readings in reading.of_all(result):
-            measured = readings.get(quantity)
+        for scores in stored_scores.of_all(result):
+            measured = scores.get(quantity)
             if measured is not None and not measured.repair and measured.condition == condition:
-                previous = readings_by_block.get(measured.cut)
+                previous = scores_by_block.get(measured.cut)
                 if previous is None or (
                     not is_table and measured.is_pairable > previous.is_pairable
                 ):
-                    readings_by_block[measured.cut] = measured
-    return readings_by_block
+                    scores_by_block[measured.cut] = measured
+    return scores_by_block
 
 
 def _measured(
     quantity: str, removed: Removal | None, condition: Condition | None, results: Sequence[Any]
 ) -> QuantityScores:
-    readings = {} if condition is None else by_block(results, quantity, condition)
+    scores = {} if condition is None else by_block(results, quantity, condition)
     costs = [] if removed is None else quality_costs.of_cuts(results, quantity, removed)
     elsewhere = tuple(cost for cost in costs if cost.cut == removed and cost.condition != condition)
-    return QuantityScores(quantity, condition, readings.get(None), readings.get(removed), elsewhere)
+    return QuantityScores(quantity, condition, scores.get(None), scores.get(removed), elsewhere)

@@ -18,7 +18,7 @@ from analysis.results.compared.candidates import BOTH, Candidate
 from analysis.results.compared.durations import Duration
 from analysis.results.compared.front import Comparison
 from analysis.results.compared.speed import weights_and_precision
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score.score import ACCURACY, LOSS
 
 NAMES = {"none": "full precision", "8bit": "8-bit weights", "4bit": "NF4 weights"}
 """Name of the precision by quantization."""
@@ -89,7 +89,7 @@ def more_data(candidate: Candidate, quantity: str, needed: int) -> Missing:
     """
     assert candidate.cut is not None, "an unpruned model is the reference"
     model = replace(candidate.model, identity="")
-    material = candidate.readings[quantity].condition.material
+    material = candidate.scores[quantity].condition.material
     spec = SweepSpec(model=model, loss_corpus=None, strategy="manual", blocks=(candidate.cut,))
     if isinstance(material, BenchmarkSpec):
         spec = replace(spec, benchmark=replace(material, identity="", limit=needed))
@@ -179,7 +179,7 @@ def _has_unpruned(comparison: Comparison, forms: Sequence[Candidate]) -> bool:
         if on is not None
     }
     return any(
-        form.cut is None and not form.repair and wanted <= set(form.readings) for form in forms
+        form.cut is None and not form.repair and wanted <= set(form.scores) for form in forms
     )
 
 

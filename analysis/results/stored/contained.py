@@ -24,8 +24,8 @@ from analysis.experiments.accuracy.sweep_spec import (
 )
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source.adapter_config import result_name
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS, Readings
+from analysis.results.score import stored_scores
+from analysis.results.score.score import ACCURACY, LOSS, Scores
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,22 @@ class _StoredScores:
     """The stored scores of one model."""
 
     point: Point
-    readings: Readings
+    scores: Scores
     """The same scores with what is kept of single questions and texts."""
     writing: GenerationCheck | None
 
     def answers_to(self, questions: Sequence[Question]) -> list[QuestionScore]:
         """Return the kept answers to questions, in their order."""
-        if ACCURACY not in self.readings:
+        if ACCURACY not in self.scores:
             return []
-        by_id = {answer.id: answer for answer in self.readings[ACCURACY].answers}
+        by_id = {answer.id: answer for answer in self.scores[ACCURACY].answers}
         return [by_id[question.id] for question in questions if question.id in by_id]
 
     def losses_on(self, n_texts: int) -> tuple[list[float], list[int]]:
         """Return the kept losses of the first texts, and their numbers of tokens."""
-        if LOSS not in self.readings:
+        if LOSS not in self.scores:
             return [], []
-        loss = self.readings[LOSS]
+        loss = self.scores[LOSS]
         return list(loss.losses[:n_texts]), list(loss.tokens[:n_texts])
 
 
@@ -185,7 +185,7 @@ def _models_in(held: Any, request: EvaluateSpec) -> list[_StoredScores]:
         repaired = held.adapter is not None and result_name(held.adapter) == request.adapter
     models = []
     for model in _scores_in(held, writings):
-        is_repaired = any(score.repair for score in model.readings.values())
+        is_repaired = any(score.repair for score in model.scores.values())
         if is_repaired == (request.adapter is not None) and (repaired or not is_repaired):
             models.append(model)
     return models
@@ -193,9 +193,9 @@ def _models_in(held: Any, request: EvaluateSpec) -> list[_StoredScores]:
 
 def _scores_in(held: Any, writings: Sequence[GenerationCheck | None]) -> list[_StoredScores]:
     """Return the scores of all models in a result."""
-    of_points = reading.points_of(held)
+    of_points = stored_scores.points_of(held)
     wrote = writings or [None] * len(of_points)
-    parts = zip(of_points, reading.of_all(held), wrote, strict=True)
+    parts = zip(of_points, stored_scores.of_all(held), wrote, strict=True)
     return [_StoredScores(*each) for each in parts]
 
 
@@ -243,7 +243,7 @@ def _n_truncated(held: Result, wanted: _Wanted) -> int | None:
     stored: int | None = getattr(held, "n_truncated", None)
     if not wanted.questions or stored == 0:
         return 0
-    n_asked = max(point.n_samples for point in reading.points_of(held))
+    n_asked = max(point.n_samples for point in stored_scores.points_of(held))
     return stored if n_asked == len(wanted.questions) else None
 
 

@@ -28,7 +28,10 @@ from analysis.experiments.speed.speed_spec import TRANSFORMERS, SpeedResult
 from analysis.experiments.strategies import DRAW, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.stored import evidence, reading
+from analysis.results.score import stored_scores
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY, LOSS
+from analysis.results.stored import evidence
 from analysis.results.stored.result import KeyFigure, Summary, codec
 
 KINDS = {
@@ -240,12 +243,12 @@ def summary(result: Any) -> Summary:
 
 
 def _materials(result: Any) -> Iterator[str]:
-    for readings in reading.of_all(result):
-        for condition in (measured.condition for measured in readings.values()):
+    for scores in stored_scores.of_all(result):
+        for condition in (measured.condition for measured in scores.values()):
             yield material_key(condition.precision, condition)
 
 
-def material_key(precision: str, condition: reading.Condition) -> str:
+def material_key(precision: str, condition: Condition) -> str:
     """Return the key in the index of the questions or texts of a condition, measured in a
     precision.
     """
@@ -335,8 +338,8 @@ def _request_columns(result: Any, summary: Summary) -> dict[str, Any]:
 
 
 def _conditions(result: Any) -> dict[str, str]:
-    conditions = reading.conditions_of(result)
-    names = {reading.ACCURACY: "accuracy_on", reading.LOSS: "loss_on"}
+    conditions = stored_scores.conditions_of(result)
+    names = {ACCURACY: "accuracy_on", LOSS: "loss_on"}
     return {
         name: condition_key(quantity, conditions[quantity]) if quantity in conditions else ""
         for quantity, name in names.items()
@@ -373,9 +376,9 @@ def _scores(result: Any) -> Iterator[tuple[str, str, str, str]]:
     """Yield quantity, condition, removed layers and repair of each accuracy and loss of a
     result.
     """
-    for readings in reading.of_all(result):
-        for quantity, measured in readings.items():
-            if quantity in (reading.ACCURACY, reading.LOSS):
+    for scores in stored_scores.of_all(result):
+        for quantity, measured in scores.items():
+            if quantity in (ACCURACY, LOSS):
                 yield (
                     quantity,
                     condition_key(quantity, measured.condition),
@@ -384,7 +387,7 @@ def _scores(result: Any) -> Iterator[tuple[str, str, str, str]]:
                 )
 
 
-def condition_key(quantity: str, condition: reading.Condition) -> str:
+def condition_key(quantity: str, condition: Condition) -> str:
     """Return the key of a quantity's condition in the index."""
     material = key_of(condition.material)
     parts = (quantity, condition.model, condition.precision, material, str(condition.n))

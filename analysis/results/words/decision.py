@@ -10,9 +10,10 @@ from analysis.core.blocks import Removal
 from analysis.core.record import Spec
 from analysis.core.units import duration, two_digits
 from analysis.results import verdict
-from analysis.results.compared import changes, recovery
+from analysis.results.compared import recovery
 from analysis.results.evidence import ESTIMATED, SIZE, SPEED, Evidence, Quantity
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score import changes
+from analysis.results.score.score import ACCURACY, LOSS
 from analysis.results.verdict import (
     DEFAULT,
     GO,

@@ -16,7 +16,7 @@ from analysis.results.compared.front import SIZE, SPEED, Comparison
 from analysis.results.compared.material_filter import ANY, Filter
 from analysis.results.compared.speed import MEASURED
 from analysis.results.compared.unmeasured import Missing
-from analysis.results.stored.reading import ACCURACY, BITS, LOSS
+from analysis.results.score.score import ACCURACY, BITS, LOSS
 from analysis.results.verdict import Goal, Tolerance
 from analysis.results.words import goals
 from analysis.results.words.goals import Answer
@@ -267,7 +267,7 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
         "speed_machine": None if pace is None else pace.machine,
     }
     for quantity, name in _NAMES.items():
-        value = candidate.readings.get(quantity)
+        value = candidate.scores.get(quantity)
         change = candidate.changes.get(quantity)
         row[name] = None if value is None else value.value
         row[f"{name}_low"] = None if value is None else value.low
@@ -277,9 +277,9 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
         row[f"{name}_change_high"] = None if change is None else change.high
         row[f"{name}_change_is_paired"] = None if change is None else change.paired
     row["n_questions"] = (
-        candidate.readings[ACCURACY].condition.n if ACCURACY in candidate.readings else 0
+        candidate.scores[ACCURACY].condition.n if ACCURACY in candidate.scores else 0
     )
-    row["n_texts"] = candidate.readings[LOSS].condition.n if LOSS in candidate.readings else 0
+    row["n_texts"] = candidate.scores[LOSS].condition.n if LOSS in candidate.scores else 0
     return row | {"on_fronts": fronts, "front": ", ".join(fronts)}
 
 

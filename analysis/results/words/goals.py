@@ -8,9 +8,9 @@ from analysis.core.units import number, two_digits
 from analysis.results import verdict
 from analysis.results.compared import files
 from analysis.results.compared.candidates import OTHER, UNPRUNED, Candidate
-from analysis.results.compared.changes import NOT_SEEN, Change
 from analysis.results.compared.front import Comparison
-from analysis.results.stored.reading import ACCURACY, BITS, LOSS
+from analysis.results.score.changes import NOT_SEEN, Change
+from analysis.results.score.score import ACCURACY, BITS, LOSS
 from analysis.results.verdict import BYTES, NATS, POINTS, SPEED, Choice, Goal
 
 

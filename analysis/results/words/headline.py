@@ -4,10 +4,11 @@ import math
 
 from analysis.core.units import number
 from analysis.core.units import size as size_in_words
-from analysis.results.compared import changes, recovery
-from analysis.results.compared.changes import NOT_SEEN, Change
+from analysis.results.compared import recovery
 from analysis.results.evidence import ESTIMATED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence, Quantity
-from analysis.results.stored.reading import ACCURACY, LOSS, Reading
+from analysis.results.score import changes
+from analysis.results.score.changes import NOT_SEEN, Change
+from analysis.results.score.score import ACCURACY, LOSS, Score
 
 UNITS = {ACCURACY: (100, 1, "points"), LOSS: (1, 2, "nats/token"), SPEED: (100, 0, "%")}
 """Factor, decimals and unit of a change."""
@@ -90,7 +91,7 @@ def unmeasured(quantity: Quantity, on: str = "") -> str:
     """Return what is missing for a change of accuracy or loss: the score, or that of the unpruned
     model.
     """
-    if not isinstance(quantity.after, Reading) or quantity.after.quantity != quantity.name:
+    if not isinstance(quantity.after, Score) or quantity.after.quantity != quantity.name:
         return f"{quantity.name} is not measured{on}"
     unit = " nats/token" if quantity.name == LOSS else ""
     value = f"{quantity.after.number()}{unit}"

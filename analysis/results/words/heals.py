@@ -8,10 +8,10 @@ from analysis.data import corpora
 from analysis.experiments.accuracy.sweep_spec import lacking
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.results.compared import changes, recovery
-from analysis.results.compared.changes import Change
-from analysis.results.stored import reading
-from analysis.results.stored.reading import LOSS, Reading
+from analysis.results.compared import recovery
+from analysis.results.score import changes, stored_scores
+from analysis.results.score.changes import Change
+from analysis.results.score.score import LOSS, Score
 
 _UNSCORED = (
     "The healed model has no scores yet. Its adapter{} is kept. Send the same request again to"
@@ -111,10 +111,10 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
 _MODELS = ("unpruned", "pruned", "healed")
 
 
-def _losses(result: HealResult, *, own_kind: bool = False) -> dict[str, Reading]:
+def _losses(result: HealResult, *, own_kind: bool = False) -> dict[str, Score]:
     """Return the losses by model, on the evaluation text or on text of the training kind."""
-    read = reading.of_same_kind if own_kind else reading.of_heal
-    return {name: readings[LOSS] for name in _MODELS if LOSS in (readings := read(result, name))}
+    read = stored_scores.of_same_kind if own_kind else stored_scores.of_heal
+    return {name: scores[LOSS] for name in _MODELS if LOSS in (scores := read(result, name))}
 
 
 def _left(change: Change) -> str:
@@ -125,7 +125,7 @@ def _left(change: Change) -> str:
     return f" Healed against unpruned: {value} (95 % CI {change.ends(2)}){difference}."
 
 
-def _of_own_kind(losses: dict[str, Reading], control: HealResult | None) -> str:
+def _of_own_kind(losses: dict[str, Score], control: HealResult | None) -> str:
     """Return the losses on the kind of text that was trained on, with that of the control."""
     values = [f"{measured.value:.2f} {name}" for name, measured in losses.items()]
     reached = None if control is None else _losses(control, own_kind=True).get("healed")
@@ -136,7 +136,7 @@ def _of_own_kind(losses: dict[str, Reading], control: HealResult | None) -> str:
     )
 
 
-def _of_control(result: HealResult, by_text: Sequence[dict[str, Reading]]) -> str:
+def _of_control(result: HealResult, by_text: Sequence[dict[str, Score]]) -> str:
     moved = [
         f"{losses['unpruned'].value:.2f} to {losses['healed'].value:.2f} on"
         f" {losses['healed'].condition.material_in_words()}"

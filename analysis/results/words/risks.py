@@ -2,11 +2,12 @@
 
 from analysis.core.units import number
 from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.results.compared import changes, cliff, generations
-from analysis.results.compared.changes import Change
+from analysis.results.compared import cliff, generations
 from analysis.results.compared.scores_of_block import QuantityScores
 from analysis.results.evidence import RECOVERY, SPEED, Evidence, Quantity
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score import changes
+from analysis.results.score.changes import Change
+from analysis.results.score.score import ACCURACY, LOSS
 from analysis.results.words import headline, heals
 
 _NEAR = 1
@@ -82,9 +83,9 @@ def _repetition(evidence: Evidence) -> str:
 
 
 def _baseline(evidence: Evidence) -> str:
-    reading = evidence.reading(ACCURACY)
+    score = evidence.score(ACCURACY)
     baseline = evidence.baseline
-    if reading is None or baseline is None or reading.low is None or reading.low > baseline[0]:
+    if score is None or baseline is None or score.low is None or score.low > baseline[0]:
         return ""
     return (
         f"Accuracy of the {evidence.name} is not significantly above {baseline[1]}"

@@ -10,10 +10,10 @@ from analysis.charts.runs import DrawnRun
 from analysis.core.experiment import EXPERIMENTS
 from analysis.results.compared import comparable
 from analysis.results.compared import runs as run_table
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY as ANSWERS
+from analysis.results.score.score import LOSS as NATS
 from analysis.results.stored import summaries
-from analysis.results.stored.reading import ACCURACY as ANSWERS
-from analysis.results.stored.reading import LOSS as NATS
-from analysis.results.stored.reading import Condition
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import chart, selection, state, words
 

@@ -22,7 +22,8 @@ from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.results.compared import scores_of_block as scores_of
 from analysis.results.compared.front import SIZE, Front
-from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY, LOSS, Score
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import chart, cuts, selection, state
 from pages.components.shared.cuts import ChosenStrategy, Cut
@@ -194,7 +195,7 @@ def of_curves(view: Shown) -> dict[str, Mark]:
     }
 
 
-def scores(view: Shown) -> dict[str, dict[Removal | None, Reading]]:
+def scores(view: Shown) -> dict[str, dict[Removal | None, Score]]:
     """Return by quantity the score of every block, None for the unpruned model, under the selected
     condition.
     """
@@ -211,7 +212,7 @@ def _scores(
     questions: Condition | None,
     texts: Condition | None,
     _every: Sequence[FoundResult],
-) -> dict[str, dict[Removal | None, Reading]]:
+) -> dict[str, dict[Removal | None, Score]]:
     results = [entry.result for entry in _every]
     conditions = ((ACCURACY, questions), (LOSS, texts))
     return {
@@ -238,6 +239,6 @@ def of_front(front: Front, by: str, condition: Condition) -> Mark:
             and across is not None
         ):
             places.setdefault(candidate.cut, []).append(
-                (across, candidate.readings[front.quantity].value)
+                (across, candidate.scores[front.quantity].value)
             )
     return at_places(places)

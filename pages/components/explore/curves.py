@@ -19,7 +19,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import comparable
-from analysis.results.stored import reading
+from analysis.results.score import score
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
@@ -27,7 +27,7 @@ from pages.components.shared import chart, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Shown, versions
 
-CHARTS = (reading.ACCURACY, reading.LOSS)
+CHARTS = (score.ACCURACY, score.LOSS)
 """Keys of the charts, for `chart_selection.name_now`."""
 
 
@@ -61,8 +61,8 @@ def show(
     alone = stored_results.scores_of("evaluate", sweep.result.spec.model, sweep)
     drawn_heals = _of_blocks(heals, [sweep, *others], cut)
     for quantity, name, height in (
-        (reading.ACCURACY, "Accuracy", 178),
-        (reading.LOSS, "Loss in nats per token", 166),
+        (score.ACCURACY, "Accuracy", 178),
+        (score.LOSS, "Loss in nats per token", 166),
     ):
         other_curves = _comparable(sweep, others, quantity)
         other_heals = _comparable(sweep, drawn_heals, quantity)
@@ -127,7 +127,7 @@ def _figure(
     """
     draw, measure = (
         (figures.accuracy_curve, ACCURACY)
-        if quantity == reading.ACCURACY
+        if quantity == score.ACCURACY
         else (figures.loss_curve, LOSS)
     )
     others, heals = ([entry.result for entry in found] for found in (_others, _heals))
@@ -264,11 +264,11 @@ def missing_scores(view: Shown) -> list[str]:
     """Return the quantities of the selected block that are not measured under the selected
     condition.
     """
-    quantities = {name: view.selected.measured(name) for name in (reading.ACCURACY, reading.LOSS)}
+    quantities = {name: view.selected.measured(name) for name in (score.ACCURACY, score.LOSS)}
     return [
         name
         for name, each in quantities.items()
-        if each.reading is None and (each.condition or view.sweep is None)
+        if each.score is None and (each.condition or view.sweep is None)
     ]
 
 
@@ -305,12 +305,12 @@ def _single_cuts(shown: FoundResult, alone: Sequence[FoundResult]) -> Sequence[P
         if result.point.n:
             kept = (
                 result.point
-                if comparable.is_comparable(curve, result, reading.ACCURACY)
+                if comparable.is_comparable(curve, result, score.ACCURACY)
                 else replace(result.point, acc=None)
             )
             points.append(
                 kept
-                if comparable.is_comparable(curve, result, reading.LOSS)
+                if comparable.is_comparable(curve, result, score.LOSS)
                 else replace(kept, loss=None)
             )
     return points

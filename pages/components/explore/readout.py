@@ -18,7 +18,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import generations
 from analysis.results.compared.generations import Generation, Generations
-from analysis.results.stored.reading import Reading
+from analysis.results.score.score import Score
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
@@ -49,7 +49,7 @@ def show(view: Shown, is_first: bool) -> None:
     cut = view.cut
     generated = stored(view)
     scores = {name: dict(each) for name, each in chart_selection.scores(view).items()}
-    for name, score in view.readings.items():
+    for name, score in view.block_scores.items():
         scores.setdefault(name, {})[cut.removed] = score
     every = [
         each
@@ -61,7 +61,7 @@ def show(view: Shown, is_first: bool) -> None:
         key=KEY,
         data={
             "gauges": {
-                name: {_key(block): _ends(reading) for block, reading in each.items()}
+                name: {_key(block): _ends(score) for block, score in each.items()}
                 for name, each in scores.items()
             },
             "conditions": {
@@ -83,7 +83,7 @@ def _key(removed: Removal | None) -> str:
     return blocks.written(removed) if removed else ""
 
 
-def _ends(score: Reading) -> list[float | None]:
+def _ends(score: Score) -> list[float | None]:
     return [score.value, score.low, score.high]
 
 

@@ -64,7 +64,7 @@ def show_changed_answers(view: Shown) -> None:
             " to see answers here."
         )
         return
-    if view.selected.accuracy.reading is None:
+    if view.selected.accuracy.score is None:
         curves.not_measured(view)
         return
     scores = [entry.result for entry in view.scores]

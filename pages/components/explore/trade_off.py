@@ -15,7 +15,9 @@ from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.front import SIZE, SPEED, Comparison, Front
 from analysis.results.compared.material_filter import SameMaterial
 from analysis.results.compared.scores_of_block import Selected
-from analysis.results.stored.reading import ACCURACY, BITS, LOSS, SCORED, Condition
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY, BITS, LOSS
+from analysis.results.score.stored_scores import SCORED
 from analysis.results.verdict import Goal
 from analysis.results.words import goals
 from analysis.results.words.front_table import measured_on
@@ -120,7 +122,7 @@ def _quantities(comparison: Comparison) -> dict[str, words.Markdown]:
     """Return the quantities to choose from: bits per byte if another tokenizer makes a loss per
     token incomparable.
     """
-    n_losses = sum(LOSS in candidate.readings for candidate in comparison.candidates)
+    n_losses = sum(LOSS in candidate.scores for candidate in comparison.candidates)
     losses = comparison.front(LOSS)
     return _QUANTITIES | (
         {BITS: "Bits per byte"} if losses and n_losses > len(losses.candidates) else {}

@@ -15,7 +15,7 @@ from analysis.results import evidence
 from analysis.results.compared import quality_costs
 from analysis.results.compared.quality_costs import Cost
 from analysis.results.evidence import RECOVERY
-from analysis.results.stored.reading import LOSS
+from analysis.results.score.score import LOSS
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import headline
 from pages.components.shared import cuts, selection, start, words
@@ -44,7 +44,7 @@ def _in_detail(measured: evidence.Evidence, view: Shown) -> words.Markdown:
     """Return all quantities with their intervals, then what they are measured on."""
     lines = [headline.sentence(measured), *headline.measured_on(measured)]
     if units := words.other_losses(
-        view.readings.get(LOSS), view.strategy.distances.model.vocab_size
+        view.block_scores.get(LOSS), view.strategy.distances.model.vocab_size
     ):
         lines.append(f"Loss in other units: {units}")
     if view.sweep is not None and (

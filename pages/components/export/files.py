@@ -17,7 +17,7 @@ from analysis.exports.sheet import Sheet
 from analysis.exports.spec import ExportSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import verdict
-from analysis.results.stored.reading import ACCURACY, Reading
+from analysis.results.score.score import ACCURACY, Score
 from analysis.results.verdict import DEFAULT, Tolerance
 from pages.components.export import folders
 from pages.components.export.pruned_model import Choice, evidence_of
@@ -52,7 +52,7 @@ def _lm_eval(choice: Choice) -> None:
     that runs it.
     """
     measured = evidence_of(choice).quantity(ACCURACY).after
-    benchmark = measured.condition.material if isinstance(measured, Reading) else None
+    benchmark = measured.condition.material if isinstance(measured, Score) else None
     if not isinstance(benchmark, BenchmarkSpec):
         st.info(
             "The accuracy of this pruned model has not been measured. "

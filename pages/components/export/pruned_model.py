@@ -14,8 +14,8 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import recovery
 from analysis.results.evidence import SIZE, SPEED, Evidence
+from analysis.results.score.score import ACCURACY, LOSS, Score
 from analysis.results.stored import summaries
-from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import headline
 from pages.components.shared import selection, start, state, stored_results, words
@@ -174,7 +174,7 @@ def show_gains(choice: Choice) -> None:
             )
 
 
-def _value(name: str, measured: Reading | float | None) -> str:
+def _value(name: str, measured: Score | float | None) -> str:
     if measured is None:
         return "–"
     formats: dict[str, Callable[[float], str]] = {
@@ -183,4 +183,4 @@ def _value(name: str, measured: Reading | float | None) -> str:
         ACCURACY: words.percent,
         LOSS: words.nats,
     }
-    return formats[name](measured.value if isinstance(measured, Reading) else measured)
+    return formats[name](measured.value if isinstance(measured, Score) else measured)

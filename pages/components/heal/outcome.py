@@ -8,10 +8,11 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import SAMPLE_PROMPT, HealResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models.source import sizes
-from analysis.results.compared import changes, recovery
+from analysis.results.compared import recovery
 from analysis.results.compared import speed as speeds
-from analysis.results.stored import reading, summaries
-from analysis.results.stored.reading import ACCURACY, LOSS, Reading
+from analysis.results.score import changes, stored_scores
+from analysis.results.score.score import ACCURACY, LOSS, Score
+from analysis.results.stored import summaries
 from analysis.results.words import heals
 from pages.components.heal.runs import ListedHeal, expected, expected_in_words
 from pages.components.jobs import card
@@ -34,10 +35,11 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
     assert result is not None
     _verdict(result, control)
     judged = next(
-        (scores for model in reversed(_MODELS) if (scores := reading.of_heal(result, model))), None
+        (scores for model in reversed(_MODELS) if (scores := stored_scores.of_heal(result, model))),
+        None,
     )
     if judged:
-        selection.show_chip(selection.conditions_of_readings(judged))
+        selection.show_chip(selection.conditions_of_scores(judged))
         says = _table(result, control)
     with st.container(horizontal=True, gap="small"):
         _refine(result)
@@ -156,8 +158,8 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
 def _table(result: HealResult, control: HealResult | None) -> str:
     """Draw quality, size and speed of the measured models, and return the conditions in words."""
     stored = (
-        readings.result
-        for readings in stored_results.find("speed", result.spec.model, having=summaries.timed_in())
+        entry.result
+        for entry in stored_results.find("speed", result.spec.model, having=summaries.timed_in())
     )
     timed = (
         (speed, rates)
@@ -174,15 +176,15 @@ def _table(result: HealResult, control: HealResult | None) -> str:
     for name, measured in _rows(result, control).items():
         which = "healed" if name == "control" else name
         is_cut = name in ("pruned", "healed")
-        readings = reading.of_heal(measured, which)
-        if not readings:
+        scores = stored_scores.of_heal(measured, which)
+        if not scores:
             continue
         cells = {
             "model": "unpruned, trained" if name == "control" else name,
             "layers": result.model.n_layers - (len(result.spec.block.layers) if is_cut else 0),
-            "accuracy": _share(readings.get(ACCURACY)),
-            f"loss, {judged}": _loss(readings.get(LOSS)),
-            own_kind: _loss(reading.of_same_kind(measured, which).get(LOSS)),
+            "accuracy": _share(scores.get(ACCURACY)),
+            f"loss, {judged}": _loss(scores.get(LOSS)),
+            own_kind: _loss(stored_scores.of_same_kind(measured, which).get(LOSS)),
             "size": _size(result, is_cut),
             "tokens/s": "" if rates is None else f"{rates[is_cut]:,.1f}",
         }
@@ -218,7 +220,7 @@ def _table_says(result: HealResult, control: HealResult | None, speed: SpeedResu
     return sentences
 
 
-def _share(score: Reading | None) -> str:
+def _share(score: Score | None) -> str:
     if score is None:
         return "–"
     ends = (
@@ -229,7 +231,7 @@ def _share(score: Reading | None) -> str:
     return f"{score.value:.1%}{ends}"
 
 
-def _loss(score: Reading | None) -> str:
+def _loss(score: Score | None) -> str:
     if score is None:
         return "–"
     ends = (

@@ -26,15 +26,11 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import scores_of_block
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.evidence import Evidence
-from analysis.results.stored import reading, summaries
-from analysis.results.stored.reading import (
-    ACCURACY,
-    LOSS,
-    SCORED,
-    Condition,
-    Readings,
-    conditions_of,
-)
+from analysis.results.score import stored_scores
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACCURACY, LOSS, Scores
+from analysis.results.score.stored_scores import SCORED, conditions_of
+from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import cuts, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
@@ -106,13 +102,13 @@ class Shown:
         )
 
     @property
-    def readings(self) -> Readings:
+    def block_scores(self) -> Scores:
         """Scores of the block on screen under the selected condition; none while its layers are not
         known.
         """
         if self.cut.n and self.cut.removed is None:
             return {}
-        scores = (self.selected.measured(name).reading for name in (ACCURACY, LOSS))
+        scores = (self.selected.measured(name).score for name in (ACCURACY, LOSS))
         return {score.quantity: score for score in scores if score is not None}
 
 
@@ -361,9 +357,9 @@ def selected_conditions(selected: Selected) -> list[Condition | None]:
     return [selected.accuracy.condition, selected.loss.condition]
 
 
-def conditions_of_readings(readings: Readings) -> list[Condition | None]:
+def conditions_of_scores(scores: Scores) -> list[Condition | None]:
     """Return the conditions of the scores of one model."""
-    return list(dict.fromkeys(score.condition for score in readings.values()))
+    return list(dict.fromkeys(score.condition for score in scores.values()))
 
 
 def conditions_of_results(results: Iterable[Any], *quantities: str) -> list[Condition]:
@@ -371,7 +367,7 @@ def conditions_of_results(results: Iterable[Any], *quantities: str) -> list[Cond
 
     Args:
         results: the results.
-        quantities: `reading.ACCURACY` or `reading.LOSS`; none for both.
+        quantities: ACCURACY or LOSS; none for both.
     """
     by_result = [conditions_of(result) for result in results]
     return list(
@@ -386,7 +382,7 @@ def conditions_of_results(results: Iterable[Any], *quantities: str) -> list[Cond
 
 def conditions_of_maps(results: Iterable[DistanceResult | DamageResult]) -> list[Condition]:
     """Return the conditions of maps: their texts, precision and weights format."""
-    return list(dict.fromkeys(map(reading.of_map, results)))
+    return list(dict.fromkeys(map(stored_scores.of_map, results)))
 
 
 def _material(condition: Condition) -> list[str]:

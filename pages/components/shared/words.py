@@ -16,8 +16,8 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.results.score.score import Score
 from analysis.results.stored import summaries
-from analysis.results.stored.reading import Reading
 from analysis.results.stored.result import FoundResult
 
 size = units.size
@@ -178,7 +178,7 @@ def nats(value: float | None, ends: tuple[float, float] | None = None) -> str:
     return f"{value:.2f}" + (f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
 
 
-def other_losses(loss: Reading | None, vocab_size: int) -> str:
+def other_losses(loss: Score | None, vocab_size: int) -> str:
     """Return a loss as perplexity, bits per byte and share of uniform guessing; "" if they are not
     known.
     """

@@ -12,7 +12,7 @@ from analysis.core import blocks
 from analysis.core.blocks import Block
 from analysis.results import verdict
 from analysis.results.compared import front
-from analysis.results.stored.reading import ACCURACY
+from analysis.results.score.score import ACCURACY
 from analysis.results.verdict import BYTES, Goal
 from analysis.results.words import goals
 from tests.support import fakes

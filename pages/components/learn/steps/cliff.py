@@ -10,10 +10,10 @@ from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.exports.handout import HandoutTask
-from analysis.results.compared import changes
 from analysis.results.compared import cliff as cliffs
 from analysis.results.compared.cliff import Cliff
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.score import changes
+from analysis.results.score.score import ACCURACY, LOSS
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion

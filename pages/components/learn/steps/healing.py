@@ -11,8 +11,9 @@ from analysis.charts.selected import UNMEASURED
 from analysis.experiments.accuracy import points
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports.handout import HandoutTask
-from analysis.results.compared import changes, recovery
-from analysis.results.stored import reading as readings
+from analysis.results.compared import recovery
+from analysis.results.score import changes, stored_scores
+from analysis.results.score.score import LOSS
 from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson, LessonResults, Step, heal_ladder, say_missing
@@ -183,8 +184,7 @@ def told(heal: HealResult) -> str:
 
 def _told(heal: HealResult) -> str:
     scores = [
-        readings.of_heal(heal, which).get(readings.LOSS)
-        for which in ("unpruned", "pruned", "healed")
+        stored_scores.of_heal(heal, which).get(LOSS) for which in ("unpruned", "pruned", "healed")
     ]
     unpruned, pruned, healed = scores
     if unpruned is None or pruned is None or healed is None:
@@ -220,7 +220,7 @@ def _told(heal: HealResult) -> str:
 def _same_kind(heal: HealResult) -> str:
     """Return a sentence on the loss on text of the training kind; empty if it is not measured."""
     before, after = (
-        readings.of_same_kind(heal, which).get(readings.LOSS) for which in ("unpruned", "healed")
+        stored_scores.of_same_kind(heal, which).get(LOSS) for which in ("unpruned", "healed")
     )
     if before is None or after is None:
         return ""

@@ -11,8 +11,8 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import HandoutStrip, HandoutTask
-from analysis.results.compared import agreement, changes, remarks
-from analysis.results.stored import reading as readings
+from analysis.results.compared import agreement, remarks
+from analysis.results.score import changes, stored_scores
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
@@ -145,7 +145,8 @@ def rivals(costs: dict[int, float], results: LessonResults) -> set[int]:
     """
     assert results.damage
     increases = {
-        start: readings.of_damage(results.damage, Block(start, results.size)) for start in costs
+        start: stored_scores.of_damage(results.damage, Block(start, results.size))
+        for start in costs
     }
     least = increases[min(costs, key=costs.__getitem__)]
     assert least

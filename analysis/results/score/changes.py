@@ -1,4 +1,4 @@
-"""Changes: the difference of two readings of one condition, its significance, and how much more
+"""Changes: the difference of two scores of one condition, its significance, and how much more
 data it would take.
 """
 
@@ -14,15 +14,15 @@ from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import GenerationCheck
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.results.stored import reading
-from analysis.results.stored.reading import (
+from analysis.results.score import stored_scores
+from analysis.results.score.score import (
     ACC_NORM,
     ACCURACY,
     BITS,
     DAMAGE,
     LOSS,
-    Reading,
-    Readings,
+    Score,
+    Scores,
 )
 
 NOT_SEEN = "not significantly different"
@@ -33,10 +33,10 @@ fewer is not known well enough."""
 
 @dataclass(frozen=True)
 class Change(Interval):
-    """Difference of two readings of the same condition."""
+    """Difference of two scores of the same condition."""
 
     difference: float
-    """The reading minus the reference."""
+    """The score minus the reference."""
     low: float | None
     """Lower end of its 95 % interval; None if no interval is known."""
     high: float | None
@@ -65,7 +65,7 @@ class Change(Interval):
         return None if n_needed is None else max(n_needed, self.n + 1)
 
 
-def change(reference: Reading, result: Reading) -> Change:
+def change(reference: Score, result: Score) -> Change:
     """Return the change of a reading against its reference: paired by question or text if both kept
     theirs.
 
@@ -112,7 +112,7 @@ def change(reference: Reading, result: Reading) -> Change:
     return _drop_needed(Change(difference, low, high, False, n, stats.needed(difference, spread)))
 
 
-def _share_questions(reference: Reading, result: Reading) -> bool:
+def _share_questions(reference: Score, result: Score) -> bool:
     """Return whether both asked a common question; answers without ids, of tables of methods, need
     the same questions.
     """
@@ -123,7 +123,7 @@ def _share_questions(reference: Reading, result: Reading) -> bool:
     return len(first) == len(second) and reference.condition.material == result.condition.material
 
 
-def _error(result: Reading) -> float | None:
+def _error(result: Score) -> float | None:
     """Return one standard error of a share, a loss increase or bits per byte; None for a loss,
     which is compared by text.
     """
@@ -144,7 +144,7 @@ def remark(change: Change, quantity: str) -> str:
 
     Args:
         change: the difference.
-        quantity: its quantity, as in `Reading.quantity`.
+        quantity: its quantity, as in `Score.quantity`.
     """
     has_interval = change.paired and change.low is not None
     if quantity == LOSS and has_interval and change.n < stats.FEW_TEXTS:
@@ -171,7 +171,7 @@ def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -
 
     Args:
         change: the difference.
-        quantity: its quantity, as in `Reading.quantity`.
+        quantity: its quantity, as in `Score.quantity`.
         of: the reference that it is taken from.
     """
     is_share = quantity in (ACCURACY, ACC_NORM)
@@ -215,10 +215,9 @@ def significant_steps(sweep: SweepResult, quantity: str, places: Sequence[int]) 
     Returns:
         One fewer than places.
     """
-    readings = [_at(sweep, index) for index in places]
+    scores = [_at(sweep, index) for index in places]
     changes = (
-        _change(before, after, quantity)
-        for before, after in zip(readings, readings[1:], strict=False)
+        _change(before, after, quantity) for before, after in zip(scores, scores[1:], strict=False)
     )
     return [change is not None and change.is_significant for change in changes]
 
@@ -231,7 +230,9 @@ def of_heal(heal: HealResult, quantity: str, reference: str = "unpruned") -> Cha
         quantity: of the change.
         reference: "unpruned" or "pruned".
     """
-    return _change(reading.of_heal(heal, reference), reading.of_heal(heal, "healed"), quantity)
+    return _change(
+        stored_scores.of_heal(heal, reference), stored_scores.of_heal(heal, "healed"), quantity
+    )
 
 
 def of_repetition(before: GenerationCheck | None, after: GenerationCheck | None) -> Change | None:
@@ -253,21 +254,21 @@ def of_repetition(before: GenerationCheck | None, after: GenerationCheck | None)
     return Change(mean, low, high, True, len(rates[0]), None)
 
 
-def _at(sweep: SweepResult, index: int) -> Readings:
+def _at(sweep: SweepResult, index: int) -> Scores:
     if index >= len(sweep.points):
         return {}
     point = sweep.points[index]
-    return reading.of_sweep(sweep, point.block)
+    return stored_scores.of_sweep(sweep, point.block)
 
 
-def _change(reference: Readings, readings: Readings, quantity: str) -> Change | None:
+def _change(reference: Scores, scores: Scores, quantity: str) -> Change | None:
     if (
         quantity not in reference
-        or quantity not in readings
-        or reference[quantity] == readings[quantity]
+        or quantity not in scores
+        or reference[quantity] == scores[quantity]
     ):
         return None
     try:
-        return change(reference[quantity], readings[quantity])
+        return change(reference[quantity], scores[quantity])
     except MixedConditionsError:  # a growing curve has asked some cuts more than others
         return None

@@ -1,22 +1,19 @@
-"""A measured number with all that its meaning needs: removed layers, repair, interval, and the
-condition it holds in.
+"""Scores of stored results.
 
-A `Reading` is made from one result by the constructors here and in no other way, so that its value
-and its condition belong together. A `Change` between two readings exists only if their conditions
-are equal.
+A score is made from one result by the functions here and in no other way, so that its value and its
+condition belong together.
 """
 
 import math
 import re
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from analysis.core import stats
 from analysis.core.blocks import Block, Removal, removal
-from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point, QuestionScore, place
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
@@ -27,134 +24,13 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source import weights_format
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-
-ACCURACY = "accuracy"
-ACC_NORM = "normalised accuracy"
-LOSS = "loss"
-DAMAGE = "loss increase"
-"""Quantities of a reading: shares of questions, in [0, 1], and nats per token."""
-BITS = "bits per byte"
-"""A loss in a unit that models with different tokenizers share (`in_bits`)."""
-CONTROL = "control"
-"""The repair of an unpruned model that was trained on as a heal would be."""
-
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACC_NORM, ACCURACY, CONTROL, DAMAGE, LOSS, Score, Scores
 
 SCORED = ("sweep", "evaluate", "heal", "methods")
 """Kinds of results that score models."""
 Scored = SweepResult | EvaluateResult | HealResult
 """Results that score models by points."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Condition of a measured number; two numbers may be subtracted if their conditions are
-    equal.
-    """
-
-    model: str
-    """Identity of the weights, at any path; the name or path if that is not known."""
-    precision: str
-    """Precision as in `ModelSpec.precision`."""
-    material: BenchmarkSpec | CorpusSpec
-    """Questions or texts, with the number that was measured."""
-    n: int
-    """Questions or texts."""
-    name: str = field(default="", compare=False)
-    """Usual name of the model."""
-    weights: str = field(default="", compare=False)
-    """Format of the stored weights: "Q4_1"; "" if unknown. Other weights also have another
-    `model`."""
-
-    def on_what(self) -> str:
-        """Return dataset, amount and precision: "200 ARC-Easy questions, float32 from Q4_1
-        weights".
-        """
-        return f"{self.material_in_words()}, {self.precision_in_words()}"
-
-    def precision_in_words(self) -> str:
-        """Return precision and format of the stored weights: "float32 from Q4_1 weights"."""
-        return weights_format.in_words(self.precision, self.weights)
-
-    def material_in_words(self) -> str:
-        """Return amount and dataset: "200 ARC-Easy questions" or "32 texts of C4"."""
-        if isinstance(self.material, CorpusSpec):
-            return (
-                f"{self.n} {'text' if self.n == 1 else 'texts'} of {corpora.title(self.material)}"
-            )
-        shots = f", {self.material.shots}-shot" if self.material.shots else ""
-        noun = "question" if self.n == 1 else "questions"
-        if self.material.is_file or self.material.subset or self.material.protocol != "harness":
-            return f"{self.n} {noun} of {questions.title(self.material)}{shots}"
-        return f"{self.n} {questions.title(self.material)} {noun}{shots}"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One number of one result. Made by the `of_...` functions of this module, never by hand."""
-
-    quantity: str
-    """ACCURACY, ACC_NORM, LOSS or DAMAGE."""
-    cut: Removal | None
-    """The removed layers; None for the unpruned model."""
-    repair: str
-    """The recipe or adapter that repaired the pruned model; "" for none."""
-    value: float
-    low: float | None
-    """Lower end of the 95 % interval: Wilson for accuracies, Student's t for losses; None if one
-    text gives none."""
-    high: float | None
-    condition: Condition
-    answers: tuple[QuestionScore, ...] = field(default=(), repr=False, compare=False)
-    """Answers to the questions, if kept, so that changes are paired; those of a table of methods
-    have no id."""
-    losses: tuple[float, ...] = field(default=(), repr=False, compare=False)
-    """Loss, or its increase, on every text, if kept."""
-    tokens: tuple[int, ...] = field(default=(), repr=False, compare=False)
-    """Predicted tokens of every text, by which its loss counts."""
-    bits_per_byte: float | None = field(default=None, repr=False, compare=False)
-    """A loss in bits per byte of the scored text; None for other quantities, and in results without
-    it."""
-    tokens_per_byte: float | None = field(default=None, repr=False, compare=False)
-    """Predicted tokens for each byte of the scored texts; None if the bits per byte are not
-    known."""
-
-    def number(self) -> str:
-        """Return the value alone: "46.0 %" or "3.10"."""
-        return f"{100 * self.value:.1f} %" if self.is_share else f"{self.value:.2f}"
-
-    def in_words(self) -> str:
-        """Return quantity, value and interval: "accuracy 46.0 % (95 %: 36.6 to 55.7)"."""
-        text = f"{self.quantity} {self.number()}"
-        if self.low is None or self.high is None:
-            return text
-        size, digits = (100, ".1f") if self.is_share else (1, ".2f")
-        return f"{text} (95 %: {size * self.low:{digits}} to {size * self.high:{digits}})"
-
-    @property
-    def is_share(self) -> bool:
-        """Return True for a share of questions, False for nats."""
-        return self.quantity in (ACCURACY, ACC_NORM)
-
-    @property
-    def is_pairable(self) -> bool:
-        """Return whether its single answers or losses are kept, so that a change from it can be
-        paired.
-        """
-        return bool(self.answers or self.losses)
-
-
-Readings = dict[str, Reading]
-"""Measured readings by quantity; quantities that were not measured are missing."""
-
-
-def measured_on(readings: Readings) -> str:
-    """Return the data of several numbers of one model: "200 ARC-Easy questions and 32 texts of C4,
-    float32"; "" without any.
-    """
-    conditions = [reading.condition for reading in readings.values()]
-    materials = list(dict.fromkeys(condition.material_in_words() for condition in conditions))
-    precisions = list(dict.fromkeys(condition.precision_in_words() for condition in conditions))
-    return ", ".join([" and ".join(materials), *precisions]) if conditions else ""
 
 
 def of_map(result: DistanceResult | DamageResult) -> Condition:
@@ -167,7 +43,7 @@ def of_map(result: DistanceResult | DamageResult) -> Condition:
     return _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
 
 
-def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:
+def of_sweep(result: SweepResult, removed: Removal | None) -> Scores:
     """Return the scores of one block on a curve; empty if the curve has no point of exactly these
     layers.
 
@@ -180,14 +56,14 @@ def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:
     return next((_of_place(result, index) for index in places), {})
 
 
-def _of_place(result: SweepResult, index: int) -> Readings:
+def _of_place(result: SweepResult, index: int) -> Scores:
     answers = result.questions[index] if index < len(result.questions) else ()
     losses = result.text_losses[index] if index < len(result.text_losses) else ()
     tokens = result.text_tokens[: len(losses)]
     return _of_point(result, result.points[index], result.spec.loss_corpus, answers, losses, tokens)
 
 
-def of_evaluate(result: EvaluateResult) -> Readings:
+def of_evaluate(result: EvaluateResult) -> Scores:
     """Return the scores of one model."""
     repair = Path(result.spec.adapter).name if result.spec.adapter else ""
     corpus = result.spec.loss_corpus
@@ -197,7 +73,7 @@ def of_evaluate(result: EvaluateResult) -> Readings:
     )
 
 
-def of_heal(result: HealResult, model: str) -> Readings:
+def of_heal(result: HealResult, model: str) -> Scores:
     """Return the scores of one of the three models of a heal.
 
     Args:
@@ -215,7 +91,7 @@ def of_heal(result: HealResult, model: str) -> Readings:
     )
 
 
-def of_all(result: Any) -> list[Readings]:
+def of_all(result: Any) -> list[Scores]:
     """Return the scores of a curve, an evaluation, a heal or a table of methods, model by model;
     other kinds score none.
 
@@ -233,22 +109,22 @@ def conditions_of(result: Any) -> dict[str, Condition]:
     its first scored block.
     """
     conditions: dict[str, Condition] = {}
-    for readings in sorted(
+    for scores in sorted(
         of_all(result),
-        key=lambda of_cut: any(reading.cut is not None for reading in of_cut.values()),
+        key=lambda of_cut: any(score.cut is not None for score in of_cut.values()),
     ):
-        for quantity, reading in readings.items():
-            conditions.setdefault(quantity, reading.condition)
+        for quantity, score in scores.items():
+            conditions.setdefault(quantity, score.condition)
     return conditions
 
 
-_KEPT: dict[int, list[Readings]] = {}
-"""Readings by the identity of a result that still exists."""
+_KEPT: dict[int, list[Scores]] = {}
+"""Scores by the identity of a result that still exists."""
 
 
-def _all_of(result: Any) -> list[Readings]:
+def _all_of(result: Any) -> list[Scores]:
     if isinstance(result, SweepResult):
-        firsts: dict[Removal | None, Readings] = {}
+        firsts: dict[Removal | None, Scores] = {}
         removed = [point.block for point in result.points]
         for index, block in enumerate(removed):
             if block not in firsts:
@@ -280,7 +156,7 @@ def points_of(result: Any) -> list[Point]:
     return []
 
 
-def _of_methods(result: MethodsResult) -> Iterator[Readings]:
+def _of_methods(result: MethodsResult) -> Iterator[Scores]:
     """Yield the scores of the unpruned model and of each measured cell that removes whole
     layers.
     """
@@ -319,7 +195,7 @@ def _points_of_methods(
         yield point, right, losses, recipe
 
 
-def of_same_kind(result: HealResult, model: str) -> Readings:
+def of_same_kind(result: HealResult, model: str) -> Scores:
     """Return the loss of one of the three models of a heal on text of the kind that was trained on;
     arguments as `of_heal`.
     """
@@ -338,7 +214,7 @@ def repair_of(result: HealResult) -> str:
     return CONTROL if result.spec.control else result.spec.recipe
 
 
-def of_damage(result: DamageResult, block: Block) -> Reading | None:
+def of_damage(result: DamageResult, block: Block) -> Score | None:
     """Return the measured loss increase without a block; None if it is not measured.
 
     Args:
@@ -355,7 +231,7 @@ def of_damage(result: DamageResult, block: Block) -> Reading | None:
     condition = _condition(
         result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n
     )
-    return Reading(DAMAGE, block, "", value, low, high, condition)
+    return Score(DAMAGE, block, "", value, low, high, condition)
 
 
 def _of_point(
@@ -366,8 +242,8 @@ def _of_point(
     losses: Sequence[float],
     tokens: Sequence[int],
     repair: str = "",
-) -> Readings:
-    readings: Readings = {}
+) -> Scores:
+    scores: Scores = {}
     model = result.spec.model
     facts = result.model
     benchmark = result.spec.benchmark
@@ -378,16 +254,16 @@ def _of_point(
         for quantity, value in ((ACCURACY, point.acc), (ACC_NORM, point.acc_norm)):
             if value is not None:
                 ends = stats.share_interval(value, point.n_samples)
-                scores = tuple(answers) if quantity == ACCURACY else ()
-                readings[quantity] = Reading(
-                    quantity, point.block, repair, value, *ends, condition, answers=scores
+                kept = tuple(answers) if quantity == ACCURACY else ()
+                scores[quantity] = Score(
+                    quantity, point.block, repair, value, *ends, condition, answers=kept
                 )
     if corpus is not None and point.loss is not None and point.n_texts:
         condition = _condition(
             model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts, is_file=is_file
         )
         low, high = point.loss_interval or (None, None)
-        readings[LOSS] = Reading(
+        scores[LOSS] = Score(
             LOSS,
             point.block,
             repair,
@@ -404,40 +280,7 @@ def _of_point(
                 else None
             ),
         )
-    return readings
-
-
-def have_same_tokens(first: Reading | None, second: Reading | None) -> bool:
-    """Return False if two losses on the same texts are known to have different tokens.
-
-    Two tokenizers of equal vocabulary size divide the same bytes into different numbers of tokens.
-    """
-    if first is None or second is None:
-        return True
-    if len(first.tokens) == len(second.tokens) and first.tokens != second.tokens:
-        return False
-    rate = first.tokens_per_byte
-    other_rate = second.tokens_per_byte
-    return rate is None or other_rate is None or math.isclose(rate, other_rate, rel_tol=_SAME_RATE)
-
-
-_SAME_RATE = 1e-6
-"""Relative difference of tokens per byte below which they are equal: they are computed from rounded
-losses."""
-
-
-def in_bits(loss: Reading) -> Reading | None:
-    """Return a loss in bits per byte; None if it is not known.
-
-    The bytes per token are those of all texts, so that a comparison of two models with one
-    tokenizer is the same in both units.
-    """
-    if loss.bits_per_byte is None or loss.value <= 0:
-        return None
-    factor = loss.bits_per_byte / loss.value
-    low, high = (None if end is None else factor * end for end in (loss.low, loss.high))
-    losses = tuple(factor * each for each in loss.losses)
-    return replace(loss, quantity=BITS, value=loss.bits_per_byte, low=low, high=high, losses=losses)
+    return scores
 
 
 def _condition(

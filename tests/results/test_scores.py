@@ -1,4 +1,4 @@
-"""A reading is of one result, and a change is of readings of one condition."""
+"""A score is of one result, and a change is of scores of one condition."""
 
 import math
 import random
@@ -13,9 +13,9 @@ from analysis.core.errors import MixedConditionsError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results.compared import changes
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACC_NORM, ACCURACY, DAMAGE, LOSS
+from analysis.results.score import changes, stored_scores
+from analysis.results.score.condition import Condition
+from analysis.results.score.score import ACC_NORM, ACCURACY, DAMAGE, LOSS
 from tests.support import fakes
 
 
@@ -28,7 +28,7 @@ def with_losses(sweep, shift=0.0):
 
 def at(sweep, n):
     """Scores of the curve's own block of n layers; of a block that it lacks for any other n."""
-    return reading.of_sweep(
+    return stored_scores.of_sweep(
         sweep, next((point.block for point in sweep.points if point.n == n), Block(0, max(n, 1)))
     )
 
@@ -53,7 +53,7 @@ def test_a_curve_is_read_at_one_n():
     assert loss.condition.name == fakes.FACTS.name
     assert loss.condition.model == fakes.MODEL.identity
     assert at(sweep, 29) == {}
-    assert reading.of_sweep(sweep, None)[ACCURACY].cut is None
+    assert stored_scores.of_sweep(sweep, None)[ACCURACY].cut is None
 
 
 def test_the_number_of_questions_is_that_which_was_asked():
@@ -65,7 +65,7 @@ def test_the_number_of_questions_is_that_which_was_asked():
 def test_heal_has_three_models_in_the_training_precision():
     heal = fakes.heal()
     whole, cut, healed = (
-        reading.of_heal(heal, which) for which in ("unpruned", "pruned", "healed")
+        stored_scores.of_heal(heal, which) for which in ("unpruned", "pruned", "healed")
     )
     assert (whole[LOSS].cut, cut[LOSS].cut, healed[LOSS].cut) == (None, Block(11, 5), Block(11, 5))
     assert (whole[LOSS].repair, cut[LOSS].repair, healed[LOSS].repair) == ("", "", "quick")
@@ -74,19 +74,21 @@ def test_heal_has_three_models_in_the_training_precision():
         == "100 ARC-Easy questions, NF4, bfloat16 from Q4_1 weights"
     )
     assert whole[LOSS].condition == healed[LOSS].condition
-    assert reading.of_heal(fakes.heal(30), "healed") == {}
-    assert reading.of_heal(fakes.timed_heal(control=True), "healed")[LOSS].repair == "control"
+    assert stored_scores.of_heal(fakes.heal(30), "healed") == {}
+    assert stored_scores.of_heal(fakes.timed_heal(control=True), "healed")[LOSS].repair == "control"
 
 
 def test_damage_is_read_with_its_own_text():
-    found = reading.of_damage(fakes.damage(), Block(11, 5))
+    found = stored_scores.of_damage(fakes.damage(), Block(11, 5))
     assert found.quantity == DAMAGE
     assert found.value == fakes.damage().increase[4][11]
     assert found.condition.on_what() == "8 texts of Wikipedia, bfloat16 from Q4_1 weights"
     assert found.high - found.low == pytest.approx(2 * 2.364624 * 0.05, rel=1e-5)
-    assert changes.change(found, reading.of_damage(fakes.damage(), Block(1, 5))).is_significant
-    assert reading.of_damage(fakes.damage(0.2), Block(3, 15)) is None
-    assert reading.of_damage(fakes.damage(max_size=3), Block(3, 15)) is None
+    assert changes.change(
+        found, stored_scores.of_damage(fakes.damage(), Block(1, 5))
+    ).is_significant
+    assert stored_scores.of_damage(fakes.damage(0.2), Block(3, 15)) is None
+    assert stored_scores.of_damage(fakes.damage(max_size=3), Block(3, 15)) is None
 
 
 def test_one_text_gives_no_interval_and_settles_nothing():
@@ -97,7 +99,7 @@ def test_one_text_gives_no_interval_and_settles_nothing():
     one = replace(one, text_losses=[[point.loss] for point in one.points])
     found = at(one, 5)[LOSS]
     assert (found.low, found.high) == (None, None)
-    assert not changes.change(reading.of_sweep(one, None)[LOSS], found).is_significant
+    assert not changes.change(stored_scores.of_sweep(one, None)[LOSS], found).is_significant
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_one_text_gives_no_interval_and_settles_nothing():
 )
 def test_conditions_in_words(asked, words):
     n = asked.n_texts if isinstance(asked, CorpusSpec) else asked.limit
-    assert reading.Condition("weights", "float32", asked, n).on_what() == words
+    assert Condition("weights", "float32", asked, n).on_what() == words
 
 
 def alike(**changes):
@@ -154,17 +156,20 @@ def test_numbers_of_two_conditions_cannot_be_subtracted(pair):
 def test_readings_of_different_conditions_or_quantities_are_not_compared():
     curve, heal = fakes.sweep(), fakes.heal()
     with pytest.raises(MixedConditionsError, match="NF4"):
-        changes.change(at(curve, 5)[LOSS], reading.of_heal(heal, "healed")[LOSS])
+        changes.change(at(curve, 5)[LOSS], stored_scores.of_heal(heal, "healed")[LOSS])
     with pytest.raises(MixedConditionsError, match="loss increase on"):
         changes.change(
-            reading.of_sweep(curve, None)[LOSS], reading.of_damage(fakes.damage(), Block(11, 5))
+            stored_scores.of_sweep(curve, None)[LOSS],
+            stored_scores.of_damage(fakes.damage(), Block(11, 5)),
         )
 
 
 def test_the_same_weights_under_another_name_are_the_same_model():
     here = fakes.sweep(answers=True)
     there = replace(held(here, source="/elsewhere"), model=replace(fakes.FACTS, name="a copy"))
-    assert changes.change(reading.of_sweep(here, None)[ACCURACY], at(there, 5)[ACCURACY]).paired
+    assert changes.change(
+        stored_scores.of_sweep(here, None)[ACCURACY], at(there, 5)[ACCURACY]
+    ).paired
 
 
 def test_accuracies_change_question_by_question():
