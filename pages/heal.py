@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.data.spec import BenchmarkSpec
-from pages.components.heal import form, panel
+from pages.components.heal import form, panel, runs
 from pages.components.shared import frame, selection, state, stored_results
 
 frame.require()
@@ -13,6 +13,7 @@ with frame.errors_shown():
     frame.header("Heal", "Can the pruned model recover?")
     model = state.current_model()
     known = stored_results.facts(model)
+    listed = runs.runs_of(model)
     asked = None
     left, right = st.columns([4, 7], gap="medium")
     with left:
@@ -27,6 +28,8 @@ with frame.errors_shown():
             with st.container(border=True):
                 block = selection.choose_block(model, shown, known.n_layers)
                 if block is not None:
-                    asked = form.show(shown.asked if shown else model, known, block, questions)
+                    asked = form.show(
+                        listed, shown.asked if shown else model, known, block, questions
+                    )
     with right:
-        panel.show(asked)
+        panel.show(listed, asked)

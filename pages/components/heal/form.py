@@ -1,5 +1,6 @@
 """The request: recipe, time and start. The settings of the recipe are folded away."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,25 +15,29 @@ from analysis.experiments.heal.recipes import saved, sizing
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
 from pages.components.heal import settings
-from pages.components.heal.runs import ListedHeal, runs_of, say_expected
+from pages.components.heal.runs import ListedHeal, say_expected
 from pages.components.shared import access, frame, start, state, words
 
+_SAVED = "saved:"
+_RUN = "run:"
 
-def _begin(model: ModelSpec, facts: ModelFacts, block: Removal) -> tuple[str, HealSpec, str]:
+
+def _begin(
+    runs: dict[str, ListedHeal], model: ModelSpec, facts: ModelFacts, block: Removal
+) -> tuple[str, HealSpec, str]:
     """Return a key of the selected recipe, its settings for this model and block, and its origin in
     words.
 
     The default is the recipe for this model and machine.
 
     Args:
+        runs: healing runs of the model, by their option of the menu.
         model: the model to cut and heal.
         facts: sizes of the model.
         block: the layers, or parts of layers, to remove.
     """
-    runs = _runs(model)
-    options = _options(model)
     choice = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
-    if choice not in options:  # it may have been deleted since
+    if choice not in _options(runs):  # it may have been deleted since
         choice = recipes.for_model(
             model.source, facts.n_layers, on_gpu=recipes.sees_gpu(model.device)
         ).name
@@ -143,32 +148,24 @@ def _length(preset: HealSpec, key: str) -> dict[str, Any]:
     }
 
 
-_SAVED = "saved:"
-_RUN = "run:"
+def _options(runs: dict[str, ListedHeal]) -> list[str]:
+    own = [f"{_SAVED}{name}" for name in saved.names()]
+    return [*recipes.NAMES, *own, *runs]
 
 
-def _runs(model: ModelSpec) -> dict[str, ListedHeal]:
-    return {f"{_RUN}{run.id}": run for run in runs_of(model)}
-
-
-def _options(model: ModelSpec) -> list[str]:
-    return [*recipes.NAMES, *(f"{_SAVED}{name}" for name in saved.names()), *_runs(model)]
-
-
-def _menu(model: ModelSpec) -> None:
+def _menu(runs: dict[str, ListedHeal]) -> None:
     """Draw the menu of recipes."""
-    runs = _runs(model)
 
     def title(option: str) -> str:
         if option in runs:
             return f"as in {runs[option].in_a_line()}"
-        return (
-            option.removeprefix(_SAVED) if option.startswith(_SAVED) else recipes.get(option).label
-        )
+        if option.startswith(_SAVED):
+            return option.removeprefix(_SAVED)
+        return recipes.get(option).label
 
     st.selectbox(
         "Recipe",
-        _options(model),
+        _options(runs),
         format_func=title,
         key="recipe",
         persist_state="session",
@@ -227,12 +224,17 @@ def _save(name: str, spec: HealSpec) -> None:
 
 
 def show(
-    model: ModelSpec, facts: ModelFacts, block: Removal, questions: BenchmarkSpec
+    runs: Sequence[ListedHeal],
+    model: ModelSpec,
+    facts: ModelFacts,
+    block: Removal,
+    questions: BenchmarkSpec,
 ) -> HealSpec | None:
     """Draw the form; its button queues the healing run. Returns its request, None while it is
     incomplete.
 
     Args:
+        runs: healing runs of the model, whose settings can be taken.
         model: the model to cut and heal.
         facts: sizes of the model.
         block: the removed layers.
@@ -240,8 +242,9 @@ def show(
             it.
     """
     with frame.errors_shown():
-        key, preset, why = _begin(model, facts, block)
-        _menu(preset.model)
+        by_option = {f"{_RUN}{run.id}": run for run in runs}
+        key, preset, why = _begin(by_option, model, facts, block)
+        _menu(by_option)
         length = _length(preset, key)
         start_area = st.container(gap="small")
         with st.expander("Recipe settings", icon=":material/tune:", key="advanced"):

@@ -2,24 +2,26 @@
 models compared.
 """
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from analysis.core.blocks import Removal
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import job as jobs
 from pages.components.heal import outcome
-from pages.components.heal.runs import ListedHeal, best, control_of, run_now, runs_of
+from pages.components.heal.runs import ListedHeal, best, control_of, refreshed
 from pages.components.jobs import card
 from pages.components.shared import frame, start, state, stored_results, words
 
 
-def show(request: HealSpec | None) -> None:
+def show(runs: Sequence[ListedHeal], request: HealSpec | None) -> None:
     """Draw the list of healing runs of the selected block, and the selected run.
 
     Args:
+        runs: healing runs of the model.
         request: the request of the form; None while it is incomplete.
     """
-    runs = runs_of(state.current_model())
     if request is None:
         st.info(
             "Choose a block and a healing text to see its runs."
@@ -129,7 +131,7 @@ def _load_settings(run: ListedHeal) -> None:
 
 def _one(run: ListedHeal) -> None:
     if run.job and run.job.is_active:
-        _in_progress(run.id, run.job)
+        _in_progress(run, run.job)
         return
     if run.job and run.job.state != jobs.DONE:
         _unfinished(run, run.job)
@@ -151,25 +153,26 @@ def _unfinished(run: ListedHeal, job: jobs.Job) -> None:
         card.log(job, "heal")
 
 
-def _in_progress(run_id: str, job: jobs.Job) -> None:
+def _in_progress(run: ListedHeal, job: jobs.Job) -> None:
     """Draw an active healing run, which refreshes itself from the files on disk."""
-    st.fragment(_live, run_every=card.refresh_interval([job]))(run_id)
+    st.fragment(_live, run_every=card.refresh_interval([job]))(run)
 
 
-def _live(run_id: str) -> None:
+def _live(listed: ListedHeal) -> None:
     with frame.errors_shown():
-        run = run_now(state.current_model(), run_id)
+        run = refreshed(listed)
         if run is None or run.job is None or not run.job.is_active:
             st.rerun()
         card.active(run.job, where="heal")
-        _numbers(run.job.values, run.result.total_steps if run.result else run.spec.steps)
+        result = run.result
+        _numbers(run.job.values, result.total_steps if result else run.spec.steps)
         if run.job.state == jobs.QUEUED:
             st.info(
                 "One heavy job runs at a time. This one starts by itself, also if you leave the"
                 " page."
             )
-        elif run.result:
-            outcome.race(run.result)
+        elif result:
+            outcome.race(result)
 
 
 def _numbers(values: dict, steps: int) -> None:

@@ -1,13 +1,14 @@
 """Healing runs of a model as one list, and the duration of the next one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import streamlit as st
 
 from analysis import service
 from analysis.core import units
+from analysis.core.errors import JobError
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import EXTENSION
@@ -102,9 +103,13 @@ def best(runs: Sequence[ListedHeal]) -> ListedHeal | None:
     return next((run for run in runs if run.result and run.result.healed), next(iter(runs), None))
 
 
-def run_now(model: ModelSpec, run_id: str) -> ListedHeal | None:
-    """Return the current state of a run."""
-    return next((run for run in runs_of(model) if run.id == run_id), None)
+def refreshed(run: ListedHeal) -> ListedHeal | None:
+    """Return the current state of a run that has a job; None if the job was removed."""
+    try:
+        job = service.jobs.get(run.id)
+    except JobError:
+        return None
+    return replace(run, job=job, found=stored_results.by_key("heal", job.result_key))
 
 
 def control_of(run: ListedHeal) -> HealResult | None:
