@@ -91,7 +91,7 @@ run: install
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --num-workers 2 analysis
+	$(BIN)/mypy --num-workers 2 analysis pages
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 

@@ -40,7 +40,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from pages.web import visitors
 from pages.web.addresses import network_of_client
 
-MessageT = TypeVar("MessageT", BackMsg, ForwardMsg)
+MessageT = TypeVar("MessageT", bound=BackMsg | ForwardMsg)
 TICKS_PER_S = 5
 """Ticks of one kind that are answered in a second, of all windows together: a window of ten is
 answered every other second."""
@@ -270,7 +270,7 @@ def _removes_infinite_numbers(request: BackMsg) -> bool:
         if not all(map(math.isfinite, (state.double_value, *state.double_array_value.data)))
     ]
     for state in broken:
-        state.ClearField(state.WhichOneof("value"))
+        state.ClearField("value")
     return bool(broken)
 
 
