@@ -19,8 +19,10 @@ FEED_FORWARD = "feed-forward"
 Part = tuple[int, str]
 """Sublayer: a 0-based layer and `ATTENTION` or `FEED_FORWARD`."""
 _RUN = re.compile(r"([am]?)(-?\d{1,9})(?::(-?\d{1,9}))?", re.ASCII)
-_LETTERS = {"a": ATTENTION, "m": FEED_FORWARD}
-"""Prefixes of runs of single sublayers in the written form of a removal."""
+_SUBLAYERS = (ATTENTION, FEED_FORWARD)
+"""Sublayers of a layer in the order of computation."""
+_BY_LETTER = {"": _SUBLAYERS, "a": (ATTENTION,), "m": (FEED_FORWARD,)}
+"""Removed sublayers by the prefix of a run in the written form of a removal."""
 
 
 def check_count(n: int, n_layers: int, setting: str) -> None:
@@ -51,9 +53,7 @@ class _Removed(Spec):
     @property
     def parts(self) -> frozenset[Part]:
         """Removed sublayers, with both sublayers of removed layers."""
-        return frozenset(
-            (layer, part) for layer in self.layers for part in (ATTENTION, FEED_FORWARD)
-        )
+        return frozenset(itertools.product(self.layers, _SUBLAYERS))
 
     @property
     def touched(self) -> tuple[int, ...]:
@@ -152,11 +152,10 @@ def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
     """Return all blocks of 1 .. `max_size` layers in a model of `n_layers`, by size and then by
     start.
     """
-    return [
-        Block(start, size)
-        for size in range(1, max_size + 1)
-        for start in range(n_layers - size + 1)
-    ]
+    blocks = []
+    for size in range(1, max_size + 1):
+        blocks += [Block(start, size) for start in range(n_layers - size + 1)]
+    return blocks
 
 
 @spec_dataclass
@@ -207,10 +206,9 @@ class PartSet(_Scattered):
     @property
     def parts(self) -> frozenset[Part]:
         """Removed sublayers, with both sublayers of removed layers."""
-        single = {(layer, ATTENTION) for layer in self.attention} | {
-            (layer, FEED_FORWARD) for layer in self.feed_forward
-        }
-        return super().parts | single
+        attention = itertools.product(self.attention, [ATTENTION])
+        feed_forward = itertools.product(self.feed_forward, [FEED_FORWARD])
+        return super().parts.union(attention, feed_forward)
 
     def describe(self) -> str:
         """Describe the removal: "attention of layers 3, 5-6 + layer 9 (one sublayer of 3 layers, 1
@@ -225,9 +223,14 @@ class PartSet(_Scattered):
         """Describe the removal without numbers of layers: "attention of layers 3, 5-6 + layer
         9".
         """
-        parts = [f"attention of {_layers(self.attention)}"] if self.attention else []
-        parts += [f"feed-forward of {_layers(self.feed_forward)}"] if self.feed_forward else []
-        return " + ".join([*parts, *([_layers(self.layers)] if self.layers else [])])
+        parts = []
+        if self.attention:
+            parts.append(f"attention of {_layers(self.attention)}")
+        if self.feed_forward:
+            parts.append(f"feed-forward of {_layers(self.feed_forward)}")
+        if self.layers:
+            parts.append(_layers(self.layers))
+        return " + ".join(parts)
 
 
 def _runs(layers: typing.Iterable[int]) -> list[Block]:
@@ -237,8 +240,12 @@ def _runs(layers: typing.Iterable[int]) -> list[Block]:
 
 def _consecutive(numbers: typing.Iterable[int]) -> list[list[int]]:
     """Split ascending numbers at their gaps."""
-    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
-    return [[number for _, number in group] for _, group in groups]
+    runs: list[list[int]] = []
+    for number in numbers:
+        if not runs or number != runs[-1][-1] + 1:
+            runs.append([])
+        runs[-1].append(number)
+    return runs
 
 
 def _layers(layers: typing.Sequence[int]) -> str:
@@ -276,11 +283,14 @@ def gaps(cut: Removal) -> list[Removal]:
     If only entire layers are removed, these are its `blocks`. Other runs may begin or end within a
     layer.
     """
-    order = sorted(2 * layer + (part == FEED_FORWARD) for layer, part in cut.parts)
-    return [
-        removal_of_parts((entry // 2, FEED_FORWARD if entry % 2 else ATTENTION) for entry in run)
-        for run in _consecutive(order)
-    ]
+    positions = sorted(2 * layer + _SUBLAYERS.index(part) for layer, part in cut.parts)
+    return [removal_of_parts(map(_part_at, run)) for run in _consecutive(positions)]
+
+
+def _part_at(position: int) -> Part:
+    """Return the sublayer at a position in the order of computation."""
+    layer, index = divmod(position, 2)
+    return layer, _SUBLAYERS[index]
 
 
 def shape(cut: Removal) -> tuple[int, int, int]:
@@ -300,14 +310,15 @@ def removal_of_parts(parts: typing.Iterable[Part]) -> Removal:
         BlockRangeError: if there are none.
     """
     distinct = set(parts)
-    attention, feed_forward = (
-        {layer for layer, kind in distinct if kind == part} for part in (ATTENTION, FEED_FORWARD)
-    )
+    attention = {layer for layer, part in distinct if part == ATTENTION}
+    feed_forward = {layer for layer, part in distinct if part == FEED_FORWARD}
     if attention == feed_forward:
         return removal(attention)
     whole = attention & feed_forward
     return PartSet(
-        *(tuple(sorted(layers)) for layers in (attention - whole, feed_forward - whole, whole))
+        attention=tuple(sorted(attention - whole)),
+        feed_forward=tuple(sorted(feed_forward - whole)),
+        layers=tuple(sorted(whole)),
     )
 
 
@@ -331,17 +342,14 @@ def parse_removal(text: str) -> Removal:
                 " feed-forward alone."
             )
         runs.append((match[1], Block(int(match[2]), int(match[3] or 1))))
-    if sum(run.size * (1 if letter else 2) for letter, run in runs) > 2 * MOST_LAYERS:
+    if sum(run.size * len(_BY_LETTER[letter]) for letter, run in runs) > 2 * MOST_LAYERS:
         raise BlockRangeError(
             f"{text[:MAX_VALUE_LENGTH]!r} removes more than {MOST_LAYERS:,} layers, but no model"
             " has as many."
         )
-    parts = [
-        part
-        for letter, run in runs
-        for part in run.parts
-        if not letter or part[1] == _LETTERS[letter]
-    ]
+    parts: list[Part] = []
+    for letter, run in runs:
+        parts += itertools.product(run.layers, _BY_LETTER[letter])
     if len(set(parts)) != len(parts):
         raise BlockRangeError(
             f"{text[:MAX_VALUE_LENGTH]!r} names a layer twice. Name every layer once."
@@ -351,11 +359,14 @@ def parse_removal(text: str) -> Removal:
 
 def written(cut: Removal) -> str:
     """Return the text that `parse_removal` reads: "11:5", "3:1+7:2", "a12+m15:2+3:1"."""
-    runs = [f"{run.start}:{run.size}" for run in cut.blocks]
+    runs = []
     if isinstance(cut, PartSet):
-        by_letter = (("a", cut.attention), ("m", cut.feed_forward))
-        single = [(letter, run) for letter, layers in by_letter for run in _runs(layers)]
-        runs = [
-            f"{letter}{run.start}" + f":{run.size}" * (run.size > 1) for letter, run in single
-        ] + runs
+        runs += [f"a{_written_part(run)}" for run in _runs(cut.attention)]
+        runs += [f"m{_written_part(run)}" for run in _runs(cut.feed_forward)]
+    runs += [f"{run.start}:{run.size}" for run in cut.blocks]
     return "+".join(runs)
+
+
+def _written_part(run: Block) -> str:
+    """Return a run of single sublayers without its prefix: "12" or "15:2"."""
+    return str(run.start) if run.size == 1 else f"{run.start}:{run.size}"

@@ -209,13 +209,12 @@ def _field_names(kind: type[Any], path: Sequence[str]) -> set[str]:
     """
     owners = [kind]
     for name in path:
-        hints = [
-            owner.__pydantic_fields__[name].annotation
-            for owner in owners
-            if name in _names_of_fields(owner)
-        ]
-        owners = [inner for hint in hints for inner in _dataclasses_in(hint)]
-    return {name for owner in owners for name in _names_of_fields(owner)}
+        inner = []
+        for owner in owners:
+            if name in _names_of_fields(owner):
+                inner += _dataclasses_in(owner.__pydantic_fields__[name].annotation)
+        owners = inner
+    return set[str]().union(*map(_names_of_fields, owners))
 
 
 def _names_of_fields(owner: type[Any]) -> list[str]:

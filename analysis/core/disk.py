@@ -204,11 +204,9 @@ def size_bytes(top: Path) -> int:
     """Return the bytes of a file or of all files in a folder, without following links; files that
     vanish count 0.
     """
-    files = (
-        [Path(base, name) for base, _, names in os.walk(top) for name in names]
-        if top.is_dir()
-        else [top]
-    )
+    files = [] if top.is_dir() else [top]
+    for folder, _, names in os.walk(top):
+        files += [Path(folder, name) for name in names]
     total = 0
     for file in files:
         with contextlib.suppress(OSError):

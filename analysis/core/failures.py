@@ -6,6 +6,7 @@ the libraries.
 """
 
 import errno
+import itertools
 import os
 import re
 import time
@@ -126,7 +127,7 @@ def model_type(error: BaseException) -> str | None:
     """Return the model type in whose code of transformers the error was raised; None if it was
     raised elsewhere.
     """
-    modules = (module for raised in _chain(error) for module in _modules(raised))
+    modules = itertools.chain.from_iterable(map(_modules, _chain(error)))
     families = [match[1] for module in modules if (match := _MODEL_CODE.match(module))]
     return families[-1] if families else None
 

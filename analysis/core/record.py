@@ -160,13 +160,10 @@ class Spec:
 
     def nested(self) -> "Iterator[Spec]":
         """Return the nested requests, such as models, texts and questions."""
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            yield from (
-                part
-                for part in (value if isinstance(value, tuple) else (value,))
-                if isinstance(part, Spec)
-            )
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            parts = value if isinstance(value, tuple) else (value,)
+            yield from (part for part in parts if isinstance(part, Spec))
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as JSON types, with nested requests as objects."""

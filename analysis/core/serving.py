@@ -192,12 +192,10 @@ def check_names(environ: Mapping[str, str] = os.environ) -> None:
     Raises:
         SpecError: if one is not a setting.
     """
-    names = [
-        PREFIX + name for name in (*(field.name.upper() for field in fields(Serving)), *_OTHERS)
-    ]
-    for unknown in sorted(
-        name for name in environ if name.startswith(PREFIX) and name not in names
-    ):
+    names = [PREFIX + field.name.upper() for field in fields(Serving)]
+    names += [PREFIX + name for name in _OTHERS]
+    given = {name for name in environ if name.startswith(PREFIX)}
+    for unknown in sorted(given.difference(names)):
         fix = did_you_mean(unknown, names) or "docs/guides/serving.md lists the settings."
         raise SpecError(f"{unknown[:80]} is not a setting. Unset it. {fix}")
 

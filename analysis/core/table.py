@@ -1,5 +1,6 @@
 """Table of results for terminals, documents, pages and data frames."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -107,8 +108,9 @@ class Table:
         """Select existing columns in the given order, with their intervals and parts."""
         by_name = {column.name: column for column in self.columns}
         chosen = [by_name[name] for name in names if name in by_name]
-        beside = [by_name[name] for column in chosen for name in column.beside if name in by_name]
-        return replace(self, columns=tuple(dict.fromkeys([*chosen, *beside])))
+        for column in tuple(chosen):
+            chosen += [by_name[name] for name in column.beside if name in by_name]
+        return replace(self, columns=tuple(dict.fromkeys(chosen)))
 
     def titled(self, **titles: str) -> "Table":
         """Return the table with other headings, by column name."""
@@ -120,7 +122,8 @@ class Table:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the plain values; every row has all columns."""
-        return [{column.name: row.get(column.name) for column in self.columns} for row in self.rows]
+        names = [column.name for column in self.columns]
+        return [_selected(row, names) for row in self.rows]
 
     @property
     def heads(self) -> list[str]:
@@ -130,7 +133,8 @@ class Table:
     @property
     def cells(self) -> list[list[str]]:
         """Formatted cells of the shown columns; a value and its interval are one cell."""
-        return [[column.text(row) for column in self._shown] for row in self.rows]
+        columns = self._shown
+        return [[column.text(row) for column in columns] for row in self.rows]
 
     def lines(self) -> list[str]:
         """Return the lines of the table for a terminal, with numbers right-aligned."""
@@ -156,20 +160,18 @@ class Table:
     @property
     def _shown(self) -> list[Column]:
         """Shown columns, without those that are part of another."""
-        beside = {name for column in self.columns for name in column.beside}
+        beside = set(itertools.chain.from_iterable(column.beside for column in self.columns))
         return [column for column in self.columns if column.name not in beside]
 
 
 def of_values(title: str, rows: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
     """Build a table from rows of values, with one column for each plain value of the first row."""
-    names = [
-        name
-        for name in (rows[0] if rows else ())
-        if all(isinstance(row.get(name), _PLAIN) for row in rows)
-    ]
-    return Table(
-        title,
-        tuple(map(Column, names)),
-        [{name: row.get(name) for name in names} for row in rows],
-        caption,
-    )
+    candidates = rows[0] if rows else ()
+    names = [name for name in candidates if all(isinstance(row.get(name), _PLAIN) for row in rows)]
+    values = [_selected(row, names) for row in rows]
+    return Table(title, tuple(map(Column, names)), values, caption)
+
+
+def _selected(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the values of a row with these names, None if absent."""
+    return {name: row.get(name) for name in names}

@@ -551,10 +551,11 @@ def _kind_of_answers(raws: Sequence[_Raw]) -> str:
     """Return the type of answers that fits most rows, the first in `_READERS` if several do."""
     numbers = [(_number(raw.answer), len(raw.choices)) for raw in raws if not raw.labels]
     integers = [(number, size) for number, size in numbers if number is not None]
-    fits = Counter(
-        kind for raw in raws for kind, reader in _READERS.items() if reader(raw) is not None
-    )
-    kind = max(_READERS, key=lambda name: fits[name]) if raws else "letters"
+
+    def n_fitting(kind: str) -> int:
+        return sum(_READERS[kind](raw) is not None for raw in raws)
+
+    kind = max(_READERS, key=n_fitting) if raws else "letters"
     from_one = all(1 <= number <= size for number, size in integers) and any(
         number == size for number, size in integers
     )

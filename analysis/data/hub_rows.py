@@ -245,7 +245,7 @@ def _json(text: io.TextIOBase) -> Iterator[dict[str, Any]]:
 
 def names(read: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the columns of rows in order."""
-    return list(dict.fromkeys(name for row in read for name in row))
+    return list(dict.fromkeys(itertools.chain.from_iterable(read)))
 
 
 def guess(columns: Sequence[str], role: str) -> str | None:
@@ -284,9 +284,9 @@ def as_jsonl(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> 
             )
     lines = [encoded for row in read if (encoded := _line(row, kind, columns)) is not None]
     if not lines:
+        chosen = itertools.chain.from_iterable(columns[role] for role in ROLES[kind])
         raise CorpusError(
-            f"No row has a usable {' or '.join(ROLES[kind])} in"
-            f" {', '.join(name for role in ROLES[kind] for name in columns[role])}. Choose other"
+            f"No row has a usable {' or '.join(ROLES[kind])} in {', '.join(chosen)}. Choose other"
             " columns."
         )
     content = "".join(f"{line}\n" for line in lines).encode()

@@ -75,11 +75,13 @@ def _identity(task: Task) -> str:
     """Return the identity of all rows of a question set."""
     if task.rows is None:
         return starter.benchmark_identity() if starter.has_benchmarks() else "hub"
-    splits = [task.split, *([task.worked_split] if task.max_shots else [])]
-    rows = [
-        [list(task.rows(split, group)) for group in task.chosen_groups() or [""]]
-        for split in splits
-    ]
+    splits = [task.split]
+    if task.max_shots:
+        splits.append(task.worked_split)
+    groups = task.chosen_groups() or [""]
+    rows = []
+    for split in splits:
+        rows.append([list(task.rows(split, group)) for group in groups])
     content = json.dumps(rows, sort_keys=True, default=str).encode()
     return f"sha256:{hashlib.sha256(content).hexdigest()[:24]}"
 
@@ -106,11 +108,8 @@ def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
     draw = random.Random(spec.seed)
     draw.shuffle(questions)
     subset = questions[: spec.limit]
-    groups = {
-        group: number
-        for number, group in enumerate(dict.fromkeys(question.group for question in subset))
-    }
-    return sorted(subset, key=lambda question: groups[question.group])
+    groups = list(dict.fromkeys(question.group for question in subset))
+    return sorted(subset, key=lambda question: groups.index(question.group))
 
 
 def check(spec: BenchmarkSpec) -> None:

@@ -237,15 +237,12 @@ def _read(path: Path) -> str | None:
 
 def cached_repositories() -> list[tuple[str, str, int]]:
     """Return kind, id and size of the cached models and datasets, largest first."""
-    repositories = [
-        (
-            kind,
-            folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1),
-            disk.size_bytes(folder),
-        )
-        for kind in (MODEL, DATA_SET)
-        for folder in top().glob(f"{kind}s--*")
-    ]
+    repositories = []
+    for kind in (MODEL, DATA_SET):
+        prefix = f"{kind}s--"
+        for folder in top().glob(f"{prefix}*"):
+            id = folder.name.removeprefix(prefix).replace("--", "/", 1)
+            repositories.append((kind, id, disk.size_bytes(folder)))
     return sorted(repositories, key=lambda repository: (-repository[2], repository[1]))
 
 

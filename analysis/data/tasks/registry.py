@@ -1,5 +1,6 @@
 """Registry of question sets."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec
@@ -71,7 +72,7 @@ class Task:
         Raises:
             BenchmarkError: if a name is neither a subject nor a category.
         """
-        all_groups = sorted(group for groups in self.groups.values() for group in groups)
+        all_groups = sorted(itertools.chain.from_iterable(self.groups.values()))
         selected: set[str] = set()
         for name in subset:
             members = self.groups.get(name, (name,) if name in all_groups else ())

@@ -288,11 +288,9 @@ def oom_kills() -> int | None:
     A higher count is the only trace of a process that was killed in this way. None if the kernel
     keeps no count.
     """
-    files = [
-        group / name
-        for group in host.control_groups("memory")
-        for name in ("memory.events", "memory.oom_control")
-    ]
+    files = []
+    for group in host.control_groups("memory"):
+        files += [group / "memory.events", group / "memory.oom_control"]
     for file in (*files, Path("/proc/vmstat")):
         with contextlib.suppress(OSError, ValueError):
             for line in file.read_text().splitlines():

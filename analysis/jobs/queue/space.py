@@ -1,6 +1,5 @@
 """Disk space of a job, other users of its files, and their removal."""
 
-import dataclasses
 import re
 import sqlite3
 from collections.abc import Iterable
@@ -93,14 +92,7 @@ def _uses(spec: Spec, key: str) -> bool:
     adapter = getattr(spec, "adapter", None)
     if isinstance(adapter, str) and key in Path(adapter).parts:
         return True
-    values = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
-    inside = [
-        part
-        for value in values
-        for part in (value if isinstance(value, tuple) else (value,))
-        if isinstance(part, Spec)
-    ]
-    return any(_is_map(part, key) or _uses(part, key) for part in inside)
+    return any(_is_map(part, key) or _uses(part, key) for part in spec.nested())
 
 
 def _is_map(spec: Spec, key: str) -> bool:

@@ -162,9 +162,7 @@ class _Sharing:
             phase = f"measuring {len(missing)} shards in {workers} process{'es' * (n > 1)}"
             return Progress(phase, sum(sizes[number] for number in done), sum(sizes))
 
-        tasks = [
-            self._task("measure", spec, shards=[asdict(shard) for shard in part]) for part in parts
-        ]
+        tasks = [self._task("measure", spec, shards=list(map(asdict, part))) for part in parts]
         if tasks:
             self._all(tasks, how_far)
 

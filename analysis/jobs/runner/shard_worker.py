@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pkgutil import resolve_name
 from typing import Any
@@ -88,9 +88,8 @@ class ShardWorker:
     def measure(self, spec: Spec, *shards: Mapping[str, Any]) -> None:
         """Measure the shards that are not stored, and store each."""
         work = self._work(spec)
-        missing: Sequence[Shard] = [
-            shard for shard in (Shard(**content) for content in shards) if not shard.is_stored()
-        ]
+        given = [Shard(**content) for content in shards]
+        missing = [shard for shard in given if not shard.is_stored()]
         if missing:
             work.measure(missing, ignore)
 
