@@ -36,11 +36,10 @@ def of_fields(result: Any, options: argparse.Namespace) -> list[str]:
                 else f"{len(value)} values, see --json"
             )
         lines.append(f"{name}: {value}")
-    tables = {name: table for name, table in result.tables().items() if name != VALUES}
-    return [
-        *lines,
-        *(line for name, table in tables.items() for line in (f"{name}:", *table.lines())),
-    ]
+    for name, table in result.tables().items():
+        if name != VALUES:
+            lines += [f"{name}:", *table.lines()]
+    return lines
 
 
 def of_model(result: Any, options: argparse.Namespace) -> list[str]:
@@ -57,14 +56,14 @@ def of_model(result: Any, options: argparse.Namespace) -> list[str]:
         f"hub      commit {result.commit} (--revision pins it), {units.size(result.file_bytes)},"
         f" {missing}"
     )
-    fits = (
-        "fits"
-        if result.fits
-        else "does not fit, measured layer by layer"
-        if result.by_layer
-        else "does NOT fit"
-    )
-    return [
+    if result.fits:
+        fits = "fits"
+    elif result.by_layer:
+        fits = "does not fit, measured layer by layer"
+    else:
+        fits = "does NOT fit"
+    stored = result.spec.model.format_of_weights(model)
+    lines = [
         (
             f"{model.name}: {model.family_in_words}, {model.n_layers} layers,"
             f" {model.n_parameters / 1e6:.1f} M parameters ({model.other_parameters / 1e6:.1f} M in"
@@ -72,20 +71,20 @@ def of_model(result: Any, options: argparse.Namespace) -> list[str]:
         ),
         *experts,
         f"dtype    {result.dtype.reason}",
-        *(
-            [f"weights  stored as {stored}"]
-            if (stored := result.spec.model.format_of_weights(model))
-            else []
-        ),
+    ]
+    if stored:
+        lines.append(f"weights  stored as {stored}")
+    lines += [
         f"device   {result.device.reason}",
         (
             f"memory   {units.size(result.weight_bytes)} weights +"
             f" {units.size(result.working_bytes)} working memory, {units.size(result.free_bytes)}"
             f" free: {fits}"
         ),
-        *([commit] if result.commit else []),
-        *result.notes,
     ]
+    if result.commit:
+        lines.append(commit)
+    return [*lines, *result.notes]
 
 
 def of_distance(result: Any, options: argparse.Namespace) -> list[str]:
@@ -101,7 +100,9 @@ def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
     from analysis.results.compared import cliff, remarks
 
     notes = remarks.remarks(result.points, result.lines, result.questions)
-    notes += [sentence] if (sentence := cliff.sentence(result)) else []
+    sentence = cliff.sentence(result)
+    if sentence:
+        notes.append(sentence)
     verdicts = _verdicts(result, _judged(result))
     return [*_point_lines(result, result.points), *notes, *verdicts]
 

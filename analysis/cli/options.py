@@ -172,13 +172,9 @@ class Flag:
         if self.takes_none and (value is None or value == NONE):
             return NONE
         if self.first.hint is None and isinstance(value, bool):
-            return (
-                self.first.on
-                if value
-                else None
-                if isinstance(self.first.on, type)
-                else not self.first.on
-            )
+            if value:
+                return self.first.on
+            return None if isinstance(self.first.on, type) else not self.first.on
         if self.first.hint is None and not isinstance(value, Spec | Mapping | None):
             raise FieldError(self.dest, f"must be true or false, not {shown(value)}")
         if isinstance(value, os.PathLike):
@@ -198,9 +194,8 @@ class Flag:
         """
         field = self.first
         if field.hint is None:
-            return (
-                isinstance(value, field.on) if isinstance(field.on, type) else value is field.on
-            ) or None
+            is_on = isinstance(value, field.on) if isinstance(field.on, type) else value is field.on
+            return is_on or None
         text = self._text(value)
         if field.is_always_said and "\n" in text:
             return (text.strip().splitlines() or [text])[
